@@ -1,0 +1,171 @@
+"""What the rooms of pa_lib hand to each other: frozen records, with shape letters, ranges and units defined here, once.
+
+Shape letters: ``b`` batch, ``t`` frames of a clip, ``c`` channels, ``h`` rows, ``w`` columns, ``n`` items of a list.
+
+Pixels: a `Clip` cut from a file holds the decoder's own 8-bit RGB in 0..255 (a float copy of a 1080p window would take
+four times the memory); everything that learns or measures works on floats in [0, 1].
+Masks: 1 = anonymize here, 0 = leave alone; values between blend.
+Boxes: ``x0 y0 x1 y1`` in pixels of the upright frame, ``x1`` and ``y1`` exclusive, so that a box of the whole frame is
+``0 0 width height``. A box may reach beyond the frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # torch takes two seconds to import, and people/ and video/ do without it
+    from torch import Tensor
+
+Kind = Literal["face", "person"]
+
+
+class PaLibError(Exception):
+    """A failure that the user can mend. The message is one line: what was got, where, and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """One face or one whole person seen by a detector in one frame.
+
+    Args:
+        kind: ``face`` or ``person``.
+        box: ``x0 y0 x1 y1`` px.
+        score: Detector confidence in [0, 1].
+        landmarks: For faces, 5 x 2 (x, y) px: image-left eye, image-right eye, nose tip, image-left and image-right
+            mouth corner. None where the detector gives none.
+    """
+
+    kind: Kind
+    box: tuple[float, float, float, float]
+    score: float
+    landmarks: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """One face or one body followed through the video: a box for every frame from its first to its last, without gaps.
+
+    Args:
+        track_id: Unique in its video, from 1.
+        kind: ``face`` or ``person``.
+        frames: Shape n, strictly increasing frame indices.
+        boxes: Shape n 4, px, one per frame.
+        scores: Shape n, detector confidence in [0, 1]; NaN where no detector spoke and the box was filled in.
+        landmarks: Shape n 5 2, px, NaN where unknown; None where the finder gives none.
+        masks: Frame index -> binary silhouette as COCO run lengths of the whole frame (see `functional.masks`), for
+            tracks files that were edited or written by another tool. Empty otherwise.
+    """
+
+    track_id: int
+    kind: Kind
+    frames: NDArray[np.int64]
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    landmarks: NDArray[np.float32] | None = None
+    masks: dict[int, list[int]] = field(default_factory=dict)
+
+    def row(self, frame: int) -> int | None:
+        """Position of `frame` in the arrays, or None where the track does not reach."""
+        at = int(np.searchsorted(self.frames, frame))
+        return at if at < len(self.frames) and self.frames[at] == frame else None
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """Somebody in the video: the tracks of one face, one body, or both, also across gaps.
+
+    Args:
+        person_id: Unique in its video, from 1, in order of first appearance.
+        tracks: At least one.
+    """
+
+    person_id: int
+    tracks: tuple[Track, ...]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether one person is hidden, and why.
+
+    Args:
+        person_id: Whom it is about.
+        is_hidden: True = anonymize, False = keep.
+        reason: One short phrase for people, e.g. ``stands out 4.1x over the next``.
+        score: What the chooser ranked by, NaN where it did not rank.
+    """
+
+    person_id: int
+    is_hidden: bool
+    reason: str
+    score: float = float("nan")
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """Consecutive frames of one video, decoded.
+
+    Args:
+        frames: Shape t 3 h w, uint8 RGB in 0..255.
+        first_frame: Index in the video of ``frames[0]``.
+        fps: Average rate of the video in frames per second.
+    """
+
+    frames: Tensor
+    first_frame: int = 0
+    fps: float = 25.0
+
+
+@dataclass(frozen=True, eq=False)
+class PersonMask:
+    """The part of one frame that hides one person, stored only where it is not zero.
+
+    Args:
+        person_id: Whom it hides.
+        frame: Index within the clip, from 0.
+        top, left: Position in the frame of ``alpha[0, 0]``, px.
+        alpha: Shape h w, float32 in [0, 1], wholly inside the frame. 1 = replaced, 0 = untouched.
+        kind: What is hidden here, a ``face`` or a whole ``person``.
+    """
+
+    person_id: int
+    frame: int
+    top: int
+    left: int
+    alpha: Tensor
+    kind: Kind = "person"
+
+
+@dataclass(frozen=True, eq=False)
+class ClipMasks:
+    """Who is hidden where in a `Clip`.
+
+    Args:
+        people: The masks, in any order; they may overlap.
+        n_frames, height, width: Size of the clip they belong to.
+    """
+
+    people: tuple[PersonMask, ...]
+    n_frames: int
+    height: int
+    width: int
+
+    def in_frame(self, frame: int) -> Iterator[PersonMask]:
+        """The masks of one frame of the clip."""
+        return (mask for mask in self.people if mask.frame == frame)
+
+    def union(self, frame: int) -> Tensor:
+        """Everybody hidden in one frame: shape h w, float32, the largest alpha at each pixel."""
+        import torch
+
+        alpha = torch.zeros(self.height, self.width)
+        for mask in self.in_frame(frame):
+            rows, columns = mask.alpha.shape
+            region = alpha[mask.top : mask.top + rows, mask.left : mask.left + columns]
+            torch.maximum(region, mask.alpha, out=region)
+        return alpha
