@@ -1,0 +1,1 @@
+"""The commands. Hydra and OmegaConf are used here and nowhere below."""

@@ -1,0 +1,167 @@
+"""pa-anonymize: a video in, an anonymized video out.
+
+Exit codes: 0 every frame is as it should be; 1 a file could not be done, and nothing carries its output's name; 2 the
+command line is wrong; 3 done, but some frames had to be redacted whole (the report says which); 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pa_lib.cli.compose import ConfigError, build, compose, parse
+from pa_lib.contracts import PaLibError
+
+if TYPE_CHECKING:  # torch and the codecs are not needed to answer --help or to refuse a wrong setting
+    from rich.console import Console
+
+    from pa_lib.pipeline import AnonymizationPipeline, Outcome
+
+DESCRIPTION = """\
+Hide the people in a video who did not agree to be in it.
+
+  pa-anonymize input=clip.mp4                      the subject stays, passersby are hidden
+  pa-anonymize input=clip.mp4 people/chooser=all   everybody is hidden
+  pa-anonymize input=clip.mp4 stage=find           only find: a numbered sheet of people to choose from, then
+  pa-anonymize input=clip.mp4 tracks=clip.anonymized.tracks.json people/chooser=hide_ids people.chooser.ids=[2,3]
+  pa-anonymize input=folder output=other_folder    every video of a folder
+
+settings (all of them, with their meaning: conf/anonymize.yaml):
+  input=PATH  output=PATH  stage=all|find  tracks=FILE  on_failure=redact|abort  seed=N
+  people.search.stride=N  write.codec=NAME  write.crf=N  write.audio=copy|drop  limits.max_pixels=N  ...
+"""
+
+OK, FAILED, USAGE, REDACTED, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    signal.signal(signal.SIGTERM, _terminate)  # so that staged files are removed on the way out
+    try:
+        overrides, config_dir = parse("pa-anonymize", DESCRIPTION, sys.argv[1:] if arguments is None else arguments)
+        config = compose("anonymize", overrides, config_dir)
+        return _anonymize(config)
+    except KeyboardInterrupt:
+        print("pa-anonymize: interrupted; nothing was left behind", file=sys.stderr)
+        return INTERRUPTED
+    except PaLibError as error:
+        print(f"pa-anonymize: error: {error}", file=sys.stderr)
+        return USAGE if isinstance(error, ConfigError) else FAILED
+
+
+def _anonymize(config: dict[str, Any]) -> int:
+    from pa_lib.cli.inputs import pair_files
+
+    pairs = pair_files(config["input"], config["output"])
+    if config["tracks"] is not None and len(pairs) > 1:
+        raise ConfigError(f"tracks={config['tracks']} belongs to one video, but the input names {len(pairs)} files")
+    pipeline = _build_pipeline(config)
+
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    failed: list[tuple[Path, str]] = []
+    has_redacted = False
+    for number, (source, output) in enumerate(pairs, 1):
+        title = source.name if len(pairs) == 1 else f"[{number}/{len(pairs)}] {source.name}"
+        try:
+            outcome = _run_one(pipeline, config, source, output, title, console)
+        except PaLibError as error:
+            if len(pairs) == 1:
+                raise
+            print(f"pa-anonymize: error: {source}: {error}", file=sys.stderr)
+            failed.append((source, str(error)))
+            continue
+        has_redacted |= bool(outcome.n_redacted)
+        _tell(outcome)
+    if len(pairs) > 1:
+        print(f"{len(pairs) - len(failed)} of {len(pairs)} files done, {len(failed)} failed")
+    return FAILED if failed else REDACTED if has_redacted else OK
+
+
+def _build_pipeline(config: dict[str, Any]) -> AnonymizationPipeline:
+    from pa_lib.pipeline import AnonymizationPipeline, SearchSettings
+    from pa_lib.video import Limits, WriteSettings
+
+    people = config["people"]
+    parts = {name: build(people[name]) for name in ("finder", "tracker", "chooser", "masker")}
+    try:
+        return AnonymizationPipeline(
+            **parts,
+            module=build(config["module"]),
+            identity=(lambda: build(config["identity"])),
+            search=SearchSettings(**people["search"]),
+            limits=Limits(**config["limits"]),
+            write=WriteSettings(**config["write"]),
+        )
+    except TypeError as error:  # a setting that is in no yaml can only come from the caller's own config folder
+        raise ConfigError(str(error)) from error
+
+
+def _run_one(
+    pipeline: AnonymizationPipeline,
+    config: dict[str, Any],
+    source: Path,
+    output: Path | None,
+    title: str,
+    console: Console,
+) -> Outcome:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from pa_lib.cli.rate import FrameRateColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        FrameRateColumn(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=console) as bars:
+        tasks: dict[str, Any] = {}
+
+        def on_progress(stage: str, done: int, total: int | None) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(f"{title}: {stage}", total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        return pipeline.run(
+            source,
+            output,
+            tracks=None if config["tracks"] is None else Path(config["tracks"]),
+            stage=config["stage"],
+            on_failure=config["on_failure"],
+            seed=config["seed"],
+            is_overwrite=config["is_overwrite"],
+            is_before_shown=config["report"]["is_before_shown"],
+            settings=config,
+            on_progress=on_progress,
+        )
+
+
+def _tell(outcome: Outcome) -> None:
+    """The closing summary: what came out, who was hidden, and what to look at."""
+    print(outcome.summary)
+    for name, path in outcome.files.items():
+        print(f"  {name:<9} {path}")
+
+
+def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + signum)
+
+
+def run() -> NoReturn:
+    """Entry point of the installed command."""
+    if os.environ.get("PA_DEBUG"):
+        sys.exit(main())
+    try:
+        code = main()
+    except Exception as error:
+        print(f"pa-anonymize: error: {type(error).__name__}: {error} (a bug: PA_DEBUG=1 shows where)", file=sys.stderr)
+        code = FAILED
+    sys.exit(code)

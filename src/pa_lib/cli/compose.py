@@ -1,0 +1,156 @@
+"""From a command line to a checked, composed config, and from there to objects.
+
+Hydra's compose API rather than ``@hydra.main``: relative paths stay the caller's, and no ``outputs/`` folder is made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pa_lib import __version__
+from pa_lib.contracts import PaLibError
+
+_TARGET_PREFIXES = ("pa_lib.", "torch.", "torchmetrics.", "lightning.")
+
+
+class ConfigError(PaLibError):
+    """The command line asks for something that is not there; the commands answer it with exit code 2."""
+
+
+def config_folder() -> Path:
+    """The shipped `conf` folder: inside the installed package, or at the root of the checkout."""
+    package = Path(__file__).parents[1]
+    packaged = package / "conf"
+    return packaged if packaged.is_dir() else package.parents[1] / "conf"
+
+
+def option_groups(folder: Path, prefix: str = "") -> dict[str, list[str]]:
+    """Every config group below `folder` with the names of its options, e.g. ``people/finder`` -> ``[mtcnn, ...]``."""
+    groups: dict[str, list[str]] = {}
+    for child in sorted(path for path in folder.iterdir() if path.is_dir()):
+        name = f"{prefix}{child.name}"
+        if options := sorted(path.stem for path in child.glob("*.yaml")):
+            groups[name] = options
+        groups |= option_groups(child, f"{name}/")
+    return groups
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see {self.prog} --help")
+
+
+def parse(command: str, description: str, arguments: Sequence[str]) -> tuple[list[str], Path | None]:
+    """Split a command line into Hydra overrides and the user's own config folder.
+
+    Prints and leaves on ``--help`` and ``--version``; the help lists the config groups as they are on disk.
+
+    Raises:
+        ConfigError: For an option that does not exist.
+    """
+    groups = "\n".join(f"  {name}={'|'.join(options)}" for name, options in option_groups(config_folder()).items())
+    parser = _OneLineParser(
+        prog=command,
+        usage=f"{command} [--config-dir FOLDER] setting=value ...",
+        description=description,
+        epilog=f"Groups of parts, each swapped by name:\n{groups}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config-dir", type=Path, help="a folder of your own configs, searched before the shipped ones")
+    parser.add_argument("--version", action="version", version=f"pa_lib {__version__}")
+    parser.add_argument("overrides", nargs="*", metavar="setting=value", help="see the settings above")
+    parsed = parser.parse_intermixed_args(arguments)
+    for override in parsed.overrides:
+        if "=" not in override and not override.startswith("~"):
+            raise ConfigError(f"got '{override}', expected setting=value, e.g. input={override}")
+    return parsed.overrides, parsed.config_dir
+
+
+def compose(name: str, overrides: Sequence[str], config_dir: Path | None = None) -> dict[str, Any]:
+    """Compose ``conf/<name>.yaml`` with `overrides` into a plain, resolved dictionary.
+
+    Raises:
+        ConfigError: One line that names the unknown option or setting and the ones there are, a missing value, or a
+            ``_target_`` outside pa_lib and its allow-listed libraries.
+    """
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if config_dir is not None and not config_dir.is_dir():
+        raise ConfigError(f"--config-dir: got {config_dir}, which is no folder")
+    search = [] if config_dir is None else [f"hydra.searchpath=[{config_dir.resolve().as_uri()}]"]
+    try:
+        with hydra.initialize_config_dir(str(config_folder().resolve()), version_base="1.3"):
+            composed = hydra.compose(name, [*search, *overrides])
+        OmegaConf.resolve(composed)
+        missing = sorted(OmegaConf.missing_keys(composed))
+        config = OmegaConf.to_container(composed)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_one_line(error, name)) from error
+    if missing:
+        raise ConfigError(f"missing setting: {', '.join(missing)}; give it as {missing[0]}=...")
+    assert isinstance(config, dict)
+    for target in _targets(config):
+        if not target.startswith(_TARGET_PREFIXES):
+            raise ConfigError(f"refused _target_ {target}: expected one below {', '.join(_TARGET_PREFIXES)}")
+    return {str(key): value for key, value in config.items()}
+
+
+def build(node: dict[str, Any], **extra: Any) -> Any:
+    """Make the object that a config node's ``_target_`` names.
+
+    Raises:
+        ConfigError: Where an argument is unknown or of the wrong kind.
+        PaLibError: What the part itself refuses, unchanged.
+    """
+    from hydra.errors import HydraException
+    from hydra.utils import instantiate
+
+    try:
+        return instantiate(node, _convert_="all", **extra)
+    except HydraException as error:
+        if isinstance(error.__cause__, PaLibError):
+            raise error.__cause__ from error
+        cause = error.__cause__ or error
+        raise ConfigError(f"{node.get('_target_')}: {' '.join(str(cause).split())}") from error
+
+
+def _targets(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield str(node["_target_"])
+        for value in node.values():
+            yield from _targets(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _targets(value)
+
+
+def _one_line(error: Exception, name: str) -> str:
+    """Hydra's message as one line, with a suggestion where a name is nearly right."""
+    text = " ".join(str(error).split())
+    if match := re.search(r"Could not find '([^']+)'", text):
+        group, _, option = match[1].rpartition("/")
+        options = option_groups(config_folder()).get(group)
+        if options:
+            return f"no option '{option}' for {group}; there are: {', '.join(options)}"
+        return f"no config '{match[1]}'; see --help for the groups and their options"
+    if match := re.search(r"Could not override '([^']+)'", text):
+        return f"no setting '{match[1]}'{_nearest(match[1], name)}; see --help or conf/{name}.yaml"
+    return text
+
+
+def _nearest(setting: str, name: str) -> str:
+    import yaml
+
+    known = yaml.safe_load((config_folder() / f"{name}.yaml").read_text(encoding="utf-8"))
+    names = [*known, *option_groups(config_folder())]
+    near = difflib.get_close_matches(setting.replace(".", "/"), names, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""

@@ -1,0 +1,81 @@
+"""Every shipped config composes, instantiates, and names only public targets."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pa_lib.cli.compose import ConfigError, build, compose, config_folder, option_groups
+
+GROUPS = option_groups(config_folder())
+NEEDS_A_SETTING = {
+    ("people/chooser", "keep_matching"): ["people.chooser.photos=[face.jpg]"],
+    ("people/chooser", "keep_ids"): ["people.chooser.ids=[1]"],
+    ("people/chooser", "hide_ids"): ["people.chooser.ids=[1]"],
+    ("people/chooser", "keep_at"): ["people.chooser.points=[[0.0,10,10]]"],
+    ("people/chooser", "hide_at"): ["people.chooser.points=[[0.0,10,10]]"],
+}
+OPTIONS = [(group, option) for group, options in GROUPS.items() for option in options]
+
+
+def targets(node: Any) -> list[str]:
+    if isinstance(node, dict):
+        own = [node["_target_"]] if "_target_" in node else []
+        return own + [target for value in node.values() for target in targets(value)]
+    return [target for value in node for target in targets(value)] if isinstance(node, list) else []
+
+
+def test_every_group_has_an_option_and_the_default_exists() -> None:
+    assert {"people/finder", "people/tracker", "people/chooser", "people/masker", "module", "identity"} <= set(GROUPS)
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_option_composes_and_instantiates(group: str, option: str) -> None:
+    config = compose("anonymize", ["input=clip.mp4", f"{group}={option}", *NEEDS_A_SETTING.get((group, option), [])])
+    node: Any = config
+    for name in group.split("/"):
+        node = node[name]
+    if (group, option) == ("identity", "facenet"):
+        pytest.skip("its weights are a download; tests/unit/pretrained covers it with a file")
+    build(node)
+
+
+@pytest.mark.parametrize("path", sorted(config_folder().rglob("*.yaml")), ids=lambda path: path.stem)
+def test_targets_are_public_three_part_names(path: Path) -> None:
+    for target in targets(yaml.safe_load(path.read_text(encoding="utf-8"))):
+        package, _, name = target.rpartition(".")
+        assert package.count(".") == 1, f"{target}: expected pa_lib.<package>.<name>"
+        assert name in importlib.import_module(package).__all__
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["people/finder=nobody"], "no option 'nobody' for people/finder; there are: "),
+        (["people/findr=mtcnn"], "people/findr"),
+        (["on_failur=abort"], "did you mean on_failure?"),
+        ([], "missing setting: input"),
+        (["input=a", "+module.extra={_target_:os.system}"], "refused _target_ os.system"),
+        (["input=a", "people.search.stride="], "stride"),
+    ],
+)
+def test_wrong_settings_get_one_clear_line(overrides: list[str], message: str) -> None:
+    if overrides and "input" not in overrides[0]:
+        overrides = ["input=clip.mp4", *overrides]
+    with pytest.raises(ConfigError) as caught:
+        config = compose("anonymize", overrides)
+        from pa_lib.cli.anonymize import _build_pipeline
+
+        _build_pipeline(config)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_own_config_folder_is_searched_first(tmp_path: Path) -> None:
+    (tmp_path / "module").mkdir()
+    (tmp_path / "module" / "mine.yaml").write_text("_target_: pa_lib.modules.ConventionalAnonymizer\nmethod: fill\n")
+    assert compose("anonymize", ["input=a", "module=mine"], tmp_path)["module"]["method"] == "fill"
