@@ -1,0 +1,38 @@
+"""Pure tensor functions: no state, no modules, no files."""
+
+from pa_lib.functional.composite import composite
+from pa_lib.functional.conventional import blur, fill, mean_outside, mosaic, noise, region_size
+from pa_lib.functional.masks import (
+    Patch,
+    box_raster,
+    dilate,
+    ellipse_raster,
+    feather_inward,
+    from_run_lengths,
+    pad,
+    run_lengths,
+    snap_to_grid,
+    trim,
+    union,
+)
+
+__all__ = [
+    "Patch",
+    "blur",
+    "box_raster",
+    "composite",
+    "dilate",
+    "ellipse_raster",
+    "feather_inward",
+    "fill",
+    "from_run_lengths",
+    "mean_outside",
+    "mosaic",
+    "noise",
+    "pad",
+    "region_size",
+    "run_lengths",
+    "snap_to_grid",
+    "trim",
+    "union",
+]

@@ -1,0 +1,254 @@
+"""Masks of one frame: rasters that never miss a pixel, growing, feathering, the chroma grid, run lengths.
+
+A mask is a tensor ``h w``. Where a mask covers a small part of a frame it travels as a `Patch`: its cost then grows
+with the person's area and not with the frame's. Everything here is conservative: where a pixel, a chroma cell or a
+fraction of one is in doubt, it is hidden.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from pa_lib.contracts import PaLibError
+
+
+class Patch(NamedTuple):
+    """A mask stored only where it is not zero.
+
+    Args:
+        top, left: Position in the frame of ``mask[0, 0]``, px.
+        mask: Shape h w, bool or float in [0, 1], wholly inside the frame.
+    """
+
+    top: int
+    left: int
+    mask: Tensor
+
+
+Box = tuple[float, float, float, float]
+
+
+def box_raster(box: Box, height: int, width: int) -> Patch | None:
+    """Every pixel that a box touches, however little.
+
+    Pixel ``(y, x)`` is the square from ``(y, x)`` to ``(y + 1, x + 1)``; it is covered if the box reaches into it.
+
+    Args:
+        box: ``x0 y0 x1 y1`` px, may be fractional and reach beyond the frame.
+        height: Of the frame, px.
+        width: Of the frame, px.
+
+    Returns:
+        A bool patch clipped to the frame, or None where the box lies outside of it.
+
+    Raises:
+        ValueError: The box is not finite or is turned inside out: nobody can say what it should hide.
+
+    >>> box_raster((1.9, 0.0, 3.1, 2.0), 4, 8).mask.shape
+    torch.Size([2, 3])
+    """
+    rows, columns = _extent(box, height, width)
+    if not rows or not columns:
+        return None
+    return Patch(rows.start, columns.start, torch.ones(len(rows), len(columns), dtype=torch.bool))
+
+
+def ellipse_raster(box: Box, height: int, width: int) -> Patch | None:
+    """Every pixel that the ellipse inscribed in a box touches.
+
+    A pixel is covered if the point of its square that is nearest to the centre, in each axis, lies in the ellipse:
+    ``(dx / a)^2 + (dy / b)^2 <= 1``. For squares along the axes that is exact.
+
+    Args:
+        box: ``x0 y0 x1 y1`` px around the ellipse, may be fractional and reach beyond the frame.
+        height: Of the frame, px.
+        width: Of the frame, px.
+
+    Returns:
+        A bool patch clipped to the frame, or None where the box lies outside of it.
+
+    Raises:
+        ValueError: The box is not finite or is turned inside out.
+
+    >>> ellipse_raster((0.0, 0.0, 8.0, 8.0), 8, 8).mask[0].int().tolist()
+    [0, 1, 1, 1, 1, 1, 1, 0]
+    """
+    rows, columns = _extent(box, height, width)
+    if not rows or not columns:
+        return None
+    x0, y0, x1, y1 = box
+    y = _nearest_to_centre(rows, (y0 + y1) / 2) / max((y1 - y0) / 2, 1e-6)
+    x = _nearest_to_centre(columns, (x0 + x1) / 2) / max((x1 - x0) / 2, 1e-6)
+    return Patch(rows.start, columns.start, y[:, None] ** 2 + x[None, :] ** 2 <= 1)
+
+
+def _extent(box: Box, height: int, width: int) -> tuple[range, range]:
+    """Rows and columns of the frame that a box touches."""
+    if not all(math.isfinite(side) for side in box) or box[2] < box[0] or box[3] < box[1]:
+        raise ValueError(f"a box must be finite with x0 <= x1 and y0 <= y1, got {tuple(box)}")
+    x0, y0, x1, y1 = box
+    rows = range(max(0, math.floor(y0)), min(height, math.ceil(y1)))
+    return rows, range(max(0, math.floor(x0)), min(width, math.ceil(x1)))
+
+
+def _nearest_to_centre(pixels: range, centre: float) -> Float[Tensor, " n"]:
+    """How far the nearest point of each pixel is from the centre, along one axis: 0 for the pixel that holds it."""
+    near = torch.arange(pixels.start, pixels.stop, dtype=torch.float64)
+    return torch.maximum(near - centre, centre - (near + 1)).clamp_min(0)
+
+
+def dilate(mask: Bool[Tensor, "h w"], radius_px: float) -> Bool[Tensor, "h w"]:
+    """Grow a mask by a disc: a pixel is covered if a covered one is at most `radius_px` away, centre to centre.
+
+    The result has the size of `mask`: `pad` it first where it should grow beyond.
+
+    >>> dilate(torch.eye(3, dtype=torch.bool), 1.0).int().tolist()
+    [[1, 1, 0], [1, 1, 1], [0, 1, 1]]
+    """
+    if radius_px < 1:
+        return mask.clone()
+    return torch.from_numpy(_distance(~mask) <= radius_px)
+
+
+def feather_inward(mask: Bool[Tensor, "h w"], width_px: float) -> Float[Tensor, "h w"]:
+    """Soften the edge of a mask without giving up a pixel: ``alpha = min(1, d / width_px)`` inside, 0 outside.
+
+    d is the distance to the nearest pixel outside the mask, centre to centre, so 1 for the outermost ring, whose alpha
+    is ``1 / width_px`` and never 0; alpha is 1 wherever d >= width_px. What was covered before a `dilate` by r >=
+    `width_px` has d > r and therefore stays wholly replaced: feather no wider than you dilated.
+
+    The edge of the array is no edge of the mask (a person cut by the frame is not faded there): `pad` where it is one.
+
+    >>> feather_inward(torch.tensor([[0, 1, 1, 1, 1, 1]]).bool(), 4.0)[0].tolist()
+    [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+    """
+    if width_px <= 1:
+        return mask.float()
+    return torch.from_numpy(np.minimum(_distance(mask) / np.float32(width_px), 1))
+
+
+def _distance(mask: Bool[Tensor, "h w"]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """Euclidean distance of every set pixel to the nearest one that is not set; infinite where all are set."""
+    if bool(mask.all()):
+        return np.full(tuple(mask.shape), np.inf, dtype=np.float32)
+    set_pixels = np.ascontiguousarray(mask.numpy()).view(np.uint8)
+    distance: np.ndarray[tuple[int, int], np.dtype[np.float32]] = cv2.distanceTransform(
+        set_pixels, cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+    )
+    return distance
+
+
+def pad(patch: Patch, margin_px: int, height: int, width: int) -> Patch:
+    """Give a patch an empty margin, as far as the frame reaches.
+
+    >>> pad(Patch(1, 5, torch.ones(2, 2)), 3, height=8, width=8).mask.shape
+    torch.Size([6, 6])
+    """
+    rows, columns = patch.mask.shape
+    top, left = max(0, patch.top - margin_px), max(0, patch.left - margin_px)
+    bottom = min(height, patch.top + rows + margin_px)
+    right = min(width, patch.left + columns + margin_px)
+    mask = patch.mask.new_zeros(bottom - top, right - left)
+    mask[patch.top - top : patch.top - top + rows, patch.left - left : patch.left - left + columns] = patch.mask
+    return Patch(top, left, mask)
+
+
+def union(patches: Sequence[Patch]) -> Patch:
+    """One patch that covers what any of them covers; the largest value where they overlap.
+
+    >>> union([Patch(0, 0, torch.ones(1, 2)), Patch(1, 3, torch.ones(1, 1))]).mask.tolist()
+    [[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+    """
+    top, left = min(patch.top for patch in patches), min(patch.left for patch in patches)
+    bottom = max(patch.top + patch.mask.shape[0] for patch in patches)
+    right = max(patch.left + patch.mask.shape[1] for patch in patches)
+    mask = patches[0].mask.new_zeros(bottom - top, right - left)
+    for patch in patches:
+        rows, columns = patch.mask.shape
+        region = mask[patch.top - top : patch.top - top + rows, patch.left - left : patch.left - left + columns]
+        torch.maximum(region, patch.mask, out=region)
+    return Patch(top, left, mask)
+
+
+def trim(patch: Patch) -> Patch | None:
+    """Cut away the empty margin; None where nothing is covered.
+
+    >>> trim(Patch(2, 2, torch.tensor([[0, 0], [0, 1]])))
+    Patch(top=3, left=3, mask=tensor([[1]]))
+    """
+    covered = patch.mask != 0
+    rows, columns = covered.any(1).nonzero()[:, 0].tolist(), covered.any(0).nonzero()[:, 0].tolist()
+    if not rows:
+        return None
+    mask = patch.mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return Patch(patch.top + rows[0], patch.left + columns[0], mask)
+
+
+def snap_to_grid(patch: Patch, grid: tuple[int, int], height: int, width: int) -> Patch:
+    """Grow a mask to the cells of the chroma grid: every cell takes the largest value of its pixels.
+
+    A video in 4:2:0 stores one colour for 2 x 2 pixels. After this a cell is wholly in or wholly out, so no colour
+    sample belongs to both sides. Cells cut by an odd frame's edge are filled as far as the frame reaches.
+
+    Args:
+        patch: Bool or float mask.
+        grid: Rows and columns of one cell, (2, 2) for 4:2:0, (1, 1) for RGB.
+        height: Of the frame, px.
+        width: Of the frame, px.
+
+    >>> snap_to_grid(Patch(1, 1, torch.ones(1, 1)), (2, 2), height=3, width=4)
+    Patch(top=0, left=0, mask=tensor([[1., 1.],
+            [1., 1.]]))
+    """
+    if grid == (1, 1):
+        return patch
+    cell_rows, cell_columns = grid
+    rows, columns = patch.mask.shape
+    top, left = patch.top - patch.top % cell_rows, patch.left - patch.left % cell_columns
+    n_rows = -(-(patch.top + rows - top) // cell_rows)
+    n_columns = -(-(patch.left + columns - left) // cell_columns)
+    cells = patch.mask.new_zeros(n_rows * cell_rows, n_columns * cell_columns)
+    cells[patch.top - top : patch.top - top + rows, patch.left - left : patch.left - left + columns] = patch.mask
+    largest = cells.view(n_rows, cell_rows, n_columns, cell_columns).amax((1, 3))
+    grown = largest.repeat_interleave(cell_rows, 0).repeat_interleave(cell_columns, 1)
+    return Patch(top, left, grown[: height - top, : width - left])
+
+
+def run_lengths(mask: Bool[Tensor, "h w"]) -> list[int]:
+    """A whole frame's mask as COCO run lengths: down the columns, left to right, zeros first.
+
+    >>> run_lengths(torch.tensor([[1, 0], [1, 1]]).bool())
+    [0, 2, 1, 1]
+    """
+    flat = mask.T.reshape(-1).numpy()
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    runs = np.diff(changes, prepend=0, append=flat.size).tolist()
+    return [0, *runs] if flat.size and flat[0] else runs
+
+
+def from_run_lengths(counts: Sequence[int], height: int, width: int) -> Bool[Tensor, "h w"]:
+    """The mask of a whole frame from COCO run lengths: down the columns, left to right, zeros first.
+
+    Raises:
+        PaLibError: A count is no whole number >= 0, or they do not add up to the frame.
+
+    >>> from_run_lengths([0, 2, 1, 1], height=2, width=2).int().tolist()
+    [[1, 0], [1, 1]]
+    """
+    if any(isinstance(count, bool) or not isinstance(count, int) or count < 0 for count in counts):
+        raise PaLibError("the run lengths of a mask must be whole numbers >= 0; mend or remove that mask")
+    if sum(counts) != height * width:
+        raise PaLibError(
+            f"the run lengths of a mask add up to {sum(counts)} pixels, expected {height * width} "
+            f"for a frame of {width} x {height}; mend or remove that mask"
+        )
+    values = np.arange(len(counts)) % 2 == 1
+    return torch.from_numpy(np.repeat(values, counts).reshape(width, height).T)

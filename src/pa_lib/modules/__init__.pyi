@@ -1,0 +1,4 @@
+from .systems.base import AbstractAnonymizer
+from .systems.conventional import ConventionalAnonymizer
+
+__all__ = ["AbstractAnonymizer", "ConventionalAnonymizer"]

@@ -1,0 +1,1 @@
+"""Anonymization systems, one file each, all behind `AbstractAnonymizer`."""
