@@ -1,0 +1,28 @@
+"""Files to frames and back, lazily, in constant memory. Nothing else touches codecs."""
+
+from pa_lib.video.frame import Frame, Picture, PixelFormat, redacted_picture
+from pa_lib.video.probe import Limits, VideoInfo, fingerprint, is_supported, probe
+from pa_lib.video.read import read_frames
+from pa_lib.video.staging import StagedFile, StagedFolder, check_writable, write_whole
+from pa_lib.video.write import VideoWriter, WriteSettings, check_output, default_output
+
+__all__ = [
+    "Frame",
+    "Limits",
+    "Picture",
+    "PixelFormat",
+    "StagedFile",
+    "StagedFolder",
+    "VideoInfo",
+    "VideoWriter",
+    "WriteSettings",
+    "check_output",
+    "check_writable",
+    "default_output",
+    "fingerprint",
+    "is_supported",
+    "probe",
+    "read_frames",
+    "redacted_picture",
+    "write_whole",
+]

@@ -1,0 +1,97 @@
+"""Sound, copied packet by packet: never decoded, never held in memory for longer than the pictures beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from fractions import Fraction
+from typing import cast
+
+import av
+import av.error
+
+from pa_lib.contracts import PaLibError
+from pa_lib.video.probe import VideoInfo, open_video
+
+
+class AudioCopy:
+    """All audio tracks of a video on their way into another file.
+
+    Args:
+        info: The source.
+        output: The container that is being made; every track gets a stream in it.
+
+    Raises:
+        PaLibError: If a track cannot be read, or the container cannot hold it.
+    """
+
+    def __init__(self, info: VideoInfo, output: av.container.OutputContainer) -> None:
+        self.n_packets: list[int] = [0] * len(info.audio)
+        self._info, self._output = info, output
+        self._stack = ExitStack()
+        self._next: av.Packet | None = None
+        self._targets: dict[int, tuple[int, av.stream.Stream]] = {}
+        if not info.audio:
+            self._packets: Iterator[av.Packet] = iter(())
+            return
+        if info.audio_faults:
+            raise self._unreadable(info.audio_faults[0])
+        try:
+            source = self._stack.enter_context(open_video(info.path, info.limits))
+            for number, stream in enumerate(source.streams.audio):
+                self._targets[stream.index] = (number, self._add(output, stream, number))
+            self._packets = iter(source.demux(*source.streams.audio))
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _add(
+        self, output: av.container.OutputContainer, stream: av.audio.stream.AudioStream, number: int
+    ) -> av.stream.Stream:
+        try:
+            target = output.add_stream_from_template(stream)
+        except (ValueError, av.error.FFmpegError) as error:
+            raise PaLibError(
+                f"audio track {number + 1} ({self._info.audio[number]}) does not fit into {output.format.name}; "
+                "write a .mkv file, or go on without sound by audio=drop"
+            ) from error
+        target.time_base = stream.time_base
+        # the language tells two tracks apart and nothing about anybody
+        if language := stream.metadata.get("language"):
+            target.metadata["language"] = language
+        return cast("av.stream.Stream", target)
+
+    def copy_until(self, time_s: Fraction | None) -> None:
+        """Copy what is to be decoded before `time_s`, or all the rest.
+
+        Raises:
+            PaLibError: If the source cannot be read.
+        """
+        while True:
+            packet = self._next or self._read()
+            self._next = None
+            if packet is None:
+                return
+            if time_s is not None and packet.dts is not None and packet.dts * packet.time_base > time_s:
+                self._next = packet
+                return
+            number, packet.stream = self._targets[packet.stream_index]
+            self._output.mux(packet)
+            self.n_packets[number] += 1
+
+    def _read(self) -> av.Packet | None:
+        try:
+            return next((packet for packet in self._packets if packet.size), None)
+        except av.error.FFmpegError as error:
+            if self._info.faults:  # known to end early, and told so: its sound ends with it
+                return None
+            raise self._unreadable(f"its audio cannot be read to the end ({error.strerror})") from error
+
+    def _unreadable(self, what: str) -> PaLibError:
+        return PaLibError(
+            f"input {self._info.path}: {what}; its pictures can be read: go on without sound by audio=drop"
+        )
+
+    def close(self) -> None:
+        """Let go of the source."""
+        self._stack.close()

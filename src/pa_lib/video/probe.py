@@ -1,0 +1,472 @@
+"""What a file holds, told before any of it is worked on: every input that cannot work is refused here, in one line."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import av
+import av.error
+
+from pa_lib.contracts import PaLibError
+from pa_lib.video.frame import PixelFormat
+from pa_lib.video.images import IMAGE_SUFFIXES, image_files, image_size, is_still_image
+from pa_lib.video.orient import UPRIGHT, Orientation, orientation_of, upright_format, working_format
+
+Container = Literal["video", "gif", "image", "image_folder"]
+
+VIDEO_SUFFIXES = [".3gp", ".asf", ".avi", ".flv", ".gif", ".ivf", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"]
+
+# Only what holds pictures and sound in one file: FFmpeg also opens play lists that name other files, scripts and text.
+_DEMUXERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,h264,hevc,m4v,mxf,dv,ivf,obu,"
+    "nut,wtv,mjpeg,yuv4mpegpipe,vc1,wav,mp3,flac,aac,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,ppm_pipe,pgm_pipe"
+)
+_MAX_STREAMS = 64
+_PACKETS_TO_FIRST_PICTURE = 2000
+_STILL_FPS = 25
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is too big to begin with; looked at before anything is decoded.
+
+    Args:
+        max_pixels: Of one frame.
+        max_frames: Of the video, by what its header says; a header that lies is caught while reading.
+        max_duration_s: Likewise, seconds.
+        max_bytes: Of the file, or of an image folder together.
+    """
+
+    max_pixels: int = 50_000_000
+    max_frames: int = 1_000_000
+    max_duration_s: float = 6 * 3600.0
+    max_bytes: int = 1 << 40
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What `probe` found. Sizes are those of the upright picture.
+
+    Args:
+        path: The file or image folder.
+        container: What kind of thing it is.
+        format: What the planes of every `Picture` read from it are.
+        fps: Average frames a second.
+        time_base: Seconds in one unit of `Frame.pts`.
+        n_frames_estimate: As the header tells it, or by duration and rate; exact for images; None where unknown.
+        duration_s: Seconds, None where unknown.
+        codec: FFmpeg's name, e.g. ``h264``; the format's for images, e.g. ``png``.
+        source_pixel_format: The decoder's own; `pixel_format` is what becomes of it.
+        is_variable_rate: Whether the first frames are not equally far apart.
+        rotation_deg: Clockwise turn, 0, 90, 180 or 270, that the display matrix or the EXIF orientation asks for; the
+            frames are already turned.
+        is_flipped: Whether it asks for a mirror image, too.
+        sample_aspect_ratio: Width to height of one upright pixel.
+        audio: Codec name of each audio track.
+        audio_faults: What hinders copying tracks, one line each.
+        tags: The container's own metadata.
+        files: The images of a folder in their order, or the one file.
+        faults: Damage that can be told without decoding, e.g. a file that ends early; not empty = the output is not whole.
+        remarks: What is changed on the way in without harm, e.g. transparency shown on white.
+        limits: Those it was held against.
+    """
+
+    path: Path
+    container: Container
+    format: PixelFormat
+    fps: float
+    time_base: Fraction
+    n_frames_estimate: int | None
+    duration_s: float | None
+    codec: str
+    source_pixel_format: str
+    is_variable_rate: bool = False
+    rotation_deg: int = 0
+    is_flipped: bool = False
+    sample_aspect_ratio: Fraction = Fraction(1)
+    audio: tuple[str, ...] = ()
+    audio_faults: tuple[str, ...] = ()
+    tags: dict[str, str] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+    faults: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    orientation: Orientation = UPRIGHT
+
+    @property
+    def width(self) -> int:
+        """Columns of the upright picture, px."""
+        return self.format.width
+
+    @property
+    def height(self) -> int:
+        """Rows of the upright picture, px."""
+        return self.format.height
+
+    @property
+    def pixel_format(self) -> str:
+        """Name of the working format."""
+        return self.format.name
+
+    @property
+    def chroma_grid(self) -> tuple[int, int]:
+        """Rows and columns of pixels that share one chroma sample."""
+        return self.format.chroma_grid
+
+    @property
+    def nominal_duration(self) -> int:
+        """Units of `time_base` that one frame is shown at the average rate, at least 1."""
+        return max(1, round(1 / (self.fps * self.time_base)))
+
+
+def is_supported(path: Path) -> bool:
+    """Whether the name's suffix is one that `probe` opens; for picking the files of a folder."""
+    return path.suffix.lower() in VIDEO_SUFFIXES or path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def probe(path: str | Path, limits: Limits = Limits()) -> VideoInfo:
+    """Look at a video, GIF, image or folder of images without working on it.
+
+    Args:
+        path: What to look at.
+        limits: What is too big.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        PaLibError: If it is missing, empty, cut short before its first picture, no video, or beyond a limit.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise PaLibError(f"input {path} does not exist; check the path")
+    try:
+        if path.is_dir():
+            return _probe_images(path, image_files(path), limits)
+        size = path.stat().st_size
+        if size == 0:
+            raise PaLibError(f"input {path} is empty (0 bytes); copy it again from its source")
+        if size > limits.max_bytes:
+            raise PaLibError(
+                f"input {path} has {size} bytes, limits.max_bytes is {limits.max_bytes}; raise it or cut the file"
+            )
+        if path.suffix.lower() in (".heic", ".heif", ".avif"):
+            raise PaLibError(f"input {path}: {path.suffix} images cannot be read; convert it to PNG or JPEG")
+        if is_still_image(path):
+            return _probe_images(path, (path,), limits)
+        return _probe_video(path, limits)
+    except OSError as error:
+        raise PaLibError(f"input {path} cannot be read: {error.strerror or error}") from error
+
+
+def fingerprint(path: str | Path) -> str:
+    """The sha256 of a file as hex; for an image folder that of the names and contents in order.
+
+    Raises:
+        PaLibError: If it cannot be read.
+    """
+    path = Path(path)
+    try:
+        if not path.is_dir():
+            return _file_digest(path)
+        total = hashlib.sha256()
+        for file in image_files(path):
+            total.update(f"{file.name}\0{_file_digest(file)}\n".encode())
+        return total.hexdigest()
+    except OSError as error:
+        raise PaLibError(f"input {path} cannot be read: {error.strerror or error}") from error
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def open_video(path: Path, limits: Limits) -> Iterator[av.container.InputContainer]:
+    """Open a file for demuxing, held to formats that are one file, and to `limits.max_pixels` in every decoder.
+
+    Raises:
+        av.error.FFmpegError: If FFmpeg cannot.
+    """
+    container = av.open(
+        str(path.absolute()),
+        "r",
+        options={"max_pixels": str(limits.max_pixels)},
+        container_options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"},
+        metadata_errors="replace",
+    )
+    try:
+        yield container
+    finally:
+        container.close()
+
+
+def video_stream(container: av.container.InputContainer) -> av.video.stream.VideoStream | None:
+    """The stream to work on: the first that is neither cover art nor a thumbnail track."""
+    for stream in container.streams.video:
+        if stream.codec_context is not None and not _is_still(stream):
+            return stream
+    return None
+
+
+def _is_still(stream: av.video.stream.VideoStream) -> bool:
+    disposition = stream.disposition
+    return bool(
+        disposition & av.stream.Disposition.attached_pic or disposition & av.stream.Disposition.timed_thumbnails
+    )
+
+
+def _probe_images(path: Path, files: tuple[Path, ...], limits: Limits) -> VideoInfo:
+    if not files:
+        raise PaLibError(
+            f"input folder {path} holds no image ({' '.join(IMAGE_SUFFIXES)}); give a folder of images or a video file"
+        )
+    if len(files) > limits.max_frames:
+        raise PaLibError(
+            f"input {path} holds {len(files)} images, limits.max_frames is {limits.max_frames}; raise it or split it"
+        )
+    total = sum(file.stat().st_size for file in files)
+    if total > limits.max_bytes:
+        raise PaLibError(
+            f"input {path} has {total} bytes, limits.max_bytes is {limits.max_bytes}; raise it or split it"
+        )
+    first, faults, remarks = None, [], []
+    for file in files:
+        try:
+            head = image_size(file, limits.max_pixels)
+        except PaLibError as error:
+            # one bad image among many is a frame that cannot be decoded, not the end of the folder
+            if len(files) == 1 or "max_pixels" in str(error):
+                raise
+            faults.append(str(error))
+            continue
+        if head.remark and head.remark not in remarks:
+            remarks.append(head.remark)
+        if first is None:
+            first, first_file = head, file
+        elif (head.width, head.height) != (first.width, first.height):
+            raise PaLibError(
+                f"input folder {path} mixes sizes: {first_file.name} is {first.width}x{first.height}, {file.name} is "
+                f"{head.width}x{head.height}; put each size into a folder of its own"
+            )
+    if first is None:
+        raise PaLibError(f"input folder {path}: none of its {len(files)} images can be read; the first: {faults[0]}")
+    return VideoInfo(
+        path=path,
+        container="image_folder" if path.is_dir() else "image",
+        format=PixelFormat("rgb24", first.width, first.height),
+        fps=float(_STILL_FPS),
+        time_base=Fraction(1, _STILL_FPS),
+        n_frames_estimate=len(files),
+        duration_s=len(files) / _STILL_FPS,
+        codec=first.codec,
+        source_pixel_format=first.mode,
+        rotation_deg=first.rotation_deg,
+        is_flipped=first.is_flipped,
+        files=files,
+        faults=tuple(faults),
+        remarks=tuple(remarks),
+        limits=limits,
+    )
+
+
+def _probe_video(path: Path, limits: Limits) -> VideoInfo:
+    try:
+        with open_video(path, limits) as container:
+            if container.format.name.endswith("_pipe"):
+                return _probe_images(path, (path,), limits)
+            return _describe(path, container, limits)
+    except av.error.FFmpegError as error:
+        head = path.open("rb").read(12)
+        if head[4:8] == b"ftyp":
+            raise PaLibError(
+                f"input {path} is an MP4 without its index: cut short or damaged ({_reason(error)}); copy it again"
+            ) from error
+        raise PaLibError(f"input {path} is not a video that can be read, or is cut short ({_reason(error)})") from error
+
+
+def _describe(path: Path, container: av.container.InputContainer, limits: Limits) -> VideoInfo:
+    if len(container.streams) > _MAX_STREAMS:
+        raise PaLibError(
+            f"input {path} has {len(container.streams)} streams, at most {_MAX_STREAMS} are read; re-mux what you need"
+        )
+    stream = video_stream(container)
+    if stream is None:
+        kinds = sorted({s.type for s in container.streams}) or ["nothing"]
+        hint = "; its codec is unknown" if any(s.codec_context is None for s in container.streams.video) else ""
+        raise PaLibError(
+            f"input {path} has no video stream that can be read (it holds {', '.join(kinds)}){hint}; give a video"
+        )
+    coded = stream.codec_context
+    if coded.width * coded.height > limits.max_pixels:
+        raise PaLibError(
+            f"input {path} has frames of {coded.width}x{coded.height} px, limits.max_pixels is {limits.max_pixels}; raise it or scale down"
+        )
+    time_base = cast("Fraction", stream.time_base)
+    duration_s = _duration_s(container, stream)
+    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+    fps = float(rate) if rate and 0 < rate <= 1000 else 25.0
+    n_frames = stream.frames or (round(duration_s * fps) if duration_s else None)
+    if duration_s and duration_s > limits.max_duration_s:
+        raise PaLibError(
+            f"input {path} is {duration_s:.0f} s long, limits.max_duration_s is {limits.max_duration_s:g}; raise it or cut it"
+        )
+    if n_frames and n_frames > limits.max_frames:
+        raise PaLibError(
+            f"input {path} has about {n_frames} frames, limits.max_frames is {limits.max_frames}; raise it or cut it"
+        )
+
+    frame, is_variable_rate = _first_picture(path, container, stream)
+    if frame.width * frame.height > limits.max_pixels:
+        raise PaLibError(
+            f"input {path} has frames of {frame.width}x{frame.height} px, limits.max_pixels is {limits.max_pixels}"
+        )
+    orientation, remarks = orientation_of(frame)
+    working, more = working_format(frame)
+    n_videos = sum(not _is_still(s) for s in container.streams.video)
+    if n_videos > 1:
+        remarks.append(f"the first of {n_videos} video tracks is used, the others are dropped")
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    is_gif = container.format.name == "gif"
+    return VideoInfo(
+        path=path,
+        container="gif" if is_gif else "video",
+        format=upright_format(working, orientation),
+        fps=fps,
+        time_base=time_base,
+        n_frames_estimate=n_frames,
+        duration_s=duration_s,
+        codec=coded.codec.canonical_name,
+        source_pixel_format=frame.format.name,
+        is_variable_rate=is_variable_rate,
+        rotation_deg=orientation.rotation_deg,
+        is_flipped=orientation.is_flipped,
+        sample_aspect_ratio=1 / aspect if orientation.is_transposed else aspect,
+        audio=tuple(
+            s.codec_context.codec.canonical_name if s.codec_context else "unknown" for s in container.streams.audio
+        ),
+        audio_faults=_audio_faults(path, limits),
+        tags=dict(container.metadata),
+        files=(path,),
+        faults=_early_end(path, limits, duration_s),
+        remarks=tuple(remarks + more),
+        limits=limits,
+        orientation=orientation,
+    )
+
+
+def _duration_s(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> float | None:
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return container.duration / 1e6 if container.duration else None
+
+
+def _first_picture(
+    path: Path, container: av.container.InputContainer, stream: av.video.stream.VideoStream
+) -> tuple[av.VideoFrame, bool]:
+    """The first frame that decodes, and whether the packets up to there and a few more lie unevenly in time."""
+    found: av.VideoFrame | None = None
+    times: list[int] = []
+    reason = "it holds no frames"
+    try:
+        for n, packet in enumerate(container.demux(stream)):
+            if packet.pts is not None and packet.size:
+                times.append(packet.pts)
+            if found is None:
+                try:
+                    found = next(iter(stream.decode(packet if packet.size else None)), None)
+                except av.error.EOFError:
+                    pass
+                except av.error.FFmpegError as error:
+                    reason = f"none of its first {n + 1} frames can be decoded ({_reason(error)})"
+            if n > _PACKETS_TO_FIRST_PICTURE or (found is not None and n > 120):
+                break
+    except av.error.FFmpegError as error:
+        reason = f"it cannot be read ({_reason(error)})"
+    if found is None:
+        raise PaLibError(
+            f"input {path} has no picture: {reason}; it may be cut short or damaged, copy it again from its source"
+        )
+    # the last few are left out: with reordering their neighbours may not have been read yet
+    shown = sorted(times)[:-8] if len(times) > 16 else sorted(times)
+    gaps = [b - a for a, b in zip(shown, shown[1:], strict=False)]
+    # a clock of 1/1000 s rounds 30 frames a second to gaps of 33 and 34
+    return found, bool(gaps) and max(gaps) - min(gaps) > max(1, 0.02 * max(gaps))
+
+
+def _early_end(path: Path, limits: Limits, duration_s: float | None) -> tuple[str, ...]:
+    """Whether the last frames that the header promises are missing."""
+    if not duration_s:
+        return ()
+    enough = duration_s - max(0.5, 0.02 * duration_s)
+    end = _end_s(path, limits, duration_s - 5) if duration_s > 20 else None
+    if end is None or end < enough:  # seeking may mislead: walk through all packets before saying so
+        end = _end_s(path, limits, None)
+    if end is not None and end >= enough:
+        return ()
+    told = f"after {end:.1f} s" if end is not None else "at once"
+    return (f"the file is cut short: its header promises {duration_s:.1f} s, what can be read ends {told}",)
+
+
+def _end_s(path: Path, limits: Limits, from_s: float | None) -> float | None:
+    """When the last packet ends, seconds from the start; None where no packet can be read."""
+    end = None
+    try:
+        with open_video(path, limits) as container:
+            video = cast("av.video.stream.VideoStream", video_stream(container))
+            # where the video track does not tell its own length, the file's is that of the longest track
+            streams = [video] if video.duration else [video, *container.streams.audio]
+            if from_s is not None:
+                container.seek((video.start_time or 0) + int(from_s / cast("Fraction", video.time_base)), stream=video)
+            first = min(
+                (float(s.start_time * cast("Fraction", s.time_base)) for s in streams if s.start_time), default=0.0
+            )
+            for packet in container.demux(*streams):
+                if packet.size and packet.pts is not None and not packet.is_corrupt:
+                    end = max(end or 0.0, float((packet.pts + (packet.duration or 0)) * packet.time_base) - first)
+    except av.error.FFmpegError:
+        pass
+    return end
+
+
+def _audio_faults(path: Path, limits: Limits) -> tuple[str, ...]:
+    """One line for every audio track of which none of the first packets can be decoded."""
+    faults = []
+    with open_video(path, limits) as container:
+        for number, stream in enumerate(container.streams.audio, 1):
+            if stream.codec_context is None or not stream.codec_context.sample_rate:
+                faults.append(f"audio track {number} has a codec that is unknown")
+        streams = [s for s in container.streams.audio if s.codec_context is not None]
+        if faults or not streams:
+            return tuple(faults)
+        tried = dict.fromkeys((s.index for s in streams), 0)
+        good: set[int] = set()
+        try:
+            for n, packet in enumerate(container.demux(*streams)):
+                index = packet.stream_index
+                if packet.size and index not in good:
+                    tried[index] += 1
+                    try:
+                        if cast("Any", packet).decode():
+                            good.add(index)
+                    except av.error.FFmpegError:
+                        pass
+                if n > 200 * len(streams) or len(good) == len(streams):
+                    break
+        except av.error.FFmpegError:
+            pass  # the pictures' reader tells of damage to the file
+        for number, stream in enumerate(streams, 1):
+            if tried[stream.index] and stream.index not in good:
+                faults.append(f"audio track {number} ({stream.codec_context.name}) cannot be decoded")
+    return tuple(faults)
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)

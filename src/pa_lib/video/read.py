@@ -1,0 +1,155 @@
+"""Frames of a video one after the other, upright, in constant memory, with a placeholder for each that is damaged."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import replace
+
+import av
+import av.error
+
+from pa_lib.contracts import PaLibError
+from pa_lib.video.frame import Frame, Picture
+from pa_lib.video.images import read_image
+from pa_lib.video.orient import picture_of
+from pa_lib.video.probe import VideoInfo, open_video, video_stream
+
+
+def read_frames(info: VideoInfo) -> Iterator[Frame]:
+    """Decode a video from the start, lazily.
+
+    A packet that cannot be decoded, or a frame that the decoder flags as corrupt, gives a frame without a picture in its
+    place, so that index, time and number of frames are the same in every pass. What a truncated file no longer holds is
+    not made up: the frame in which it ends, if any of it is there, is the last.
+
+    Args:
+        info: From `probe`.
+
+    Yields:
+        Frames in order of presentation. Hold few of them: each keeps its planes alive.
+
+    Raises:
+        PaLibError: If the file cannot be opened any more, or goes beyond its limits in spite of its header.
+    """
+    source = _read_images(info) if info.container in ("image", "image_folder") else _read_video(info)
+    limits = info.limits
+    for frame in source:
+        if frame.index >= limits.max_frames:
+            raise PaLibError(
+                f"input {info.path} has more than limits.max_frames = {limits.max_frames} frames, against its header"
+            )
+        if frame.index and frame.duration * info.time_base > limits.max_duration_s:
+            raise PaLibError(
+                f"input {info.path} is longer than limits.max_duration_s = {limits.max_duration_s:g}, against its header"
+            )
+        yield frame
+
+
+def _read_images(info: VideoInfo) -> Iterator[Frame]:
+    for index, file in enumerate(info.files):
+        picture, fault = None, None
+        try:
+            picture = Picture((read_image(file, info.limits.max_pixels),), info.format)
+        except (PaLibError, ValueError) as error:
+            fault = str(error)
+        yield Frame(index, index, 1, float(index * info.time_base), picture, fault)
+
+
+def _read_video(info: VideoInfo) -> Iterator[Frame]:
+    """Number the decoder's output and give each frame the time to the next as its duration."""
+    held: Frame | None = None
+    for pts, duration, picture, fault in _decode(info):
+        if held is not None:
+            # an encoder refuses two frames of one moment, so a repeated time moves on by one unit
+            pts = max(pts, held.pts + 1)
+            yield replace(held, duration=pts - held.pts)
+        index = held.index + 1 if held is not None else 0
+        held = Frame(index, pts, duration or info.nominal_duration, float(pts * info.time_base), picture, fault)
+    if held is None:
+        raise PaLibError(f"input {info.path} has no picture any more; was it changed while it was read?")
+    yield held
+
+
+_Shown = tuple[int, int, Picture | None, str | None]
+
+
+def _decode(info: VideoInfo) -> Iterator[_Shown]:
+    """Pictures in order of presentation, and a placeholder for every packet from which none came.
+
+    Which packets those are is told by their times: the decoder gives back pictures in order of time, so a packet whose
+    time is passed over is lost. Counting exceptions instead would depend on how the decoder's threads were scheduled.
+    """
+    with open_video(info.path, info.limits) as container:
+        stream = video_stream(container)
+        if stream is None:
+            raise PaLibError(f"input {info.path} has no video stream any more; was it changed while it was read?")
+        stream.thread_type = "AUTO"
+        waiting: list[
+            tuple[int, int, bool]
+        ] = []  # time, duration and damage of what the decoder has not given back yet
+        first: tuple[int | None, bool] | None = None  # time of the first packet, and whether it needs no other
+        last: int | None = None
+        for packet in _packets(container, stream):
+            if packet is not None:
+                first = first or (packet.pts, packet.is_keyframe)
+                if packet.pts is not None and not packet.is_discard:
+                    heapq.heappush(waiting, (packet.pts, packet.duration or 0, packet.is_corrupt))
+            try:
+                frames = stream.decode(packet)
+            except av.error.EOFError:
+                frames = []
+            except av.error.FFmpegError as error:
+                frames = []
+                if packet is not None and packet.pts is None:  # no time to find it by, so it is missing here
+                    last = 0 if last is None else last + info.nominal_duration
+                    yield last, 0, None, f"decoding failed: {error.strerror}"
+            for frame in frames:
+                pts = frame.pts
+                if pts is None:
+                    pts = 0 if last is None else last + info.nominal_duration
+                if last is None and first == (pts, True):
+                    # pictures shown before the first key frame lean on frames from before the file began; no player
+                    # shows them
+                    waiting = [entry for entry in waiting if entry[0] >= pts]
+                    heapq.heapify(waiting)
+                if last is not None and pts < last:
+                    continue  # its place was passed and is already filled
+                while waiting and waiting[0][0] < pts:
+                    yield _lost(heapq.heappop(waiting))
+                is_damaged = frame.is_corrupt
+                if waiting and waiting[0][0] == pts:
+                    is_damaged |= heapq.heappop(waiting)[2]
+                last = pts
+                yield _shown(info, frame, pts, is_damaged)
+        while waiting:
+            yield _lost(heapq.heappop(waiting))
+
+
+def _packets(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> Iterator[av.Packet | None]:
+    """The packets of the stream and a last None, with which the decoder gives back what it holds."""
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                yield packet
+    except av.error.FFmpegError:
+        pass  # the rest of the file is unreadable; `probe` has told so
+    yield None
+
+
+def _lost(entry: tuple[int, int, bool]) -> _Shown:
+    pts, duration, is_corrupt = entry
+    told = (
+        "the file ends or is damaged within this frame" if is_corrupt else "the decoder gave no picture for this frame"
+    )
+    return pts, duration, None, told
+
+
+def _shown(info: VideoInfo, frame: av.VideoFrame, pts: int, is_damaged: bool) -> _Shown:
+    duration = frame.duration or 0
+    if is_damaged:
+        return pts, duration, None, "the decoder flags this frame as corrupt"
+    try:
+        return pts, duration, picture_of(frame, info.format, info.orientation), None
+    except (ValueError, av.error.FFmpegError) as error:
+        return pts, duration, None, str(error)
