@@ -161,12 +161,13 @@ class FrameLog:
     @property
     def is_redacted(self) -> NDArray[np.bool_]:
         """Shape n."""
-        return np.array(self._statuses) == STATUSES.index("redacted")
+        return np.equal(np.array(self._statuses), STATUSES.index("redacted"))
 
     @property
     def is_noteworthy(self) -> NDArray[np.bool_]:
         """Shape n: frames that are redacted, had a fault, or took a fallback."""
-        return self.is_redacted | (np.array(self._faults) > 0) | (np.array(self._fallbacks) > 0)
+        is_odd = (np.array(self._faults) > 0) | (np.array(self._fallbacks) > 0)
+        return np.logical_or(self.is_redacted, is_odd)
 
 
 def _one_line(text: str) -> str:

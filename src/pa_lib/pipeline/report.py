@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -24,6 +22,7 @@ from pa_lib import __version__
 from pa_lib.contracts import Decision, Kind, PaLibError, Person, Track
 from pa_lib.pipeline.frame_log import STATUSES, FrameLog, FrameRecord, Status
 from pa_lib.pipeline.thumbnails import Thumbnail, ThumbnailCollector
+from pa_lib.pipeline.whole_file import write_whole
 
 __all__ = [
     "FrameLog",
@@ -290,7 +289,7 @@ class RunReport:
         Raises:
             PaLibError: The file cannot be written.
         """
-        _write(path, self._json_parts())
+        write_whole(path, (part.encode() for part in self._json_parts()))
 
     def write_html(self, path: Path, thumbnails: Sequence[Thumbnail] = ()) -> None:
         """Writes the page for people, which needs no other file and no network. Appears complete or not at all.
@@ -304,7 +303,7 @@ class RunReport:
         """
         from pa_lib.pipeline.report_page import render  # jinja2 takes 60 ms, and most imports of this file draw no page
 
-        _write(path, [render(self, thumbnails)])
+        write_whole(path, [render(self, thumbnails).encode()])
 
     @classmethod
     def read_json(cls, path: Path) -> RunReport:
@@ -387,23 +386,3 @@ def _plain(value: object) -> Any:
     if hasattr(value, "__dataclass_fields__"):
         return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
     return str(value)
-
-
-def _write(path: Path, parts: Iterable[str]) -> None:
-    """The parts as UTF-8, under the final name only when all of them are on the disk."""
-    temporary: str | None = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files; a report has the rights of any new file
-        os.replace(temporary, path)
-    except OSError as error:
-        raise PaLibError(f"{path} cannot be written: {error.strerror or error}; is the folder writable?") from error
-    finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
