@@ -71,8 +71,9 @@ def run_child(command: Sequence[str], expect: Sequence[int] = (0,)) -> ChildRun:
     watcher.start()
     chunks: list[bytes] = []
     assert process.stdout is not None
-    while chunk := process.stdout.read(65536):
-        chunks = [*chunks[-1:], chunk]
+    with process.stdout:
+        while chunk := process.stdout.read(65536):
+            chunks = [*chunks[-1:], chunk]
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
