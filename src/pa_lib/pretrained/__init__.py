@@ -1,0 +1,5 @@
+"""Networks whose weights come from elsewhere: numpy or torch in, arrays out. Nothing heavy is imported until a name is used."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
