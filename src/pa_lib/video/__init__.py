@@ -1,10 +1,12 @@
 """Files to frames and back, lazily, in constant memory. Nothing else touches codecs."""
 
+from pa_lib.video.container import Limits
 from pa_lib.video.frame import Frame, Picture, PixelFormat, redacted_picture
-from pa_lib.video.probe import Limits, VideoInfo, fingerprint, is_supported, probe
+from pa_lib.video.probe import VideoInfo, fingerprint, is_supported, probe
 from pa_lib.video.read import read_frames
+from pa_lib.video.sinks import WriteSettings
 from pa_lib.video.staging import StagedFile, StagedFolder, check_writable, write_whole
-from pa_lib.video.write import VideoWriter, WriteSettings, check_output, default_output
+from pa_lib.video.write import VideoWriter, check_output, default_output
 
 __all__ = [
     "Frame",

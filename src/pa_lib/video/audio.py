@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from fractions import Fraction
-from typing import cast
+from typing import Any, cast
 
 import av
 import av.error
 
 from pa_lib.contracts import PaLibError
-from pa_lib.video.probe import VideoInfo, open_video
+from pa_lib.video.container import open_video
+from pa_lib.video.probe import VideoInfo
 
 
 class AudioCopy:
@@ -29,10 +30,10 @@ class AudioCopy:
         self.n_packets: list[int] = [0] * len(info.audio)
         self._info, self._output = info, output
         self._stack = ExitStack()
-        self._next: av.Packet | None = None
+        self._next: av.Packet[Any] | None = None
         self._targets: dict[int, tuple[int, av.stream.Stream]] = {}
         if not info.audio:
-            self._packets: Iterator[av.Packet] = iter(())
+            self._packets: Iterator[av.Packet[Any]] = iter(())
             return
         if info.audio_faults:
             raise self._unreadable(info.audio_faults[0])
@@ -79,7 +80,7 @@ class AudioCopy:
             self._output.mux(packet)
             self.n_packets[number] += 1
 
-    def _read(self) -> av.Packet | None:
+    def _read(self) -> av.Packet[Any] | None:
         try:
             return next((packet for packet in self._packets if packet.size), None)
         except av.error.FFmpegError as error:

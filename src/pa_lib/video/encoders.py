@@ -30,7 +30,8 @@ class _Encoder:
     """An encoder's name, its option for speed, and what we ask of it by default.
 
     The quality numbers are where the decoded output measures about 42 dB or more on luma against its input; the speeds
-    are the slowest that keep pace with finding people on two cores.
+    are the slowest that keep pace with finding people on two cores. No B-frames: with them the order of decoding is not
+    that of showing, and MP4 stores durations in the former, so the last frame of a variable rate would lose its own.
     """
 
     name: str
@@ -41,8 +42,10 @@ class _Encoder:
 
 
 _ENCODERS = {
-    "h264": _Encoder("libx264", 18, ("preset", "veryfast"), {"a53cc": "0"}, wants_even=True),
-    "hevc": _Encoder("libx265", 20, ("preset", "superfast"), {"x265-params": "log-level=none"}, wants_even=True),
+    "h264": _Encoder("libx264", 18, ("preset", "veryfast"), {"a53cc": "0", "bf": "0"}, wants_even=True),
+    "hevc": _Encoder(
+        "libx265", 20, ("preset", "superfast"), {"x265-params": "log-level=none:bframes=0"}, wants_even=True
+    ),
     "vp9": _Encoder("libvpx-vp9", 24, ("cpu-used", "6"), {"b": "0", "deadline": "good", "row-mt": "1"}),
     "av1": _Encoder("libsvtav1", 24, ("preset", "9"), {}, wants_even=True),
     "ffv1": _Encoder("ffv1", None, None, {"level": "3", "slicecrc": "1"}),

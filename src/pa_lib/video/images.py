@@ -122,7 +122,7 @@ def colour_profile(path: Path) -> bytes | None:
 
 
 def write_image(file: BinaryIO, rgb: NDArray[np.uint8], suffix: str, quality: int, profile: bytes | None) -> None:
-    """Encode one image: PNG, BMP, TIFF and PPM without loss; JPEG at `quality` 1..100; WebP likewise, 100 = without loss.
+    """Encode one image: PNG, BMP, TIFF and PPM without loss; JPEG and WebP at `quality` 1..100 (WebP 100: no loss).
 
     Raises:
         OSError: If writing fails.

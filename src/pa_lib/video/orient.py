@@ -51,7 +51,8 @@ def orientation_of(frame: av.VideoFrame) -> tuple[Orientation, list[str]]:
 
     The matrix is a b u / c d v / x y w in 16.16 numbers; a pixel (x, y) is shown at (a x + c y, b x + d y).
     """
-    data: Any = next((side for side in frame.side_data if side.type.name == "DISPLAYMATRIX"), None)
+    sides: Any = frame.side_data
+    data: Any = next((side for side in sides if side.type.name == "DISPLAYMATRIX"), None)
     if data is None:
         return UPRIGHT, []
     a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].astype(float) / 65536

@@ -3,50 +3,53 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import av
 import av.error
 
 from pa_lib.contracts import PaLibError
+from pa_lib.video.container import Limits, audio_faults, early_end, is_still, open_video, reason_of, video_stream
 from pa_lib.video.frame import PixelFormat
 from pa_lib.video.images import IMAGE_SUFFIXES, image_files, image_size, is_still_image
 from pa_lib.video.orient import UPRIGHT, Orientation, orientation_of, upright_format, working_format
 
 Container = Literal["video", "gif", "image", "image_folder"]
 
-VIDEO_SUFFIXES = [".3gp", ".asf", ".avi", ".flv", ".gif", ".ivf", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"]
+VIDEO_SUFFIXES = [
+    ".3gp",
+    ".asf",
+    ".avi",
+    ".flv",
+    ".gif",
+    ".ivf",
+    ".m2ts",
+    ".m4v",
+    ".mjpeg",
+    ".mkv",
+    ".mov",
+    ".mp4",
+    ".mpeg",
+    ".mpg",
+    ".mts",
+    ".mxf",
+    ".nut",
+    ".ogv",
+    ".ts",
+    ".vob",
+    ".webm",
+    ".wmv",
+    ".y4m",
+]
 
-# Only what holds pictures and sound in one file: FFmpeg also opens play lists that name other files, scripts and text.
-_DEMUXERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,h264,hevc,m4v,mxf,dv,ivf,obu,"
-    "nut,wtv,mjpeg,yuv4mpegpipe,vc1,wav,mp3,flac,aac,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,ppm_pipe,pgm_pipe"
-)
+_LIMITS = Limits()
 _MAX_STREAMS = 64
 _PACKETS_TO_FIRST_PICTURE = 2000
 _STILL_FPS = 25
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What is too big to begin with; looked at before anything is decoded.
-
-    Args:
-        max_pixels: Of one frame.
-        max_frames: Of the video, by what its header says; a header that lies is caught while reading.
-        max_duration_s: Likewise, seconds.
-        max_bytes: Of the file, or of an image folder together.
-    """
-
-    max_pixels: int = 50_000_000
-    max_frames: int = 1_000_000
-    max_duration_s: float = 6 * 3600.0
-    max_bytes: int = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class VideoInfo:
         audio_faults: What hinders copying tracks, one line each.
         tags: The container's own metadata.
         files: The images of a folder in their order, or the one file.
-        faults: Damage that can be told without decoding, e.g. a file that ends early; not empty = the output is not whole.
+        faults: Damage that can be told without decoding, e.g. a file that ends early; the output is not whole then.
         remarks: What is changed on the way in without harm, e.g. transparency shown on white.
         limits: Those it was held against.
     """
@@ -130,7 +133,7 @@ def is_supported(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES or path.suffix.lower() in IMAGE_SUFFIXES
 
 
-def probe(path: str | Path, limits: Limits = Limits()) -> VideoInfo:
+def probe(path: str | Path, limits: Limits = _LIMITS) -> VideoInfo:
     """Look at a video, GIF, image or folder of images without working on it.
 
     Args:
@@ -186,41 +189,6 @@ def fingerprint(path: str | Path) -> str:
 def _file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def open_video(path: Path, limits: Limits) -> Iterator[av.container.InputContainer]:
-    """Open a file for demuxing, held to formats that are one file, and to `limits.max_pixels` in every decoder.
-
-    Raises:
-        av.error.FFmpegError: If FFmpeg cannot.
-    """
-    container = av.open(
-        str(path.absolute()),
-        "r",
-        options={"max_pixels": str(limits.max_pixels)},
-        container_options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"},
-        metadata_errors="replace",
-    )
-    try:
-        yield container
-    finally:
-        container.close()
-
-
-def video_stream(container: av.container.InputContainer) -> av.video.stream.VideoStream | None:
-    """The stream to work on: the first that is neither cover art nor a thumbnail track."""
-    for stream in container.streams.video:
-        if stream.codec_context is not None and not _is_still(stream):
-            return stream
-    return None
-
-
-def _is_still(stream: av.video.stream.VideoStream) -> bool:
-    disposition = stream.disposition
-    return bool(
-        disposition & av.stream.Disposition.attached_pic or disposition & av.stream.Disposition.timed_thumbnails
-    )
 
 
 def _probe_images(path: Path, files: tuple[Path, ...], limits: Limits) -> VideoInfo:
@@ -287,9 +255,11 @@ def _probe_video(path: Path, limits: Limits) -> VideoInfo:
         head = path.open("rb").read(12)
         if head[4:8] == b"ftyp":
             raise PaLibError(
-                f"input {path} is an MP4 without its index: cut short or damaged ({_reason(error)}); copy it again"
+                f"input {path} is an MP4 without its index: cut short or damaged ({reason_of(error)}); copy it again"
             ) from error
-        raise PaLibError(f"input {path} is not a video that can be read, or is cut short ({_reason(error)})") from error
+        raise PaLibError(
+            f"input {path} is not a video that can be read, or is cut short ({reason_of(error)})"
+        ) from error
 
 
 def _describe(path: Path, container: av.container.InputContainer, limits: Limits) -> VideoInfo:
@@ -299,7 +269,7 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
         )
     stream = video_stream(container)
     if stream is None:
-        kinds = sorted({s.type for s in container.streams}) or ["nothing"]
+        kinds = sorted({str(s.type) for s in container.streams}) or ["nothing"]
         hint = "; its codec is unknown" if any(s.codec_context is None for s in container.streams.video) else ""
         raise PaLibError(
             f"input {path} has no video stream that can be read (it holds {', '.join(kinds)}){hint}; give a video"
@@ -307,7 +277,8 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
     coded = stream.codec_context
     if coded.width * coded.height > limits.max_pixels:
         raise PaLibError(
-            f"input {path} has frames of {coded.width}x{coded.height} px, limits.max_pixels is {limits.max_pixels}; raise it or scale down"
+            f"input {path} has frames of {coded.width}x{coded.height} px, limits.max_pixels is "
+            f"{limits.max_pixels}; raise it or scale down"
         )
     time_base = cast("Fraction", stream.time_base)
     duration_s = _duration_s(container, stream)
@@ -316,7 +287,8 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
     n_frames = stream.frames or (round(duration_s * fps) if duration_s else None)
     if duration_s and duration_s > limits.max_duration_s:
         raise PaLibError(
-            f"input {path} is {duration_s:.0f} s long, limits.max_duration_s is {limits.max_duration_s:g}; raise it or cut it"
+            f"input {path} is {duration_s:.0f} s long, "
+            f"limits.max_duration_s is {limits.max_duration_s:g}; raise it or cut it"
         )
     if n_frames and n_frames > limits.max_frames:
         raise PaLibError(
@@ -330,7 +302,7 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
         )
     orientation, remarks = orientation_of(frame)
     working, more = working_format(frame)
-    n_videos = sum(not _is_still(s) for s in container.streams.video)
+    n_videos = sum(not is_still(s) for s in container.streams.video)
     if n_videos > 1:
         remarks.append(f"the first of {n_videos} video tracks is used, the others are dropped")
     aspect = stream.sample_aspect_ratio or Fraction(1)
@@ -352,10 +324,10 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
         audio=tuple(
             s.codec_context.codec.canonical_name if s.codec_context else "unknown" for s in container.streams.audio
         ),
-        audio_faults=_audio_faults(path, limits),
+        audio_faults=audio_faults(path, limits),
         tags=dict(container.metadata),
         files=(path,),
-        faults=_early_end(path, limits, duration_s),
+        faults=early_end(path, limits, duration_s),
         remarks=tuple(remarks + more),
         limits=limits,
         orientation=orientation,
@@ -385,88 +357,17 @@ def _first_picture(
                 except av.error.EOFError:
                     pass
                 except av.error.FFmpegError as error:
-                    reason = f"none of its first {n + 1} frames can be decoded ({_reason(error)})"
+                    reason = f"none of its first {n + 1} frames can be decoded ({reason_of(error)})"
             if n > _PACKETS_TO_FIRST_PICTURE or (found is not None and n > 120):
                 break
     except av.error.FFmpegError as error:
-        reason = f"it cannot be read ({_reason(error)})"
+        reason = f"it cannot be read ({reason_of(error)})"
     if found is None:
         raise PaLibError(
             f"input {path} has no picture: {reason}; it may be cut short or damaged, copy it again from its source"
         )
     # the last few are left out: with reordering their neighbours may not have been read yet
     shown = sorted(times)[:-8] if len(times) > 16 else sorted(times)
-    gaps = [b - a for a, b in zip(shown, shown[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(shown)]
     # a clock of 1/1000 s rounds 30 frames a second to gaps of 33 and 34
     return found, bool(gaps) and max(gaps) - min(gaps) > max(1, 0.02 * max(gaps))
-
-
-def _early_end(path: Path, limits: Limits, duration_s: float | None) -> tuple[str, ...]:
-    """Whether the last frames that the header promises are missing."""
-    if not duration_s:
-        return ()
-    enough = duration_s - max(0.5, 0.02 * duration_s)
-    end = _end_s(path, limits, duration_s - 5) if duration_s > 20 else None
-    if end is None or end < enough:  # seeking may mislead: walk through all packets before saying so
-        end = _end_s(path, limits, None)
-    if end is not None and end >= enough:
-        return ()
-    told = f"after {end:.1f} s" if end is not None else "at once"
-    return (f"the file is cut short: its header promises {duration_s:.1f} s, what can be read ends {told}",)
-
-
-def _end_s(path: Path, limits: Limits, from_s: float | None) -> float | None:
-    """When the last packet ends, seconds from the start; None where no packet can be read."""
-    end = None
-    try:
-        with open_video(path, limits) as container:
-            video = cast("av.video.stream.VideoStream", video_stream(container))
-            # where the video track does not tell its own length, the file's is that of the longest track
-            streams = [video] if video.duration else [video, *container.streams.audio]
-            if from_s is not None:
-                container.seek((video.start_time or 0) + int(from_s / cast("Fraction", video.time_base)), stream=video)
-            first = min(
-                (float(s.start_time * cast("Fraction", s.time_base)) for s in streams if s.start_time), default=0.0
-            )
-            for packet in container.demux(*streams):
-                if packet.size and packet.pts is not None and not packet.is_corrupt:
-                    end = max(end or 0.0, float((packet.pts + (packet.duration or 0)) * packet.time_base) - first)
-    except av.error.FFmpegError:
-        pass
-    return end
-
-
-def _audio_faults(path: Path, limits: Limits) -> tuple[str, ...]:
-    """One line for every audio track of which none of the first packets can be decoded."""
-    faults = []
-    with open_video(path, limits) as container:
-        for number, stream in enumerate(container.streams.audio, 1):
-            if stream.codec_context is None or not stream.codec_context.sample_rate:
-                faults.append(f"audio track {number} has a codec that is unknown")
-        streams = [s for s in container.streams.audio if s.codec_context is not None]
-        if faults or not streams:
-            return tuple(faults)
-        tried = dict.fromkeys((s.index for s in streams), 0)
-        good: set[int] = set()
-        try:
-            for n, packet in enumerate(container.demux(*streams)):
-                index = packet.stream_index
-                if packet.size and index not in good:
-                    tried[index] += 1
-                    try:
-                        if cast("Any", packet).decode():
-                            good.add(index)
-                    except av.error.FFmpegError:
-                        pass
-                if n > 200 * len(streams) or len(good) == len(streams):
-                    break
-        except av.error.FFmpegError:
-            pass  # the pictures' reader tells of damage to the file
-        for number, stream in enumerate(streams, 1):
-            if tried[stream.index] and stream.index not in good:
-                faults.append(f"audio track {number} ({stream.codec_context.name}) cannot be decoded")
-    return tuple(faults)
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)

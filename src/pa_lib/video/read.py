@@ -5,23 +5,25 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import av
 import av.error
 
 from pa_lib.contracts import PaLibError
+from pa_lib.video.container import open_video, video_stream
 from pa_lib.video.frame import Frame, Picture
 from pa_lib.video.images import read_image
 from pa_lib.video.orient import picture_of
-from pa_lib.video.probe import VideoInfo, open_video, video_stream
+from pa_lib.video.probe import VideoInfo
 
 
 def read_frames(info: VideoInfo) -> Iterator[Frame]:
     """Decode a video from the start, lazily.
 
-    A packet that cannot be decoded, or a frame that the decoder flags as corrupt, gives a frame without a picture in its
-    place, so that index, time and number of frames are the same in every pass. What a truncated file no longer holds is
-    not made up: the frame in which it ends, if any of it is there, is the last.
+    A packet that cannot be decoded, or a frame that the decoder flags as corrupt, gives a frame without a picture in
+    its place, so that index, time and number of frames are the same in every pass. What a truncated file no longer
+    holds is not made up: the frame in which it ends, if any of it is there, is the last.
 
     Args:
         info: From `probe`.
@@ -34,14 +36,18 @@ def read_frames(info: VideoInfo) -> Iterator[Frame]:
     """
     source = _read_images(info) if info.container in ("image", "image_folder") else _read_video(info)
     limits = info.limits
+    start: int | None = None
     for frame in source:
+        start = frame.pts if start is None else start
         if frame.index >= limits.max_frames:
             raise PaLibError(
-                f"input {info.path} has more than limits.max_frames = {limits.max_frames} frames, against its header"
+                f"input {info.path} has more than limits.max_frames = {limits.max_frames} frames, against its header; "
+                "raise it or cut it"
             )
-        if frame.index and frame.duration * info.time_base > limits.max_duration_s:
+        if (frame.pts - start) * info.time_base > limits.max_duration_s:
             raise PaLibError(
-                f"input {info.path} is longer than limits.max_duration_s = {limits.max_duration_s:g}, against its header"
+                f"input {info.path} is longer than limits.max_duration_s = {limits.max_duration_s:g}, against its "
+                "header; raise it or cut it"
             )
         yield frame
 
@@ -126,7 +132,9 @@ def _decode(info: VideoInfo) -> Iterator[_Shown]:
             yield _lost(heapq.heappop(waiting))
 
 
-def _packets(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> Iterator[av.Packet | None]:
+def _packets(
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream
+) -> Iterator[av.Packet[Any] | None]:
     """The packets of the stream and a last None, with which the decoder gives back what it holds."""
     try:
         for packet in container.demux(stream):

@@ -1,8 +1,8 @@
 """A place to write that vanishes unless it is committed, also when the process is killed.
 
-On Linux a file is written without a name (O_TMPFILE) and linked into its folder at the end: whatever kills the process,
-the kernel frees it. Where the file system cannot do that, and for folders, a hidden name is used, and a small process of
-its own session waits for our death to remove it.
+On Linux a file is written without a name (O_TMPFILE) and linked into its folder at the end: whatever kills the
+process, the kernel frees it. Where the file system cannot do that, and for folders, a hidden name is used, and a small
+process in a session of its own waits for our death to remove it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import Self
 
 from pa_lib.contracts import PaLibError
 
-# Waits until the other end of its standard input is closed, which the kernel does at the latest when we die, and removes
-# what is still there then. It takes no signal meant for us: it has its own session.
+# Waits until the other end of its standard input is closed, which the kernel does at the latest when we die, and
+# removes what is still there then. It takes no signal meant for us: it has its own session.
 _JANITOR = """
 import os, shutil, sys
 sys.stdin.buffer.read()

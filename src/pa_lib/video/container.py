@@ -1,0 +1,144 @@
+"""Opening a file safely, and what is damaged in it as far as its packets tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+import av
+import av.error
+
+# Only what holds pictures and sound in one file: FFmpeg also opens play lists that name other files, scripts and text.
+_DEMUXERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,h264,hevc,m4v,mxf,dv,ivf,obu,"
+    "nut,wtv,mjpeg,yuv4mpegpipe,vc1,wav,mp3,flac,aac,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,ppm_pipe,pgm_pipe"
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is too big to begin with; looked at before anything is decoded.
+
+    Args:
+        max_pixels: Of one frame.
+        max_frames: Of the video, by what its header says; a header that lies is caught while reading.
+        max_duration_s: Likewise, seconds.
+        max_bytes: Of the file, or of an image folder together.
+    """
+
+    max_pixels: int = 50_000_000
+    max_frames: int = 1_000_000
+    max_duration_s: float = 6 * 3600.0
+    max_bytes: int = 1 << 40
+
+
+@contextmanager
+def open_video(path: Path, limits: Limits) -> Iterator[av.container.InputContainer]:
+    """Open a file for demuxing, held to formats that are one file, and to `limits.max_pixels` in every decoder.
+
+    Raises:
+        av.error.FFmpegError: If FFmpeg cannot.
+    """
+    container = av.open(
+        str(path.absolute()),
+        "r",
+        options={"max_pixels": str(limits.max_pixels)},
+        container_options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"},
+        metadata_errors="replace",
+    )
+    try:
+        yield container
+    finally:
+        container.close()
+
+
+def video_stream(container: av.container.InputContainer) -> av.video.stream.VideoStream | None:
+    """The stream to work on: the first that is neither cover art nor a thumbnail track."""
+    for stream in container.streams.video:
+        if stream.codec_context is not None and not is_still(stream):
+            return stream
+    return None
+
+
+def is_still(stream: av.video.stream.VideoStream) -> bool:
+    """Whether a stream is cover art or a track of thumbnails."""
+    disposition = stream.disposition
+    return bool(
+        disposition & av.stream.Disposition.attached_pic or disposition & av.stream.Disposition.timed_thumbnails
+    )
+
+
+def early_end(path: Path, limits: Limits, duration_s: float | None) -> tuple[str, ...]:
+    """Whether the last frames that the header promises are missing."""
+    if not duration_s:
+        return ()
+    enough = duration_s - max(0.5, 0.02 * duration_s)
+    end = _end_s(path, limits, duration_s - 5) if duration_s > 20 else None
+    if end is None or end < enough:  # seeking may mislead: walk through all packets before saying so
+        end = _end_s(path, limits, None)
+    if end is not None and end >= enough:
+        return ()
+    told = f"after {end:.1f} s" if end is not None else "at once"
+    return (f"the file is cut short: its header promises {duration_s:.1f} s, what can be read ends {told}",)
+
+
+def _end_s(path: Path, limits: Limits, from_s: float | None) -> float | None:
+    """When the last packet ends, seconds from the start; None where no packet can be read."""
+    end = None
+    try:
+        with open_video(path, limits) as container:
+            video = cast("av.video.stream.VideoStream", video_stream(container))
+            # where the video track does not tell its own length, the file's is that of the longest track
+            streams = [video] if video.duration else [video, *container.streams.audio]
+            if from_s is not None:
+                container.seek((video.start_time or 0) + int(from_s / cast("Fraction", video.time_base)), stream=video)
+            first = min(
+                (float(s.start_time * cast("Fraction", s.time_base)) for s in streams if s.start_time), default=0.0
+            )
+            for packet in container.demux(*streams):
+                if packet.size and packet.pts is not None and not packet.is_corrupt:
+                    end = max(end or 0.0, float((packet.pts + (packet.duration or 0)) * packet.time_base) - first)
+    except av.error.FFmpegError:
+        pass
+    return end
+
+
+def audio_faults(path: Path, limits: Limits) -> tuple[str, ...]:
+    """One line for every audio track of which none of the first packets can be decoded."""
+    faults = []
+    with open_video(path, limits) as container:
+        for number, stream in enumerate(container.streams.audio, 1):
+            if stream.codec_context is None or not stream.codec_context.sample_rate:
+                faults.append(f"audio track {number} has a codec that is unknown")
+        streams = [s for s in container.streams.audio if s.codec_context is not None]
+        if faults or not streams:
+            return tuple(faults)
+        tried = dict.fromkeys((s.index for s in streams), 0)
+        good: set[int] = set()
+        try:
+            for n, packet in enumerate(container.demux(*streams)):
+                index = packet.stream_index
+                if packet.size and index not in good:
+                    tried[index] += 1
+                    try:
+                        if cast("Any", packet).decode():
+                            good.add(index)
+                    except av.error.FFmpegError:
+                        pass
+                if n > 200 * len(streams) or len(good) == len(streams):
+                    break
+        except av.error.FFmpegError:
+            pass  # the pictures' reader tells of damage to the file
+        for number, stream in enumerate(streams, 1):
+            if tried[stream.index] and stream.index not in good:
+                faults.append(f"audio track {number} ({stream.codec_context.name}) cannot be decoded")
+    return tuple(faults)
+
+
+def reason_of(error: Exception) -> str:
+    """What FFmpeg says, in words."""
+    return str(getattr(error, "strerror", None) or error)
