@@ -149,7 +149,7 @@ def _check_same_size(clip: Clip, masks: ClipMasks) -> None:
         )
     for mask in masks.people:
         rows, columns = _window(mask)
-        is_inside = 0 <= rows.start and rows.stop <= height and 0 <= columns.start and columns.stop <= width
+        is_inside = min(rows.start, columns.start) >= 0 and rows.stop <= height and columns.stop <= width
         if not is_inside or not 0 <= mask.frame < n_frames:
             raise ValueError(f"the mask of person {mask.person_id} lies outside of its clip")
 
