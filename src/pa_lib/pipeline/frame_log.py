@@ -161,13 +161,25 @@ class FrameLog:
     @property
     def is_redacted(self) -> NDArray[np.bool_]:
         """Shape n."""
-        return np.equal(np.array(self._statuses), STATUSES.index("redacted"))
+        redacted: NDArray[np.bool_] = np.array(self._statuses) == STATUSES.index("redacted")
+        return redacted
+
+    @property
+    def is_touched(self) -> NDArray[np.bool_]:
+        """Shape n: anonymized or redacted."""
+        touched: NDArray[np.bool_] = np.array(self._statuses) != STATUSES.index("untouched")
+        return touched
 
     @property
     def is_noteworthy(self) -> NDArray[np.bool_]:
         """Shape n: frames that are redacted, had a fault, or took a fallback."""
-        is_odd = (np.array(self._faults) > 0) | (np.array(self._fallbacks) > 0)
-        return np.logical_or(self.is_redacted, is_odd)
+        odd: NDArray[np.bool_] = (np.array(self._faults) > 0) | (np.array(self._fallbacks) > 0) | self.is_redacted
+        return odd
+
+    @property
+    def n_hidden(self) -> NDArray[np.int64]:
+        """Shape n: people hidden in each frame."""
+        return np.array(self._n_hidden, dtype=np.int64)
 
 
 def _one_line(text: str) -> str:

@@ -261,11 +261,12 @@ def _crop(rgb: NDArray[np.uint8], candidate: Candidate, size: tuple[int, int], c
     x0, y0, x1, y1 = candidate.box
     around_face = 2.2 if candidate.kind == "face" else 1.0  # a face alone is hard to tell without hair and shoulders
     wished = max(1.15 * around_face * max(y1 - y0, 8), 1.3 * around_face * max(x1 - x0, 8) * size[1] / size[0])
-    # Never wider than the picture: somebody lying down is better cut at the sides than lost between grey bars.
-    height = min(wished, max(rgb.shape[0], rgb.shape[1] * size[1] / size[0] / 1.5))
+    # Never larger than the picture: somebody lying down is better cut at the sides than lost between grey bars.
+    height = min(wished, rgb.shape[0], rgb.shape[1] * size[1] / size[0])
     width = height * size[0] / size[1]
+    middle = (y0 + y1) / 2 if height == wished else y0 + 0.45 * height  # where cut, the head stays
     left = _shifted((x0 + x1 - width) / 2, width, rgb.shape[1])
-    top = _shifted((y0 + y1 - height) / 2, height, rgb.shape[0])
+    top = _shifted(middle - height / 2, height, rgb.shape[0])
     scale = size[0] / width
     around = (math.floor(left), math.floor(top), math.ceil(left + width), math.ceil(top + height))
     picture = Image.new("RGB", (around[2] - around[0], around[3] - around[1]), EMPTY)
