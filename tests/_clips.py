@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import av
 import numpy as np
 from PIL import Image
+
+os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder knows no other way to be quiet
 
 Draw = Callable[[int, int, int], np.ndarray]
 _QUIET = {"libx265": {"x265-params": "log-level=none"}, "libsvtav1": {"preset": "12", "crf": "40"}}
@@ -81,12 +84,16 @@ def make_clip(
             set_up(context)
         tracks = [_add_audio(output, name) for name in audio]
         after = extra(output) if extra is not None else None
-        durations = {t: (times[i + 1] - t if i + 1 < len(times) else last_duration or step) for i, t in enumerate(times)}
+        durations = {
+            t: (times[i + 1] - t if i + 1 < len(times) else last_duration or step) for i, t in enumerate(times)
+        }
         for number, track in enumerate(tracks):
             _write_tone(output, track, 300 + 200 * number, audio_s or len(times) / fps)
         for index, time in enumerate(times):
             frame = av.VideoFrame.from_ndarray(draw(index, width, height), format="rgb24").reformat(
-                format=pixel_format, dst_colorspace="itu601", dst_color_range="MPEG" if "j" not in pixel_format else "JPEG"
+                format=pixel_format,
+                dst_colorspace="itu601",
+                dst_color_range="MPEG" if "j" not in pixel_format else "JPEG",
             )
             frame.pts, frame.time_base = time, time_base
             _mux(output, stream.encode(frame), durations)
@@ -119,7 +126,9 @@ def _write_tone(output: Any, stream: Any, hertz: int, seconds: float) -> None:
     output.mux(stream.encode(None))
 
 
-def make_gif(path: Path, *, width: int = 64, height: int = 48, n_frames: int = 8, durations_ms: Sequence[int] = (80,)) -> Path:
+def make_gif(
+    path: Path, *, width: int = 64, height: int = 48, n_frames: int = 8, durations_ms: Sequence[int] = (80,)
+) -> Path:
     """A GIF of few colours; `durations_ms` is repeated over the frames."""
     frames = [Image.fromarray(scene(i, width, height)).quantize(64) for i in range(n_frames)]
     shown = [durations_ms[i % len(durations_ms)] for i in range(n_frames)]
@@ -127,7 +136,9 @@ def make_gif(path: Path, *, width: int = 64, height: int = 48, n_frames: int = 8
     return path
 
 
-def make_image_folder(folder: Path, *, width: int = 40, height: int = 30, n_frames: int = 12, suffix: str = ".png") -> Path:
+def make_image_folder(
+    folder: Path, *, width: int = 40, height: int = 30, n_frames: int = 12, suffix: str = ".png"
+) -> Path:
     """``frame 1.png`` to ``frame 12.png``: sorting by letters would put 10 before 2."""
     folder.mkdir()
     for i in range(n_frames):
@@ -156,16 +167,19 @@ def uneven_times(n_frames: int, step: int = 512) -> list[int]:
 
 
 _VFR = {"times": uneven_times(12), "last_duration": 1700}
+_MS = {"time_base": Fraction(1, 1000)}
+_ODD = {"width": 67, "height": 51}
+_AV1 = {"codec": "libsvtav1", "width": 128, "height": 96}
 CLIPS: dict[str, tuple[str, dict[str, Any]]] = {
     "h264": (".mp4", {"audio": ("aac",)}),
-    "h264_mkv": (".mkv", {"audio": ("aac",), "time_base": Fraction(1, 1000)}),
+    "h264_mkv": (".mkv", {"audio": ("aac",), **_MS}),
     "h264_mov_pcm": (".mov", {"audio": ("pcm_s16le",)}),
     "no_audio": (".mp4", {}),
     "two_audio_tracks": (".mp4", {"audio": ("aac", "aac"), "n_frames": 30}),
     "audio_longer": (".mp4", {"audio": ("aac",), "audio_s": 2.0}),
     "variable_rate": (".mp4", {**_VFR, "audio": ("aac",)}),
     "variable_rate_hevc": (".mp4", {**_VFR, "codec": "libx265"}),
-    "variable_rate_vp9": (".webm", {"codec": "libvpx-vp9", "time_base": Fraction(1, 1000), "times": uneven_times(12, 40)}),
+    "variable_rate_vp9": (".webm", {"codec": "libvpx-vp9", **_MS, "times": uneven_times(12, 40)}),
     "starts_late": (".mp4", {"times": [5000 + 512 * i for i in range(12)], "audio": ("aac",)}),
     "ntsc_rate": (".mp4", {"times": [1001 * i for i in range(12)], "time_base": Fraction(1, 30000), "fps": 30}),
     "rotated_90": (".mp4", {"rotation_deg": -90}),
@@ -175,19 +189,19 @@ CLIPS: dict[str, tuple[str, dict[str, Any]]] = {
     "rotated_90_422": (".mp4", {"rotation_deg": -90, "pixel_format": "yuv422p"}),
     "hevc": (".mp4", {"codec": "libx265"}),
     "hevc_10bit": (".mp4", {"codec": "libx265", "pixel_format": "yuv420p10le"}),
-    "h264_10bit": (".mkv", {"pixel_format": "yuv420p10le", "time_base": Fraction(1, 1000)}),
+    "h264_10bit": (".mkv", {"pixel_format": "yuv420p10le", **_MS}),
     "h264_444": (".mp4", {"pixel_format": "yuv444p"}),
     "full_range": (".mp4", {"pixel_format": "yuvj420p"}),
-    "vp9": (".webm", {"codec": "libvpx-vp9", "audio": ("libopus",), "time_base": Fraction(1, 1000)}),
-    "vp9_odd": (".webm", {"codec": "libvpx-vp9", "width": 67, "height": 51, "time_base": Fraction(1, 1000)}),
-    "vp9_odd_flipped": (".mp4", {"codec": "libvpx-vp9", "width": 67, "height": 51, "is_flipped": True}),
-    "h264_odd_444": (".mp4", {"pixel_format": "yuv444p", "width": 67, "height": 51}),
-    "av1": (".mp4", {"codec": "libsvtav1", "width": 128, "height": 96}),
-    "av1_10bit": (".mkv", {"codec": "libsvtav1", "pixel_format": "yuv420p10le", "width": 128, "height": 96, "time_base": Fraction(1, 1000)}),
+    "vp9": (".webm", {"codec": "libvpx-vp9", "audio": ("libopus",), **_MS}),
+    "vp9_odd": (".webm", {"codec": "libvpx-vp9", **_ODD, **_MS}),
+    "vp9_odd_flipped": (".mp4", {"codec": "libvpx-vp9", **_ODD, "is_flipped": True}),
+    "h264_odd_444": (".mp4", {"pixel_format": "yuv444p", **_ODD}),
+    "av1": (".mp4", _AV1),
+    "av1_10bit": (".mkv", {**_AV1, **_MS, "pixel_format": "yuv420p10le"}),
     "mpeg4_avi": (".avi", {"codec": "mpeg4", "audio": ("mp2",), "time_base": Fraction(1, 25)}),
     "mjpeg": (".mov", {"codec": "mjpeg", "pixel_format": "yuvj422p"}),
-    "gray": (".mkv", {"codec": "ffv1", "pixel_format": "gray", "time_base": Fraction(1, 1000)}),
-    "rgb_ffv1": (".mkv", {"codec": "ffv1", "pixel_format": "bgr0", "time_base": Fraction(1, 1000)}),
+    "gray": (".mkv", {"codec": "ffv1", "pixel_format": "gray", **_MS}),
+    "rgb_ffv1": (".mkv", {"codec": "ffv1", "pixel_format": "bgr0", **_MS}),
     "mpegts": (".ts", {"audio": ("aac",), "time_base": Fraction(1, 90000)}),
     "one_frame": (".mp4", {"n_frames": 1}),
 }  # fmt: skip

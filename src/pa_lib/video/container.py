@@ -72,11 +72,11 @@ def is_still(stream: av.video.stream.VideoStream) -> bool:
     )
 
 
-def early_end(path: Path, limits: Limits, duration_s: float | None) -> tuple[str, ...]:
-    """Whether the last frames that the header promises are missing."""
+def early_end(path: Path, limits: Limits, duration_s: float | None, slack_s: float) -> tuple[str, ...]:
+    """Whether the last frames that the header promises, to within `slack_s`, are missing."""
     if not duration_s:
         return ()
-    enough = duration_s - max(0.5, 0.02 * duration_s)
+    enough = duration_s - slack_s
     end = _end_s(path, limits, duration_s - 5) if duration_s > 20 else None
     if end is None or end < enough:  # seeking may mislead: walk through all packets before saying so
         end = _end_s(path, limits, None)

@@ -36,19 +36,42 @@ class _Encoder:
 
     name: str
     crf: int | None
+    max_crf: int
     speed: tuple[str, str] | None
+    speeds: tuple[str, ...]
     options: dict[str, str]
     wants_even: bool = False
 
 
+_X26_SPEEDS = (
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+    "placebo",
+)
 _ENCODERS = {
-    "h264": _Encoder("libx264", 18, ("preset", "veryfast"), {"a53cc": "0", "bf": "0"}, wants_even=True),
+    "h264": _Encoder(
+        "libx264", 18, 51, ("preset", "veryfast"), _X26_SPEEDS, {"a53cc": "0", "bf": "0"}, wants_even=True
+    ),
     "hevc": _Encoder(
         "libx265", 20, ("preset", "superfast"), {"x265-params": "log-level=none:bframes=0"}, wants_even=True
     ),
-    "vp9": _Encoder("libvpx-vp9", 24, ("cpu-used", "6"), {"b": "0", "deadline": "good", "row-mt": "1"}),
-    "av1": _Encoder("libsvtav1", 24, ("preset", "9"), {}, wants_even=True),
-    "ffv1": _Encoder("ffv1", None, None, {"level": "3", "slicecrc": "1"}),
+    "vp9": _Encoder(
+        "libvpx-vp9",
+        24,
+        63,
+        ("cpu-used", "6"),
+        tuple(map(str, range(9))),
+        {"b": "0", "deadline": "good", "row-mt": "1"},
+    ),
+    "av1": _Encoder("libsvtav1", 24, 63, ("preset", "9"), tuple(map(str, range(14))), {}, wants_even=True),
+    "ffv1": _Encoder("ffv1", None, 0, None, (), {"level": "3", "slicecrc": "1"}),
 }
 CODECS = tuple(_ENCODERS)
 
@@ -108,8 +131,14 @@ def quiet() -> None:
 def _options(encoder: _Encoder, crf: int | None, preset: str | None) -> dict[str, str]:
     options = dict(encoder.options)
     if encoder.crf is not None:
+        if crf is not None and not 0 <= crf <= encoder.max_crf:
+            raise PaLibError(
+                f"crf {crf} is out of range for {encoder.name}; use 0 (best) to {encoder.max_crf}, or null"
+            )
         options["crf"] = str(encoder.crf if crf is None else crf)
     if encoder.speed is not None:
+        if preset is not None and preset not in encoder.speeds:
+            raise PaLibError(f"preset {preset} is unknown to {encoder.name}; use one of {', '.join(encoder.speeds)}")
         options[encoder.speed[0]] = encoder.speed[1] if preset is None else preset
     return options
 

@@ -63,7 +63,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         except UnidentifiedImageError as error:
             raise PaLibError(f"image {path} cannot be read: it is no image, or is cut short") from error
         except Image.DecompressionBombError as error:
-            raise PaLibError(f"image {path} is beyond limits.max_pixels: {error}; scale it down") from error
+            raise PaLibError(
+                f"image {path} is far beyond limits.max_pixels, a decompression bomb by Pillow's measure; scale it down"
+            ) from error
         except _DAMAGE as error:
             raise PaLibError(f"image {path} cannot be read: {error}") from error
         with image:

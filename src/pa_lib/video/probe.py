@@ -15,7 +15,7 @@ import av.error
 from pa_lib.contracts import PaLibError
 from pa_lib.video.container import Limits, audio_faults, early_end, is_still, open_video, reason_of, video_stream
 from pa_lib.video.frame import PixelFormat
-from pa_lib.video.images import IMAGE_SUFFIXES, image_files, image_size, is_still_image
+from pa_lib.video.images import IMAGE_SUFFIXES, image_files, image_size, is_still_image, read_image
 from pa_lib.video.orient import UPRIGHT, Orientation, orientation_of, upright_format, working_format
 
 Container = Literal["video", "gif", "image", "image_folder"]
@@ -71,6 +71,7 @@ class VideoInfo:
             frames are already turned.
         is_flipped: Whether it asks for a mirror image, too.
         sample_aspect_ratio: Width to height of one upright pixel.
+        end_pts: When the last frame ends, in units of `time_base`, where the header tells it exactly; else None.
         audio: Codec name of each audio track.
         audio_faults: What hinders copying tracks, one line each.
         tags: The container's own metadata.
@@ -93,6 +94,7 @@ class VideoInfo:
     rotation_deg: int = 0
     is_flipped: bool = False
     sample_aspect_ratio: Fraction = Fraction(1)
+    end_pts: int | None = None
     audio: tuple[str, ...] = ()
     audio_faults: tuple[str, ...] = ()
     tags: dict[str, str] = field(default_factory=dict)
@@ -224,6 +226,8 @@ def _probe_images(path: Path, files: tuple[Path, ...], limits: Limits) -> VideoI
                 f"input folder {path} mixes sizes: {first_file.name} is {first.width}x{first.height}, {file.name} is "
                 f"{head.width}x{head.height}; put each size into a folder of its own"
             )
+    if len(files) == 1:
+        read_image(files[0], limits.max_pixels)  # within the limits, and there would be nothing else to go on with
     if first is None:
         raise PaLibError(f"input folder {path}: none of its {len(files)} images can be read; the first: {faults[0]}")
     return VideoInfo(
@@ -306,7 +310,10 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
     if n_videos > 1:
         remarks.append(f"the first of {n_videos} video tracks is used, the others are dropped")
     aspect = stream.sample_aspect_ratio or Fraction(1)
-    is_gif = container.format.name == "gif"
+    is_gif, is_mov = container.format.name == "gif", container.format.name.startswith("mov,")
+    # the header of these is exact; others state a duration rounded or guessed
+    is_exact = is_mov or container.format.name.startswith("matroska")
+    slack_s = (0.1 + 2.5 / fps + 0.001 * (duration_s or 0)) if is_exact else max(0.5, 0.02 * (duration_s or 0))
     return VideoInfo(
         path=path,
         container="gif" if is_gif else "video",
@@ -327,7 +334,8 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
         audio_faults=audio_faults(path, limits),
         tags=dict(container.metadata),
         files=(path,),
-        faults=early_end(path, limits, duration_s),
+        faults=early_end(path, limits, duration_s, slack_s),
+        end_pts=(stream.start_time or 0) + stream.duration if is_mov and stream.duration else None,
         remarks=tuple(remarks + more),
         limits=limits,
         orientation=orientation,

@@ -74,6 +74,9 @@ def _read_video(info: VideoInfo) -> Iterator[Frame]:
         held = Frame(index, pts, duration or info.nominal_duration, float(pts * info.time_base), picture, fault)
     if held is None:
         raise PaLibError(f"input {info.path} has no picture any more; was it changed while it was read?")
+    if info.is_variable_rate and info.end_pts is not None and info.end_pts > held.pts and not info.faults:
+        # MP4 keeps durations in the order of decoding, so that of the last frame shown may be another's
+        held = replace(held, duration=info.end_pts - held.pts)
     yield held
 
 
