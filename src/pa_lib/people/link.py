@@ -1,0 +1,212 @@
+"""Which face belongs to which body, and which fragments are the same somebody: tracks to people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from pa_lib.contracts import Person, Track
+
+Array = NDArray[np.float64]
+
+# Where the centre of a face lies in the box of its body, as fractions of the body's width and height. Raised arms and
+# bows bring a head down to the middle; the share of the width leaves room for an outstretched arm on one side.
+HEAD_REGION = (0.08, -0.1, 0.92, 0.5)
+# Height of the face over height of the body: about 1/9 for somebody who stands, 1/2 for a portrait cut at the chest.
+FACE_HEIGHT = (0.06, 0.75)
+# A face fragment is added to a person whose face is known if its share of the body's height is about the same.
+FACE_HEIGHT_AGREES = 1.7
+# Fragments of one body: longest silence between them in seconds, nearness in sides of the box, and ratio of the areas.
+BODY_GAP_S = 1.5
+BODY_NEAR = 0.8
+BODY_AREA_AGREES = 2.0
+
+
+def link_people(tracks: Sequence[Track], times_s: NDArray[np.float64], cuts: Iterable[int] = ()) -> list[Person]:
+    """Gathers tracks into people: a face with the body it sits on, and the fragments of one body or face with each other.
+
+    A face belongs to a body if its centre is in the body's head region, at a believable size, in most of the frames
+    both are in; where several bodies would do, the assignment with the most agreeing frames over everybody wins. A body
+    may take several faces that follow each other in time (somebody who turns around), never two at once. Links are
+    made in doubt only where neither answer shows anybody: whoever is kept is kept with all of their tracks, so a wrong
+    link shows a passerby and a missing one only hides the subject's face.
+
+    Args:
+        tracks: Faces and bodies, as `KalmanTracker.track` gives them.
+        times_s: Time of every frame of the video, in seconds, increasing.
+        cuts: First frame of each new shot: nobody is followed across one.
+
+    Returns:
+        People in order of first appearance, numbered from 1; every track is in exactly one of them.
+    """
+    times = np.asarray(times_s, dtype=np.float64)
+    edges = np.array(sorted(set(cuts)), dtype=np.int64)
+    bodies = [[t] for t in tracks if t.kind == "person"]
+    faces = [t for t in tracks if t.kind == "face"]
+    bodies = _continued(bodies, times, edges)
+    owned = _faces_of_bodies(faces, bodies)
+    groups: list[list[Track]] = [[*body, *(faces[i] for i in owned.get(b, []))] for b, body in enumerate(bodies)]
+    taken = {i for mine in owned.values() for i in mine}
+    groups += [[face] for i, face in enumerate(faces) if i not in taken]
+    groups.sort(key=lambda g: (min(int(t.frames[0]) for t in g), min(t.track_id for t in g)))
+    return [
+        Person(number, tuple(sorted(group, key=lambda t: t.track_id))) for number, group in enumerate(groups, start=1)
+    ]
+
+
+def detected_rows(track: Track) -> NDArray[np.intp]:
+    """The rows in which a detector saw the track; all of them where no score says so."""
+    rows = np.flatnonzero(np.isfinite(track.scores))
+    return rows if len(rows) else np.arange(len(track.frames))
+
+
+def _continued(groups: list[list[Track]], times: Array, edges: NDArray[np.int64]) -> list[list[Track]]:
+    """Joins bodies that end with bodies that begin soon after at the same place and size, or that alternate."""
+    order = sorted(range(len(groups)), key=lambda i: int(groups[i][0].frames[0]))
+    tracks = [groups[i][0] for i in order]
+    root = list(range(len(tracks)))
+
+    def find(i: int) -> int:
+        while root[i] != i:
+            i = root[i]
+        return i
+
+    candidates: list[tuple[float, int, int]] = []
+    for i, one in enumerate(tracks):
+        for j in range(i + 1, len(tracks)):
+            two = tracks[j]
+            if times[two.frames[0]] > times[one.frames[-1]] + BODY_GAP_S:
+                break
+            if np.searchsorted(edges, one.frames[0], side="right") != np.searchsorted(
+                edges, two.frames[0], side="right"
+            ):
+                continue
+            agreement = max(_follows(one, two, times), _alternates(one, two))
+            if agreement > 0:
+                candidates.append((agreement, i, j))
+    members: dict[int, list[int]] = {i: [i] for i in range(len(tracks))}
+    for agreement, i, j in sorted(candidates, key=lambda c: (-c[0], c[1], c[2])):
+        del agreement
+        a, b = find(i), find(j)
+        if a == b or any(_are_together(tracks[m], tracks[n]) for m in members[a] for n in members[b]):
+            continue
+        root[max(a, b)] = min(a, b)
+        members[min(a, b)] += members.pop(max(a, b))
+    return [[tracks[m] for m in sorted(some)] for _, some in sorted(members.items())]
+
+
+def _follows(one: Track, two: Track, times: Array) -> float:
+    """How well `two` goes on where `one` ended (0: not at all, 1: exactly): no overlap of what was detected."""
+    rows, later = detected_rows(one), detected_rows(two)
+    end, start = rows[-1], later[0]
+    gap = times[two.frames[start]] - times[one.frames[end]]
+    if not 0 < gap <= BODY_GAP_S:
+        return 0.0
+    return _nearness(one.boxes[end], two.boxes[start])
+
+
+def _nearness(box: Array | NDArray[np.float32], other: Array | NDArray[np.float32]) -> float:
+    a, b = np.asarray(box, dtype=np.float64), np.asarray(other, dtype=np.float64)
+    size_a, size_b = a[2:] - a[:2], b[2:] - b[:2]
+    ratio = abs(float(np.log(size_a.prod() / size_b.prod()))) / np.log(BODY_AREA_AGREES)
+    side = float(np.sqrt(min(size_a.prod(), size_b.prod())))
+    away = float(np.abs((a[:2] + a[2:]) - (b[:2] + b[2:])).max()) / 2 / side / BODY_NEAR
+    return max(0.0, 1.0 - max(ratio, away))
+
+
+def _alternates(one: Track, two: Track) -> float:
+    """How well two tracks share one place in turns: a detector that sees two people sees both at once now and then."""
+    first, last = max(one.frames[0], two.frames[0]), min(one.frames[-1], two.frames[-1])
+    if last - first < 2:
+        return 0.0
+    frames = np.arange(first, last + 1)
+    overlap = _iou(one.boxes[frames - one.frames[0]], two.boxes[frames - two.frames[0]])
+    if float((overlap > 0.4).mean()) <= 0.5 or _are_together(one, two):
+        return 0.0
+    return float(overlap.mean())
+
+
+def _are_together(one: Track, two: Track) -> bool:
+    """Whether a detector saw both in the same frames more than by exception: then they are two."""
+    a, b = one.frames[detected_rows(one)], two.frames[detected_rows(two)]
+    first, last = max(one.frames[0], two.frames[0]), min(one.frames[-1], two.frames[-1])
+    a, b = a[(a >= first) & (a <= last)], b[(b >= first) & (b <= last)]
+    both = len(np.intersect1d(a, b))
+    return both > 1 and both > 0.34 * min(len(a), len(b))
+
+
+def _faces_of_bodies(faces: Sequence[Track], bodies: Sequence[Sequence[Track]]) -> dict[int, list[int]]:
+    """For each body the faces it owns: rounds of optimal assignment, until nobody gains a face."""
+    values = np.zeros((len(faces), len(bodies)))
+    heights = np.full((len(faces), len(bodies)), np.nan)
+    for b, body in enumerate(bodies):
+        first, last = min(t.frames[0] for t in body), max(t.frames[-1] for t in body)
+        for f, face in enumerate(faces):
+            if face.frames[-1] >= first and face.frames[0] <= last:
+                values[f, b], heights[f, b] = _agreement(face, body)
+    owned: dict[int, list[int]] = {}
+    while values.size and values.max() > 0:
+        rows, columns = linear_sum_assignment(-values)
+        for f, b in zip(map(int, rows), map(int, columns), strict=True):
+            if values[f, b] <= 0:
+                continue
+            mine = owned.setdefault(b, [])
+            mine.append(f)
+            values[f, :] = 0
+            for other in np.flatnonzero(values[:, b]):
+                ratio = heights[other, b] / heights[mine[0], b]
+                if _share_time(faces[f], faces[other]) or abs(np.log(ratio)) > np.log(FACE_HEIGHT_AGREES):
+                    values[other, b] = 0
+    return {b: sorted(mine) for b, mine in owned.items()}
+
+
+def _agreement(face: Track, body: Sequence[Track]) -> tuple[float, float]:
+    """Number of frames that speak for a face on a body, weighted by how well it sits; and its share of the height.
+
+    Zero unless it sits there in the majority of the frames in which the face was seen and the body known.
+    """
+    inside: list[float] = []
+    heights: list[float] = []
+    for row in detected_rows(face):
+        boxes = [t.boxes[r] for t in body if (r := t.row(int(face.frames[row]))) is not None]
+        if not boxes:
+            continue
+        fits = [_fit(face.boxes[row], box) for box in boxes]
+        best = int(np.argmax([fit for fit, _ in fits]))
+        inside.append(fits[best][0])
+        heights.append(fits[best][1])
+    if not inside:
+        return 0.0, float("nan")
+    fit = np.array(inside)
+    if (fit > 0).mean() <= 0.5:
+        return 0.0, float("nan")
+    return float(fit.sum() * (fit > 0).mean()), float(np.median(np.array(heights)[fit > 0]))
+
+
+def _fit(face: NDArray[np.float32], body: NDArray[np.float32]) -> tuple[float, float]:
+    """How well one face box sits on one body box, 0 to 1, and its share of the body's height."""
+    size = np.maximum(body[2:] - body[:2], 1.0)
+    u, v = (((face[:2] + face[2:]) / 2 - body[:2]) / size).astype(float)
+    ratio = float((face[3] - face[1]) / size[1])
+    x0, y0, x1, y1 = HEAD_REGION
+    if not (x0 <= u <= x1 and y0 <= v <= y1 and FACE_HEIGHT[0] <= ratio <= FACE_HEIGHT[1]):
+        return 0.0, ratio
+    # Best in the middle near the top; a floor of 0.2 keeps every agreeing frame a vote.
+    return 0.2 + 0.8 * float(np.exp(-(((u - 0.5) / 0.25) ** 2) - (max(v - 0.15, 0.0) / 0.2) ** 2)), ratio
+
+
+def _share_time(one: Track, two: Track) -> bool:
+    """Whether two faces were seen at the same time, so that they cannot be one."""
+    a, b = one.frames[detected_rows(one)], two.frames[detected_rows(two)]
+    return bool(len(np.intersect1d(a, b)))
+
+
+def _iou(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> Array:
+    a, b = boxes.astype(np.float64), others.astype(np.float64)
+    overlap = np.clip(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0, None).prod(axis=1)
+    union = (a[:, 2:] - a[:, :2]).prod(axis=1) + (b[:, 2:] - b[:, :2]).prod(axis=1) - overlap
+    iou: Array = overlap / np.maximum(union, 1e-9)
+    return iou
