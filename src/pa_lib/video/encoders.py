@@ -60,7 +60,13 @@ _ENCODERS = {
         "libx264", 18, 51, ("preset", "veryfast"), _X26_SPEEDS, {"a53cc": "0", "bf": "0"}, wants_even=True
     ),
     "hevc": _Encoder(
-        "libx265", 20, ("preset", "superfast"), {"x265-params": "log-level=none:bframes=0"}, wants_even=True
+        "libx265",
+        20,
+        51,
+        ("preset", "superfast"),
+        _X26_SPEEDS,
+        {"x265-params": "log-level=none:bframes=0"},
+        wants_even=True,
     ),
     "vp9": _Encoder(
         "libvpx-vp9",
