@@ -9,7 +9,15 @@ import sys
 
 import pytest
 
-PACKAGES = ["pa_lib", "pa_lib.functional", "pa_lib.modules", "pa_lib.people", "pa_lib.pipeline", "pa_lib.pretrained", "pa_lib.video"]
+PACKAGES = [
+    "pa_lib",
+    "pa_lib.functional",
+    "pa_lib.modules",
+    "pa_lib.people",
+    "pa_lib.pipeline",
+    "pa_lib.pretrained",
+    "pa_lib.video",
+]
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -20,7 +20,7 @@ from pa_lib.contracts import PaLibError
 if TYPE_CHECKING:  # torch and the codecs are not needed to answer --help or to refuse a wrong setting
     from rich.console import Console
 
-    from pa_lib.pipeline import AnonymizationPipeline, Outcome
+    from pa_lib.pipeline import AnonymizationPipeline, Outcome, RunSettings
 
 DESCRIPTION = """\
 Hide the people in a video who did not agree to be in it.
@@ -60,6 +60,7 @@ def _anonymize(config: dict[str, Any]) -> int:
     pairs = pair_files(config["input"], config["output"])
     if config["tracks"] is not None and len(pairs) > 1:
         raise ConfigError(f"tracks={config['tracks']} belongs to one video, but the input names {len(pairs)} files")
+    settings = _run_settings(config)
     pipeline = _build_pipeline(config)
 
     from rich.console import Console
@@ -70,7 +71,7 @@ def _anonymize(config: dict[str, Any]) -> int:
     for number, (source, output) in enumerate(pairs, 1):
         title = source.name if len(pairs) == 1 else f"[{number}/{len(pairs)}] {source.name}"
         try:
-            outcome = _run_one(pipeline, config, source, output, title, console)
+            outcome = _run_one(pipeline, settings, source, output, title, console)
         except PaLibError as error:
             if len(pairs) == 1:
                 raise
@@ -103,9 +104,21 @@ def _build_pipeline(config: dict[str, Any]) -> AnonymizationPipeline:
         raise ConfigError(str(error)) from error
 
 
+def _run_settings(config: dict[str, Any]) -> RunSettings:
+    from pa_lib.pipeline import RunSettings
+
+    tracks = config["tracks"]
+    return RunSettings(
+        tracks=None if tracks is None else Path(tracks).expanduser(),
+        **{name: config[name] for name in ("stage", "on_failure", "seed", "is_overwrite", "is_damaged_accepted")},
+        is_before_shown=config["report"]["is_before_shown"],
+        config=config,
+    )
+
+
 def _run_one(
     pipeline: AnonymizationPipeline,
-    config: dict[str, Any],
+    settings: RunSettings,
     source: Path,
     output: Path | None,
     title: str,
@@ -130,18 +143,7 @@ def _run_one(
                 tasks[stage] = bars.add_task(f"{title}: {stage}", total=total)
             bars.update(tasks[stage], completed=done, total=total)
 
-        return pipeline.run(
-            source,
-            output,
-            tracks=None if config["tracks"] is None else Path(config["tracks"]),
-            stage=config["stage"],
-            on_failure=config["on_failure"],
-            seed=config["seed"],
-            is_overwrite=config["is_overwrite"],
-            is_before_shown=config["report"]["is_before_shown"],
-            settings=config,
-            on_progress=on_progress,
-        )
+        return pipeline.run(source, output, settings, on_progress)
 
 
 def _tell(outcome: Outcome) -> None:

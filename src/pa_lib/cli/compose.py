@@ -61,7 +61,9 @@ def parse(command: str, description: str, arguments: Sequence[str]) -> tuple[lis
         epilog=f"Groups of parts, each swapped by name:\n{groups}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config-dir", type=Path, help="a folder of your own configs, searched before the shipped ones")
+    parser.add_argument(
+        "--config-dir", type=Path, help="a folder of your own configs, searched before the shipped ones"
+    )
     parser.add_argument("--version", action="version", version=f"pa_lib {__version__}")
     parser.add_argument("overrides", nargs="*", metavar="setting=value", help="see the settings above")
     parsed = parser.parse_intermixed_args(arguments)

@@ -1,0 +1,261 @@
+"""Faults at every stage: no original masked pixel reaches the output, and no partial file carries its name.
+
+The secret is a magenta square that a stand-in finder finds by its colour. Nothing else in the clip is magenta, so a
+magenta pixel in an output is a leak.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pa_lib.contracts import Clip, ClipMasks, Detection, PaLibError
+from pa_lib.modules import ConventionalAnonymizer
+from pa_lib.people import AbstractFinder, BoxMasker, HideAll, KalmanTracker
+from pa_lib.pipeline import AnonymizationPipeline, Outcome, RunReport, SearchSettings
+
+N_FRAMES, WIDTH, HEIGHT, SIDE = 30, 160, 120, 24
+MAGENTA = (255, 0, 255)
+
+
+class ColourFinder(AbstractFinder):
+    """Finds the magenta square exactly; fails in the calls it is told to fail in."""
+
+    def __init__(self, fails_at: Callable[[int], bool] = lambda call: False) -> None:
+        self.fails_at = fails_at
+        self.calls = 0
+
+    def find(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Detection]]:
+        found = []
+        for image in images:
+            self.calls += 1
+            if self.fails_at(self.calls):
+                raise RuntimeError("the network is on fire")
+            rows, columns = np.nonzero(is_magenta(image))
+            if len(rows):
+                box = (float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1))
+                found.append([Detection("face", box, 0.99)])
+            else:
+                found.append([])
+        return found
+
+
+def is_magenta(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    red, green, blue = (image[..., channel].astype(int) for channel in range(3))
+    return (red > 150) & (blue > 150) & (green < 110)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """The square crosses a grey scene from left to right."""
+    path = tmp_path / "clip.mkv"
+    scene = np.random.default_rng(0).integers(90, 140, (HEIGHT, WIDTH, 1), dtype=np.uint8).repeat(3, 2)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(
+            "libx264", rate=10, options={"crf": "6", "g": "5", "bf": "0", "preset": "ultrafast"}
+        )
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv444p"
+        for index in range(N_FRAMES):
+            image = scene.copy()
+            image[40 : 40 + SIDE, 10 + 4 * index : 10 + 4 * index + SIDE] = MAGENTA
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def pipeline(**parts: Any) -> AnonymizationPipeline:
+    defaults: dict[str, Any] = {
+        "finder": ColourFinder(),
+        "tracker": KalmanTracker(),
+        "chooser": HideAll(),
+        "masker": BoxMasker(),
+        "module": ConventionalAnonymizer("fill", colour=(0, 90, 0)),
+        "search": SearchSettings(stride=3),
+    }
+    return AnonymizationPipeline(**(defaults | parts))
+
+
+def decoded(path: Path) -> list[NDArray[np.uint8]]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def report_of(outcome: Outcome) -> RunReport:
+    return RunReport.read_json(outcome.files["report"])
+
+
+def assert_nothing_leaked(output: Path) -> None:
+    for index, image in enumerate(decoded(output)):
+        assert not is_magenta(image).any(), f"frame {index} shows the secret"
+
+
+def test_without_a_fault_everything_is_hidden_and_nothing_redacted(clip: Path, tmp_path: Path) -> None:
+    assert is_magenta(decoded(clip)[7]).sum() >= 0.9 * SIDE * SIDE, "the test would prove nothing"
+    outcome = pipeline().run(clip, tmp_path / "out.mkv")
+    assert_nothing_leaked(tmp_path / "out.mkv")
+    assert report_of(outcome).counts == {"untouched": 0, "anonymized": N_FRAMES, "redacted": 0}
+    assert outcome.n_redacted == 0
+
+
+@pytest.mark.parametrize("call", [1, 4, 11])
+def test_a_failed_search_redacts_its_frame_and_is_told(clip: Path, tmp_path: Path, call: int) -> None:
+    outcome = pipeline(finder=ColourFinder(lambda at: at == call)).run(clip, tmp_path / "out.mkv")
+    assert_nothing_leaked(tmp_path / "out.mkv")
+    redacted = [record for record in report_of(outcome).frames if record.status == "redacted"]
+    assert len(redacted) == outcome.n_redacted == 1
+    assert "the network is on fire" in str(redacted[0].fault)
+    assert report_of(outcome).exit_code == 3
+
+
+def test_a_finder_that_never_works_redacts_everything(clip: Path, tmp_path: Path) -> None:
+    outcome = pipeline(finder=ColourFinder(lambda at: True)).run(clip, tmp_path / "out.mkv")
+    assert outcome.n_redacted == N_FRAMES
+    assert all(np.ptp(image.reshape(-1, 3), axis=0).max() <= 2 for image in decoded(tmp_path / "out.mkv"))
+
+
+class Broken(ConventionalAnonymizer):
+    """An anonymizer that goes wrong in one window."""
+
+    def __init__(self, how: Callable[[Clip], Clip], at: int = 12) -> None:
+        super().__init__("fill", colour=(0, 90, 0))
+        self.how, self.at = how, at
+
+    def anonymize(self, clip: Clip, masks: ClipMasks, *, seed: int = 0) -> Clip:
+        result = super().anonymize(clip, masks, seed=seed)
+        return self.how(result) if clip.first_frame == self.at else result
+
+
+def raises(clip: Clip) -> NoReturn:
+    raise RuntimeError("out of ideas")
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        raises,
+        lambda clip: replace(clip, frames=clip.frames[:, :, :-2]),
+        lambda clip: replace(clip, frames=clip.frames.float() * float("nan")),
+        lambda clip: replace(clip, frames=clip.frames[:0]),
+        lambda clip: None,
+    ],
+    ids=["exception", "wrong shape", "NaN", "no frames", "nothing"],
+)
+def test_a_broken_anonymizer_redacts_its_frames(clip: Path, tmp_path: Path, how: Callable[[Clip], Clip]) -> None:
+    outcome = pipeline(module=Broken(how)).run(clip, tmp_path / "out.mkv")
+    assert_nothing_leaked(tmp_path / "out.mkv")
+    assert [record.index for record in report_of(outcome).frames if record.status == "redacted"] == [12]
+
+
+class BrokenMasker(BoxMasker):
+    def mask(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("no silhouette")
+
+
+class BrokenTracker(KalmanTracker):
+    def track(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("lost everybody")
+
+
+def test_a_broken_masker_redacts(clip: Path, tmp_path: Path) -> None:
+    outcome = pipeline(masker=BrokenMasker()).run(clip, tmp_path / "out.mkv")
+    assert outcome.n_redacted == N_FRAMES
+    assert_nothing_leaked(tmp_path / "out.mkv")
+
+
+def test_a_broken_tracker_ends_the_run_and_leaves_nothing(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="lost everybody"):
+        pipeline(tracker=BrokenTracker()).run(clip, tmp_path / "out.mkv")
+    assert list(tmp_path.iterdir()) == [clip]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [{"finder": ColourFinder(lambda at: at == 4)}, {"module": Broken(raises)}, {"masker": BrokenMasker()}],
+    ids=["finder", "module", "masker"],
+)
+def test_abort_ends_the_run_and_leaves_no_video(clip: Path, tmp_path: Path, parts: dict[str, Any]) -> None:
+    with pytest.raises(PaLibError, match="frame .* could not be protected"):
+        pipeline(**parts).run(clip, tmp_path / "out.mkv", on_failure="abort")
+    assert {path.name for path in tmp_path.iterdir()} <= {"clip.mkv", "out.tracks.json"}
+
+
+def test_damaged_frames_are_redacted(clip: Path, tmp_path: Path) -> None:
+    data = bytearray(clip.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 400] = bytes(400)
+    clip.write_bytes(data)
+    outcome = pipeline().run(clip, tmp_path / "out.mkv")
+    assert_nothing_leaked(tmp_path / "out.mkv")
+    report = report_of(outcome)
+    assert outcome.n_redacted >= 1
+    assert len(report.frames) == len(decoded(tmp_path / "out.mkv"))
+
+
+def test_tracks_of_another_video_are_refused(clip: Path, tmp_path: Path) -> None:
+    outcome = pipeline().run(clip, tmp_path / "out.mkv")
+    other = tmp_path / "other.mkv"
+    other.write_bytes(clip.read_bytes() + b"\0")
+    with pytest.raises(PaLibError, match="another video"):
+        pipeline().run(other, tmp_path / "other_out.mkv", tracks=outcome.files["tracks"])
+    assert not (tmp_path / "other_out.mkv").exists()
+
+
+def command(source: Path, output: Path) -> list[str]:
+    settings = [f"input={source}", f"output={output}", "people/finder=centerface", "people/chooser=all"]
+    return [sys.executable, "-c", "from pa_lib.cli.anonymize import run; run()", *settings, "people/masker=ellipse"]
+
+
+def test_a_full_disk_leaves_nothing(clip: Path, tmp_path: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    done = subprocess.run(
+        command(clip, tmp_path / "out.mkv"), preexec_fn=limit, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.strip().count("pa-anonymize: error: ") == 1
+    assert {path.name for path in tmp_path.iterdir()} <= {"clip.mkv", "out.tracks.json"}
+
+
+@pytest.mark.slow
+def test_sigkill_at_random_moments_leaves_nothing_partial(clip: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.mkv"
+    began = time.monotonic()
+    subprocess.run(command(clip, output), check=True, capture_output=True)
+    whole_run_s = time.monotonic() - began
+    complete = len(decoded(output))
+    for made in set(tmp_path.iterdir()) - {clip}:
+        made.unlink()
+    moments = random.Random(5)
+    for _ in range(6):
+        process = subprocess.Popen(command(clip, output), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(whole_run_s * moments.uniform(0.5, 1.0))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        time.sleep(0.5)
+        left = {path.name for path in tmp_path.iterdir()} - {"clip.mkv"}
+        assert left <= {"out.mkv", "out.tracks.json", "out.report.json", "out.report.html"}
+        if output.exists():
+            assert len(decoded(output)) == complete
+        for made in set(tmp_path.iterdir()) - {clip}:
+            made.unlink()
+
+
+def test_the_same_seed_gives_the_same_video(clip: Path, tmp_path: Path) -> None:
+    first = pipeline(module=ConventionalAnonymizer("noise")).run(clip, tmp_path / "a.mkv", seed=3)
+    second = pipeline(module=ConventionalAnonymizer("noise")).run(clip, tmp_path / "b.mkv", seed=3)
+    pictures = [np.stack(decoded(outcome.files["video"])) for outcome in (first, second)]
+    assert np.array_equal(*pictures)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pa_lib.cli.inputs import pair_files
+from pa_lib.contracts import PaLibError
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+
+def test_a_file_is_itself(tmp_path: Path) -> None:
+    touch(tmp_path / "clip.mp4")
+    assert pair_files(str(tmp_path / "clip.mp4"), None) == [(tmp_path / "clip.mp4", None)]
+    assert pair_files(str(tmp_path / "clip.mp4"), "out.mkv") == [(tmp_path / "clip.mp4", Path("out.mkv"))]
+
+
+def test_a_file_into_a_folder(tmp_path: Path) -> None:
+    touch(tmp_path / "clip.mp4")
+    wanted = [(tmp_path / "clip.mp4", tmp_path / "results")]
+    assert pair_files(str(tmp_path / "clip.mp4"), f"{tmp_path}/results/") == wanted
+    assert (tmp_path / "results").is_dir()
+
+
+def test_a_folder_is_mirrored_and_results_are_passed_over(tmp_path: Path) -> None:
+    folder = tmp_path / "videos"
+    touch(folder / "a.mp4", folder / "deep" / "b.mov", folder / "a.anonymized.mp4", folder / "notes.txt")
+    out = tmp_path / "videos.anonymized"
+    assert pair_files(str(folder), None) == [
+        (folder / "a.mp4", out),
+        (folder / "deep" / "b.mov", out / "deep"),
+    ]
+    assert (out / "deep").is_dir()
+
+
+def test_an_output_folder_inside_the_input_is_not_read(tmp_path: Path) -> None:
+    touch(tmp_path / "a.mp4", tmp_path / "done" / "a.mp4")
+    assert pair_files(str(tmp_path), str(tmp_path / "done")) == [(tmp_path / "a.mp4", tmp_path / "done")]
+
+
+def test_a_folder_of_images_is_one_video(tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    touch(folder / "1.png", folder / "2.png")
+    assert pair_files(str(folder), str(tmp_path / "out")) == [(folder, tmp_path / "out")]
+
+
+def test_a_glob_names_each_file(tmp_path: Path) -> None:
+    touch(tmp_path / "a" / "x.mp4", tmp_path / "b" / "y.mp4", tmp_path / "b" / "y.txt")
+    out = tmp_path / "out"
+    assert pair_files(f"{tmp_path}/*/*.mp4", str(out)) == [
+        (tmp_path / "a" / "x.mp4", out / "a"),
+        (tmp_path / "b" / "y.mp4", out / "b"),
+    ]
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_a_file(tmp_path: Path) -> None:
+    touch(tmp_path / "clip[1].mp4")
+    assert pair_files(str(tmp_path / "clip[1].mp4"), None)[0][0] == tmp_path / "clip[1].mp4"
+
+
+@pytest.mark.parametrize("name", ["empty", "*.mp4"])
+def test_nothing_found_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PaLibError, match="no video or image"):
+        pair_files(str(tmp_path / name), None)
+
+
+def test_a_file_as_output_of_a_folder_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path / "videos" / "a.mp4", tmp_path / "out.mp4")
+    with pytest.raises(PaLibError, match="expected a folder"):
+        pair_files(str(tmp_path / "videos"), str(tmp_path / "out.mp4"))
