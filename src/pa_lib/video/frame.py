@@ -120,16 +120,26 @@ class Picture:
         return self._rgb
 
     def _converted(self) -> NDArray[np.uint8]:
-        frame = self._source if self._source is not None else to_av_frame(self)
-        name = _SWSCALE_NAMES[self.format.working_matrix]
+        format, frame = self.format, self._source
+        rows, columns = format.chroma_grid
+        pad = (-format.height % rows, -format.width % columns)
+        if any(pad):  # swscale would stretch the chroma plane over an odd size instead of taking the nearest sample
+            even = replace(format, height=format.height + pad[0], width=format.width + pad[1])
+            luma = np.pad(self.planes[0], ((0, pad[0]), (0, pad[1])), mode="edge")
+            frame = to_av_frame(Picture((luma, *self.planes[1:]), even))
+        elif frame is None:
+            frame = to_av_frame(self)
+        name = _SWSCALE_NAMES[format.working_matrix]
         converted = frame.reformat(
             format="rgb24",
             src_colorspace=name,
             dst_colorspace=name,
-            src_color_range="JPEG" if self.format.is_full_range else "MPEG",
+            src_color_range="JPEG" if format.is_full_range else "MPEG",
             dst_color_range="JPEG",
+            interpolation="POINT",  # else chroma of more than 8 bits would be blurred over its neighbours
         )
-        return cast("NDArray[np.uint8]", plane_views(converted)[0])
+        rgb = cast("NDArray[np.uint8]", plane_views(converted)[0])
+        return rgb[: format.height, : format.width]
 
     def replaced(self, rgb: NDArray[np.uint8], where: NDArray[np.bool_]) -> Picture:
         """This picture with other content in some places; every sample elsewhere is bit-identical.
