@@ -104,12 +104,21 @@ def image_size(path: Path, max_pixels: int) -> ImageHead:
         n_frames = getattr(image, "n_frames", 1)
         if n_frames > 1 and image.format != "MPO":  # a second picture in a JPEG is a preview or the other eye
             raise PaLibError(f"image {path} holds {n_frames} pictures; convert it to GIF or MP4 first")
-        turn, is_flipped = _TURNS.get(image.getexif().get(_ORIENTATION_TAG, 1), (0, False))
+        turn, is_flipped = _TURNS.get(_orientation(image, path), (0, False))
         if turn in (90, 270):
             width, height = height, width
         remark = "transparent places are shown on white" if image.has_transparency_data else None
         codec = "jpeg" if image.format == "MPO" else (image.format or "").lower()
         return ImageHead(width, height, image.mode, codec, turn, is_flipped, remark)
+
+
+def _orientation(image: Image.Image, path: Path) -> int:
+    if image.format == "PNG" and not {"exif", "Raw profile type exif"} & image.info.keys():
+        return 1  # else Pillow would decode the picture in search of EXIF behind it
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except _DAMAGE as error:
+        raise PaLibError(f"image {path} cannot be read: {error}") from error
 
 
 def read_image(path: Path, max_pixels: int) -> NDArray[np.uint8]:

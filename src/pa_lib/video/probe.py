@@ -256,7 +256,8 @@ def _probe_video(path: Path, limits: Limits) -> VideoInfo:
                 return _probe_images(path, (path,), limits)
             return _describe(path, container, limits)
     except av.error.FFmpegError as error:
-        head = path.open("rb").read(12)
+        with path.open("rb") as file:
+            head = file.read(12)
         if head[4:8] == b"ftyp":
             raise PaLibError(
                 f"input {path} is an MP4 without its index: cut short or damaged ({reason_of(error)}); copy it again"

@@ -34,6 +34,13 @@ def read_frames(info: VideoInfo) -> Iterator[Frame]:
     Raises:
         PaLibError: If the file cannot be opened any more, or goes beyond its limits in spite of its header.
     """
+    try:
+        yield from _read_within_limits(info)
+    except av.error.FFmpegError as error:
+        raise PaLibError(f"input {info.path} cannot be read any more ({error}); was it changed meanwhile?") from error
+
+
+def _read_within_limits(info: VideoInfo) -> Iterator[Frame]:
     source = _read_images(info) if info.container in ("image", "image_folder") else _read_video(info)
     limits = info.limits
     start: int | None = None
