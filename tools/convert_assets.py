@@ -2,7 +2,7 @@
 
     python tools/convert_assets.py SOURCES [--check]
 
-SOURCES is a folder with the origin files (see `SOURCES` below for names and sha256; ASSETS.md says where they come from).
+SOURCES is a folder with the origin files (`SOURCES` below has names and sha256; ASSETS.md says where they come from).
 The results are the same byte for byte on every run; `--check` writes nothing and fails where a result would differ.
 Needs the `dev` extra (onnx).
 """
@@ -177,7 +177,7 @@ def selfie_segmentation(path: Path) -> bytes:
 
 
 def face_identity(binary: Path, manifest: Path) -> bytes:
-    """The quantised bytes as they are, in PyTorch's axis order, each with its own `scale, minimum`; the rest as float16.
+    """The quantised bytes as they are, in PyTorch's axis order, each with its own scale and minimum; others float16.
 
     Keys: `<block>.<layer>.{weight,bias,gain,shift}`, and `<key>.range` = (scale, minimum) where the tensor is uint8.
     Biases of the convolutions are below 1e-4 of what the gain and shift behind them add, but cost nothing to keep.
@@ -198,7 +198,7 @@ def face_identity(binary: Path, manifest: Path) -> bytes:
         else:
             role = next(role for role in roles if name.endswith(role))
             block = name.removesuffix(role).strip("/").split("/")
-            key = ".".join(("stem" if block == ["conv32_down"] else part for part in block)) + "." + roles[role]
+            key = ".".join("stem" if block == ["conv32_down"] else part for part in block) + "." + roles[role]
             if roles[role] == "weight":
                 value = value.transpose(3, 2, 0, 1)
         if quantised:

@@ -1,4 +1,4 @@
-"""Networks whose weights come from elsewhere: numpy or torch in, arrays out. Nothing heavy is imported until a name is used."""
+"""Networks whose weights come from elsewhere: numpy or torch in, arrays out. Imported at first use."""
 
 import lazy_loader
 

@@ -29,7 +29,8 @@ def box_overlaps(first: Boxes, second: Boxes, *, of_smaller: bool = False) -> ND
     first_area = np.prod(np.clip(first[:, 2:] - first[:, :2], 0, None), axis=-1)[:, None]
     second_area = np.prod(np.clip(second[:, 2:] - second[:, :2], 0, None), axis=-1)[None]
     whole = np.minimum(first_area, second_area) if of_smaller else first_area + second_area - shared
-    return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
+    shares: NDArray[np.float32] = np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
+    return shares
 
 
 def non_maximum_suppression(boxes: Boxes, scores: NDArray[np.float32], max_overlap: float) -> NDArray[np.int64]:
@@ -42,7 +43,8 @@ def non_maximum_suppression(boxes: Boxes, scores: NDArray[np.float32], max_overl
         scores: Shape n.
         max_overlap: Largest intersection over union that two kept boxes may have.
 
-    >>> non_maximum_suppression(np.float32([[0, 0, 9, 9], [0, 0, 9, 8], [20, 0, 29, 9]]), np.float32([0.5, 0.9, 0.7]), 0.5)
+    >>> boxes = np.float32([[0, 0, 9, 9], [0, 0, 9, 8], [20, 0, 29, 9]])
+    >>> non_maximum_suppression(boxes, np.float32([0.5, 0.9, 0.7]), 0.5)
     array([1, 2])
     """
     order = np.argsort(-np.asarray(scores), kind="stable")

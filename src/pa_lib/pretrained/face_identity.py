@@ -144,7 +144,7 @@ class FaceIdentity(nn.Module):
             ValueError: Landmarks of another shape or not finite.
         """
         chips = self.chips(image, landmarks)
-        parts = [self(part).cpu().numpy() for part in chips.split(CHUNK)] if len(chips) else []
+        parts = [self(part).cpu().numpy() for part in torch.split(chips, CHUNK)] if len(chips) else []
         return np.concatenate(parts) if parts else np.zeros((0, self.n_dimensions), np.float32)
 
 

@@ -84,7 +84,7 @@ class FaceNet(nn.Module):
             ValueError: Landmarks of another shape or not finite.
         """
         chips = self.chips(image, landmarks)
-        parts = [self(part).cpu().numpy() for part in chips.split(CHUNK)] if len(chips) else []
+        parts = [self(part).cpu().numpy() for part in torch.split(chips, CHUNK)] if len(chips) else []
         return np.concatenate(parts) if parts else np.zeros((0, self.n_dimensions), np.float32)
 
 
@@ -100,7 +100,8 @@ def _load(weights: str | Path) -> Any:
             # URLError is an OSError; a damaged file in the cache is a RuntimeError.
             hub = Path(torch.hub.get_dir()).parent / "checkpoints"
             raise PaLibError(
-                f"the FaceNet weights {str(weights)!r} could not be downloaded or read from {hub} ({_first_line(error)}); {how}"
+                f"the FaceNet weights {str(weights)!r} could not be downloaded to, or read from, {hub} "
+                f"({_first_line(error)}); {how}"
             ) from error
     path = Path(weights)
     network = InceptionResnetV1(pretrained=None)

@@ -22,8 +22,8 @@ STD = np.array([58.395, 57.12, 57.375], np.float32)
 class NanoDet:
     """Person detector. The image is resized so that its longer side has `side_px` pixels.
 
-    It was trained at 416 px, where people between about 15 and 400 px tall are found; more pixels find smaller people and
-    lose those who then are too large.
+    It was trained at 416 px, where people between about 17 and 400 px tall are found; more pixels find smaller people
+    and lose those who then are too large.
 
     Args:
         min_score: Detections below are dropped. The authors use 0.4; lower ones help a tracker to hold on.
@@ -44,21 +44,22 @@ class NanoDet:
         self.side_px = side_px
         self._network = OnnxNetwork("nanodet_g.onnx", n_threads)
 
-    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Detection]]:
+    def detect(self, images: Sequence[NDArray[np.uint8]], side_px: int | None = None) -> list[list[Detection]]:
         """People in each image, best first.
 
         Args:
             images: RGB, shape h w 3 each.
+            side_px: In place of the constructor's.
 
         Raises:
             PaLibError: The shipped weights are missing or damaged.
             RuntimeError: The network's outputs are not numbers, or have another shape than its input asks for.
         """
-        return [self._detect(image) for image in images]
+        return [self._detect(image, side_px or self.side_px) for image in images]
 
-    def _detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+    def _detect(self, image: NDArray[np.uint8], side_px: int) -> list[Detection]:
         height, width = image.shape[:2]
-        scale = self.side_px / max(height, width)
+        scale = side_px / max(height, width)
         size = max(1, round(width * scale)), max(1, round(height * scale))
         seen = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
         boxes, scores = self._decode(seen)
