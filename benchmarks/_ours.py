@@ -48,6 +48,10 @@ class RememberingFinder(AbstractFinder):
             answers.append(self._known[key])
         return answers
 
+    def release(self) -> None:
+        """The finder's own."""
+        self.finder.release()
+
 
 def search(path: Path, finder: AbstractFinder, settings: dict[str, Any], **changed: Any) -> Findings:
     """One search of a file, with the program's settings but for those `changed`."""
