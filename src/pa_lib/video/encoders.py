@@ -74,7 +74,7 @@ _ENCODERS = {
         63,
         ("cpu-used", "6"),
         tuple(map(str, range(9))),
-        {"b": "0", "deadline": "good", "row-mt": "1"},
+        {"b": "0", "deadline": "realtime", "row-mt": "1", "tile-columns": "2"},
     ),
     "av1": _Encoder("libsvtav1", 24, 63, ("preset", "9"), tuple(map(str, range(14))), {}, wants_even=True),
     "ffv1": _Encoder("ffv1", None, 0, None, (), {"level": "3", "slicecrc": "1"}),

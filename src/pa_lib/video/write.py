@@ -118,6 +118,8 @@ class VideoWriter:
         Raises:
             PaLibError: If writing fails, or the file does not hold that many frames; nothing is left then.
         """
+        if self._n_frames == 0:
+            raise PaLibError(f"output {self.path}: no frame was written; nothing was left there")
         with _told(self.path):
             self._sink.finish()
             found = self._sink.count_frames()
