@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from fractions import Fraction
@@ -13,6 +14,8 @@ import av.error
 from pa_lib.contracts import PaLibError
 from pa_lib.video.container import open_video
 from pa_lib.video.probe import VideoInfo
+
+_LEAD_S = Fraction(1, 10)  # Apple's AAC encoder starts 48 ms early, Opus asks for 80 ms
 
 
 class AudioCopy:
@@ -41,7 +44,7 @@ class AudioCopy:
             source = self._stack.enter_context(open_video(info.path, info.limits))
             for number, stream in enumerate(source.streams.audio):
                 self._targets[stream.index] = (number, self._add(output, stream, number))
-            self._packets = iter(source.demux(*source.streams.audio))
+            self._packets = _shown(source.demux(*source.streams.audio))
         except BaseException:
             self._stack.close()
             raise
@@ -82,7 +85,7 @@ class AudioCopy:
 
     def _read(self) -> av.Packet[Any] | None:
         try:
-            return next((packet for packet in self._packets if packet.size), None)
+            return next(self._packets, None)
         except av.error.FFmpegError as error:
             if self._info.faults:  # known to end early, and told so: its sound ends with it
                 return None
@@ -96,3 +99,26 @@ class AudioCopy:
     def close(self) -> None:
         """Let go of the source."""
         self._stack.close()
+
+
+def _shown(packets: Iterator[av.Packet[Any]]) -> Iterator[av.Packet[Any]]:
+    """Leave out what an edit list cuts away: whoever trimmed the sound did not want it to be found in the file.
+
+    A decoder needs a little before the cut to get going, and encoders mark their own first packets in the same way, so
+    the last 0.1 s before the first sound that is heard stay, still marked.
+    """
+    held: dict[int, deque[av.Packet[Any]]] = {}
+    started: set[int] = set()
+    for packet in packets:
+        if not packet.size:
+            continue
+        track = packet.stream_index
+        if packet.is_discard:
+            if track not in started:
+                held.setdefault(track, deque(maxlen=12)).append(packet)
+            continue
+        started.add(track)
+        for early in held.pop(track, ()):
+            if early.pts is None or packet.pts is None or (packet.pts - early.pts) * packet.time_base <= _LEAD_S:
+                yield early
+        yield packet
