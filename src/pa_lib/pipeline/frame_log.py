@@ -15,7 +15,7 @@ from pa_lib.contracts import PaLibError
 T = TypeVar("T")
 Status = Literal["untouched", "anonymized", "redacted"]
 STATUSES: tuple[Status, ...] = get_args(Status)
-MAX_TEXTS = 4096
+MAX_TEXTS = 1000
 """Different fault texts kept apart. A broken file can word every fault differently; beyond this they share one text."""
 MAX_TEXT_LENGTH = 300
 """Characters of a fault or fallback that are kept."""
@@ -185,4 +185,4 @@ class FrameLog:
 def _one_line(text: str) -> str:
     """Faults come from other libraries, which like to write several lines."""
     line = " ".join(text.split())
-    return line if len(line) <= MAX_TEXT_LENGTH else line[: MAX_TEXT_LENGTH - 1] + "…"
+    return line if len(line) <= MAX_TEXT_LENGTH else line[: MAX_TEXT_LENGTH - 3] + "..."

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pa_lib.contracts import Decision, PaLibError, Person
 from pa_lib.pipeline.sheet_frames import Box, Candidate, body_or_face, candidates, overview_frames
-from pa_lib.pipeline.whole_file import write_whole
+from pa_lib.video.staging import write_whole
 
 Colour = tuple[int, int, int]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -116,7 +116,7 @@ class PeopleSheet:
         """
         file = io.BytesIO()
         self.image().save(file, "PNG", optimize=True)
-        write_whole(path, [file.getvalue()])
+        write_whole(path, file.getvalue())
 
     def image(self) -> Image.Image:
         """The sheet, 1600 px wide and as high as it must be."""

@@ -22,7 +22,7 @@ from pa_lib import __version__
 from pa_lib.contracts import Decision, Kind, PaLibError, Person, Track
 from pa_lib.pipeline.frame_log import STATUSES, FrameLog, FrameRecord, Status
 from pa_lib.pipeline.thumbnails import Thumbnail, ThumbnailCollector
-from pa_lib.pipeline.whole_file import write_whole
+from pa_lib.video.staging import StagedFile
 
 __all__ = [
     "FrameLog",
@@ -289,7 +289,7 @@ class RunReport:
         Raises:
             PaLibError: The file cannot be written.
         """
-        write_whole(path, (part.encode() for part in self._json_parts()))
+        _write(path, self._json_parts())
 
     def write_html(self, path: Path, thumbnails: Sequence[Thumbnail] = ()) -> None:
         """Writes the page for people, which needs no other file and no network. Appears complete or not at all.
@@ -303,7 +303,7 @@ class RunReport:
         """
         from pa_lib.pipeline.report_page import render  # jinja2 takes 60 ms, and most imports of this file draw no page
 
-        write_whole(path, [render(self, thumbnails).encode()])
+        _write(path, [render(self, thumbnails)])
 
     @classmethod
     def read_json(cls, path: Path) -> RunReport:
@@ -386,3 +386,14 @@ def _plain(value: object) -> Any:
     if hasattr(value, "__dataclass_fields__"):
         return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
     return str(value)
+
+
+def _write(path: Path, parts: Iterable[str]) -> None:
+    """The parts as UTF-8, under the final name only when all of them are on the disk."""
+    with StagedFile(path) as staged:
+        try:
+            with staged.path.open("wb") as file:
+                file.writelines(part.encode() for part in parts)
+        except OSError as error:
+            raise PaLibError(f"{path} cannot be written ({error.strerror or error}); free some space") from error
+        staged.commit()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import math
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -36,7 +38,7 @@ SHAPE_BUDGET = 30_000
 def render(report: RunReport, thumbnails: Sequence[Thumbnail]) -> str:
     """The whole page as text. Its size does not grow with the video, but for the list of redacted frames."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pa_lib.pipeline", ""),
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -210,7 +212,7 @@ def _pictures(report: RunReport, thumbnails: Sequence[Thumbnail], clock: _Clock)
 
 
 def _strip(report: RunReport) -> list[tuple[str, float, float]]:
-    """What happened along the video: (status, left, width). A bad frame wins over the good ones that it is drawn with."""
+    """What happened along the video: (status, left, width). A bad frame wins over the good ones beside it."""
     n_frames = len(report.frames)
     rank = report.frames.is_touched.astype(np.int64) + report.frames.is_redacted
     worst = np.maximum.reduceat(rank, _bin_starts(n_frames, WIDTH))
@@ -219,7 +221,7 @@ def _strip(report: RunReport) -> list[tuple[str, float, float]]:
     names = ("untouched", "anonymized", "redacted")
     return [
         (names[int(worst[first])], round(float(edges[first]), 2), round(float(edges[last] - edges[first]), 2))
-        for first, last in zip(breaks[:-1], breaks[1:], strict=True)
+        for first, last in itertools.pairwise(breaks.tolist())
     ]
 
 

@@ -48,9 +48,10 @@ class Thumbnail:
 class ThumbnailCollector:
     """Keeps at most `max_count` frames of all that are offered: the important ones first, the others spread evenly.
 
-    Important frames can be any number of frames, and how many is known only at the end. So every k-th of them is kept,
-    and k doubles whenever twice `max_count` are held: what remains is always spread over all of them, and at most a few
-    hundred frames of the longest video are ever scaled and encoded.
+    Any number of frames can be important, and how many is known only at the end. So those are kept that lie a certain
+    distance apart, and the distance doubles whenever more than twice `max_count` are held: what remains is spread over
+    all of them, and at most a few hundred frames of the longest video are ever scaled and encoded. Frames are offered
+    in the order of the video.
 
     Args:
         n_frames: Frames of the video. More may be offered; the spread is planned for this number.
@@ -68,12 +69,14 @@ class ThumbnailCollector:
         self._planned = frozenset(int(middle) for middle in middles)
         self._spread: dict[int, Thumbnail] = {}
         self._important: dict[int, Thumbnail] = {}
-        self._n_important = 0
-        self._every = 1
+        self._last_important: int | None = None
+        self._distance = 1
 
     def wants(self, index: int, *, important: bool = False) -> bool:
-        """Whether `offer` would keep this frame, for callers to whom its pixels cost something."""
-        return index in self._planned or (important and self._n_important % self._every == 0)
+        """Whether `offer` would keep this frame; others need not be offered, nor their pixels be made."""
+        if not important:
+            return index in self._planned
+        return self._last_important is None or index - self._last_important >= self._distance
 
     def offer(
         self, index: int, rgb: NDArray[np.uint8], before: NDArray[np.uint8] | None = None, important: bool = False
@@ -86,10 +89,7 @@ class ThumbnailCollector:
             before: The source's pixels, same shape. They show whom the output hides: only where the user asked.
             important: The frame was redacted, had a fault, or took a fallback.
         """
-        is_wanted = self.wants(index, important=important)
-        if important:
-            self._n_important += 1
-        if not is_wanted:
+        if not self.wants(index, important=important):
             return
         jpeg, width, height = _encode(rgb, self.max_side_px)
         original = None if before is None else _encode(before, self.max_side_px)[0]
@@ -98,9 +98,19 @@ class ThumbnailCollector:
             self._spread[index] = thumbnail
             return
         self._important[index] = thumbnail
+        self._last_important = index
         if len(self._important) > 2 * self.max_count:
-            self._important = dict(list(self._important.items())[::2])
-            self._every *= 2
+            self._thin_out()
+
+    def _thin_out(self) -> None:
+        """Doubles the distance, which leaves at least every other important frame."""
+        self._distance *= 2
+        kept: dict[int, Thumbnail] = {}
+        for index, thumbnail in self._important.items():
+            if not kept or index - next(reversed(kept)) >= self._distance:
+                kept[index] = thumbnail
+        self._important = kept
+        self._last_important = next(reversed(kept))
 
     def thumbnails(self) -> tuple[Thumbnail, ...]:
         """At most `max_count` pictures, the important ones first, each group in order of time."""
