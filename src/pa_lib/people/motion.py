@@ -61,17 +61,19 @@ class Motion:
     speed_variance: Array
 
     @classmethod
-    def start(cls, boxes: Array) -> Motion:
+    def start(cls, boxes: Array, speed: Array | None = None) -> Motion:
         """Beliefs after one observation of each box.
 
         Args:
             boxes: Shape n 4, ``x0 y0 x1 y1`` px.
+            speed: Shape 2, x and y in px per second that all of them are guessed to have; None: at rest.
         """
         place = to_centre_size(boxes)
         side = _sides(place)
+        guess = np.zeros(2) if speed is None else speed
         return cls(
             place=place,
-            speed=np.zeros_like(place),
+            speed=np.concatenate([np.broadcast_to(guess, (len(place), 2)), np.zeros((len(place), 2))], axis=1),
             variance=_per_coordinate(side, POSITION_NOISE, SIZE_NOISE) ** 2,
             covariance=np.zeros_like(place),
             speed_variance=_per_coordinate(side, FIRST_SPEED, FIRST_GROWTH) ** 2,

@@ -22,6 +22,11 @@ from pa_lib.people.motion import Array, Motion, buffered_iou, to_corners
 if TYPE_CHECKING:
     from pa_lib.people.find import Findings
 
+# A body takes no detection that jumps further than it is known to: at most this much (in sides of the box, and in
+# logarithms of its size) plus this many times its usual jump. Otherwise a spectator who stands still takes over the
+# box of a dancer who passes in front. New fragments may jump as if they usually did by the third number. Faces do
+# without: they are small against their steps, and seldom overlap.
+_JUMP, _JUMP_FACTOR, _FIRST_JUMP = 0.3, 2.0, 0.3
 # Least buffered overlap that links a detection with a prediction, and the largest buffer: first the sure links, then
 # those a sudden move explains. On the shared clips 0.3 keeps neighbours in a crowd apart.
 _SURE = (0.3, 0.3)
@@ -30,10 +35,11 @@ _BOLD = (0.15, 0.8)
 
 @dataclass(eq=False)
 class _Fragment:
-    """Detections linked so far: frame indices and the detections themselves, in order of time."""
+    """Detections linked so far: frame indices and the detections themselves, in order of time; and their usual jump."""
 
     frames: list[int] = field(default_factory=list)
     detections: list[Detection] = field(default_factory=list)
+    jump: float = _FIRST_JUMP
 
     def boxes(self) -> Array:
         return np.array([d.box for d in self.detections], dtype=np.float64).reshape(-1, 4)
@@ -117,7 +123,11 @@ class KalmanTracker:
                 continue
             boxes = np.array([d.box for d in detections], dtype=np.float64)
             is_high = np.array([d.score >= self.start_score for d in detections])
-            pairs = _associate(motion, boxes, is_high)
+            jumps = _jumps(motion.boxes(), boxes)
+            limits = np.full(len(live), np.inf)
+            if kind == "person":
+                limits = _JUMP + _JUMP_FACTOR * np.array([f.jump for f in live])
+            pairs = _associate(motion, boxes, is_high, jumps <= limits[:, None])
             if pairs:
                 which = np.array([t for t, _ in pairs], dtype=np.intp)
                 seen = np.array([d for _, d in pairs], dtype=np.intp)
@@ -125,10 +135,13 @@ class KalmanTracker:
                 for t, d in pairs:
                     live[t].frames.append(frame)
                     live[t].detections.append(detections[d])
+                    live[t].jump += (float(jumps[t, d]) - live[t].jump) / 4
             taken = {d for _, d in pairs}
             new = [d for d in range(len(detections)) if is_high[d] and d not in taken]
             if new:
-                motion = motion.joined(Motion.start(boxes[new]))
+                # Where the camera turns, newcomers move like everybody else.
+                speed = np.median(motion.speed[:, :2], axis=0) if len(live) >= 3 else np.zeros(2)
+                motion = motion.joined(Motion.start(boxes[new], speed))
                 born = [_Fragment([frame], [detections[d]]) for d in new]
                 live += born
                 fragments += born
@@ -250,7 +263,19 @@ def _usable_times(times: Array, n_frames: int) -> Array:
     return np.arange(n_frames) / 25.0
 
 
-def _associate(motion: Motion, boxes: Array, is_high: NDArray[np.bool_]) -> list[tuple[int, int]]:
+def _jumps(predicted: Array, boxes: Array) -> Array:
+    """How far each detection lies from each prediction, shape n m: in sides of the prediction, or in log size."""
+    size = predicted[:, 2:] - predicted[:, :2]
+    side = np.sqrt(size.prod(axis=1))[:, None, None]
+    centres = (predicted[:, None, :2] + predicted[:, None, 2:] - boxes[None, :, :2] - boxes[None, :, 2:]) / 2
+    growth = np.log(np.maximum(boxes[None, :, 2:] - boxes[None, :, :2], 1e-3) / size[:, None])
+    jumps: Array = np.concatenate([np.abs(centres) / side, np.abs(growth)], axis=2).max(axis=2)
+    return jumps
+
+
+def _associate(
+    motion: Motion, boxes: Array, is_high: NDArray[np.bool_], is_allowed: NDArray[np.bool_]
+) -> list[tuple[int, int]]:
     """Pairs of (live fragment, detection): high scores first, then low ones, then bold links of high scores."""
     pairs: list[tuple[int, int]] = []
     free = np.arange(len(motion.place))
@@ -261,7 +286,7 @@ def _associate(motion: Motion, boxes: Array, is_high: NDArray[np.bool_]) -> list
         if not len(free) or not len(some):
             continue
         buffer = np.clip(2 * doubt[free], 0.05, most)
-        similar = buffered_iou(motion.boxes()[free], boxes[some], buffer)
+        similar = buffered_iou(motion.boxes()[free], boxes[some], buffer) * is_allowed[np.ix_(free, some)]
         for t, d in _assigned(similar, least):
             pairs.append((int(free[t]), int(some[d])))
         free = np.setdiff1d(free, [t for t, _ in pairs])

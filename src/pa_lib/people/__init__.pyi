@@ -1,0 +1,48 @@
+from .choose import (
+    AbstractChooser,
+    Choice,
+    HideAll,
+    HideAt,
+    HideIds,
+    KeepAt,
+    KeepIds,
+    KeepMatching,
+    Scene,
+)
+from .find import Findings, find_people
+from .finders import AbstractFinder, CenterFaceFinder, FacesAndPeopleFinder, MtcnnFinder, PeopleFinder
+from .identify import FaceNetwork, best_faces, embed_people, embed_photos
+from .link import link_people
+from .subject import KeepSubject
+from .track import KalmanTracker
+from .tracks_file import TracksRecord, check_source, read_tracks, write_tracks
+
+__all__ = [
+    "AbstractChooser",
+    "AbstractFinder",
+    "CenterFaceFinder",
+    "Choice",
+    "FaceNetwork",
+    "FacesAndPeopleFinder",
+    "Findings",
+    "HideAll",
+    "HideAt",
+    "HideIds",
+    "KalmanTracker",
+    "KeepAt",
+    "KeepIds",
+    "KeepMatching",
+    "KeepSubject",
+    "MtcnnFinder",
+    "PeopleFinder",
+    "Scene",
+    "TracksRecord",
+    "best_faces",
+    "check_source",
+    "embed_people",
+    "embed_photos",
+    "find_people",
+    "link_people",
+    "read_tracks",
+    "write_tracks",
+]
