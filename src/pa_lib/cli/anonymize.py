@@ -45,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         overrides, config_dir = parse("pa-anonymize", DESCRIPTION, sys.argv[1:] if arguments is None else arguments)
         config = compose("anonymize", overrides, config_dir)
-        return _anonymize(config)
+        is_chosen = any(override.startswith(("people/chooser=", "people.chooser.")) for override in overrides)
+        return _anonymize(config, is_chosen=is_chosen)
     except KeyboardInterrupt:
         print("pa-anonymize: interrupted; nothing was left behind", file=sys.stderr)
         return INTERRUPTED
@@ -54,13 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE if isinstance(error, ConfigError) else FAILED
 
 
-def _anonymize(config: dict[str, Any]) -> int:
+def _anonymize(config: dict[str, Any], *, is_chosen: bool) -> int:
     from pa_lib.cli.inputs import pair_files
 
     pairs = pair_files(config["input"], config["output"])
     if config["tracks"] is not None and len(pairs) > 1:
         raise ConfigError(f"tracks={config['tracks']} belongs to one video, but the input names {len(pairs)} files")
-    settings = _run_settings(config)
+    # A tracks file brings its own decisions; only a chooser named beside it decides anew.
+    settings = _run_settings(config, is_chosen_again=is_chosen and config["tracks"] is not None)
     pipeline = _build_pipeline(config)
 
     from rich.console import Console
@@ -104,12 +106,13 @@ def _build_pipeline(config: dict[str, Any]) -> AnonymizationPipeline:
         raise ConfigError(str(error)) from error
 
 
-def _run_settings(config: dict[str, Any]) -> RunSettings:
+def _run_settings(config: dict[str, Any], *, is_chosen_again: bool) -> RunSettings:
     from pa_lib.pipeline import RunSettings
 
     tracks = config["tracks"]
     return RunSettings(
         tracks=None if tracks is None else Path(tracks).expanduser(),
+        is_chosen_again=is_chosen_again,
         **{name: config[name] for name in ("stage", "on_failure", "seed", "is_overwrite", "is_damaged_accepted")},
         is_before_shown=config["report"]["is_before_shown"],
         config=config,

@@ -9,19 +9,23 @@ name before every frame in it is accounted for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pa_lib.contracts import PaLibError
+import numpy as np
+from numpy.typing import NDArray
+
+from pa_lib.contracts import PaLibError, Person
 from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.people import (
     AbstractChooser,
     AbstractFinder,
     AbstractMasker,
+    Choice,
     KalmanTracker,
     Scene,
     TracksRecord,
@@ -73,6 +77,7 @@ class RunSettings:
 
     Args:
         tracks: A tracks file of the same video. Nobody is searched for again, and the decisions in it hold.
+        is_chosen_again: With `tracks`: the chooser decides anew among the people in it.
         stage: ``find`` stops after the tracks file and a numbered sheet of the people in the video.
         on_failure: What happens to a frame that cannot be protected: ``redact`` blanks it, ``abort`` ends the run.
         seed: The same seed gives the same result.
@@ -86,6 +91,7 @@ class RunSettings:
     """
 
     tracks: Path | None = None
+    is_chosen_again: bool = False
     stage: Stage = "all"
     on_failure: OnFailure = "redact"
     seed: int = 0
@@ -191,6 +197,8 @@ class AnonymizationPipeline:
         else:
             record = read_tracks(settings.tracks)
             check_source(record, sha256)
+            if settings.is_chosen_again:
+                record = record.decided(self._choose(info, record.people, record.times_s, tell))
         files = {"tracks": _beside(output, "tracks.json")}
         if settings.stage == "find":
             write_tracks(files["tracks"], record)
@@ -228,7 +236,16 @@ class AnonymizationPipeline:
             batch=self.search.batch,
             cut_threshold=self.search.cut_threshold,
         )
-        people = link_people(self.tracker.track(findings, info.width, info.height))
+        tracks = self.tracker.track(findings, info.width, info.height)
+        people = link_people(tracks, findings.times_s, findings.cuts)
+        choice = self._choose(info, people, findings.times_s, tell)
+        self.finder.release()
+        return TracksRecord.of(info, sha256, findings, people, choice)
+
+    def _choose(
+        self, info: VideoInfo, people: Sequence[Person], times_s: NDArray[np.float64], tell: Progress
+    ) -> Choice:
+        """Who is hidden; takes one more pass over the video where faces must be compared."""
         embeddings = None
         if self.chooser.needs_identity:
             if self.identity is None:
@@ -236,9 +253,7 @@ class AnonymizationPipeline:
             network = self.identity()
             self.chooser.learn(network, self.finder)
             embeddings = embed_people(_counted(read_frames(info), info, "comparing faces", tell), people, network)
-        self.finder.release()
-        scene = Scene(info.width, info.height, findings.n_frames, findings.times_s)
-        return TracksRecord.of(info, sha256, findings, people, self.chooser.choose(people, scene, embeddings))
+        return self.chooser.choose(people, Scene(info.width, info.height, len(times_s), times_s), embeddings)
 
     def _draw_people(self, info: VideoInfo, record: TracksRecord, path: Path, tell: Progress) -> None:
         """The numbered people of the video as one picture."""

@@ -144,7 +144,7 @@ def _replacements(window: list[_Masked], info: VideoInfo, module: AbstractAnonym
         if not any(item.people for item in run):
             continue
         pictures = [item.frame.picture for item in run if item.frame.picture is not None]
-        frames = torch.stack([torch.from_numpy(picture.rgb()).permute(2, 0, 1) for picture in pictures])
+        frames = torch.from_numpy(np.stack([picture.rgb() for picture in pictures])).permute(0, 3, 1, 2)
         people = tuple(replace(mask, frame=at) for at, item in enumerate(run) for mask in item.people)
         masks = ClipMasks(people, len(run), info.height, info.width)
         clip = Clip(frames, run[0].frame.index, info.fps)
