@@ -1,0 +1,212 @@
+"""What maskers are made of: the box of a track at a frame, ellipses around heads, edges, the masks of one frame."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from pa_lib.contracts import Kind, PaLibError, PersonMask, Track
+from pa_lib.functional.masks import (
+    Box,
+    Patch,
+    dilate,
+    ellipse_raster,
+    feather_inward,
+    from_run_lengths,
+    pad,
+    snap_to_grid,
+    trim,
+)
+
+Presence = tuple[int, Track, int]  # person_id, one of the person's tracks, its row at this frame
+
+# Boxes end a little inside the frame although the person does not: detectors work on a coarser grid than pixels.
+_BORDER_PX, _BORDER_SHARE = 2.0, 0.02
+# Heads in profile are as deep as they are high, but the box of a face in profile is narrow.
+_HEAD_ASPECT = 0.8
+
+
+class FrameMasks(NamedTuple):
+    """Who is hidden where in one frame.
+
+    Args:
+        masks: One for every track of a hidden person that reaches into the frame.
+        fallbacks: One short sentence for each mask that is not of the kind that was asked for.
+    """
+
+    masks: tuple[PersonMask, ...]
+    fallbacks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Edge:
+    """How a shape is grown and softened.
+
+    Args:
+        dilation_px: How far it is grown, px.
+        feather_px: Width of the soft edge, px, inward; at most `dilation_px`.
+        dilation: The least growth, as a share of the shorter side of the person's box.
+
+    Raises:
+        PaLibError: A setting is out of range.
+    """
+
+    dilation_px: float
+    feather_px: float
+    dilation: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("dilation_px", "feather_px", "dilation"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise PaLibError(f"{name} of a masker is {value}, expected a number >= 0")
+        if self.feather_px > self.dilation_px:
+            raise PaLibError(
+                f"feather_px {self.feather_px:g} is wider than dilation_px {self.dilation_px:g}, so the person's own "
+                "pixels would show through the soft edge; raise dilation_px or lower feather_px"
+            )
+
+    def finish(self, patch: Patch, box: Box, height: int, width: int) -> Patch:
+        """From a bool shape to alpha. One pixel more than the growth is padded, so that the feather sees an outside."""
+        radius = max(self.dilation_px, self.dilation * min(box[2] - box[0], box[3] - box[1]))
+        patch = pad(patch, math.ceil(radius) + 1, height, width)
+        alpha = feather_inward(dilate(patch.mask, radius), self.feather_px)
+        return trim(Patch(patch.top, patch.left, alpha)) or Patch(patch.top, patch.left, alpha)
+
+
+class Canvas:
+    """Gathers the masks of one frame.
+
+    Args:
+        frame: What the masks give as their frame.
+        grid: Rows and columns of a chroma cell.
+        height: Of the frame, px.
+        width: Of the frame, px.
+    """
+
+    def __init__(self, frame: int, grid: tuple[int, int], height: int, width: int) -> None:
+        self.frame, self.grid, self.height, self.width = frame, grid, height, width
+        self._masks: list[PersonMask] = []
+        self._fallbacks: list[str] = []
+
+    def box(self, presence: Presence) -> Box:
+        """The track's box at this frame, over the border where it ends there."""
+        return over_border(box_of(presence), self.height, self.width)
+
+    def edited(self, presence: Presence) -> Patch | None:
+        """The track's own silhouette at this frame; None, with a note, where it hides nothing."""
+        _, track, row = presence
+        patch = edited_mask(presence, self.height, self.width)
+        if patch is None and int(track.frames[row]) in track.masks:
+            self.fall_back(presence, "its mask in the tracks file is empty, so it is masked anew")
+        return patch
+
+    def fall_back(self, presence: Presence, why: str) -> None:
+        """Note why a person is not hidden by the shape that was asked for."""
+        self._fallbacks.append(f"person {presence[0]}, track {presence[1].track_id}: {why}")
+
+    def add(self, presence: Presence, shape: Patch | None, edge: Edge, spared: Patch | None = None) -> None:
+        """Grow and soften a shape and put it on the grid.
+
+        Args:
+            presence: Whom it hides.
+            shape: Bool mask; None is somebody outside of the frame.
+            edge: How it is grown and softened.
+            spared: Pixels to leave out. That is done last, on the finished alpha: a feather along the cut would show
+                the hidden person through.
+        """
+        if shape is None:
+            return
+        patch: Patch | None = edge.finish(shape, self.box(presence), self.height, self.width)
+        if spared is not None and patch is not None:
+            patch.mask[part_inside(spared, patch)] = 0
+            patch = trim(patch)
+        if patch is None:
+            return
+        top, left, alpha = snap_to_grid(patch, self.grid, self.height, self.width)
+        self._masks.append(PersonMask(presence[0], self.frame, top, left, alpha.contiguous(), presence[1].kind))
+
+    def result(self) -> FrameMasks:
+        """Everything that was added."""
+        return FrameMasks(tuple(self._masks), tuple(self._fallbacks))
+
+
+def box_of(presence: Presence) -> Box:
+    """The track's box at this frame."""
+    _, track, row = presence
+    x0, y0, x1, y1 = (float(side) for side in track.boxes[row])
+    return x0, y0, x1, y1
+
+
+def edited_mask(presence: Presence, height: int, width: int) -> Patch | None:
+    """The track's own silhouette at this frame, from an edited tracks file; None where it has none or an empty one."""
+    _, track, row = presence
+    counts = track.masks.get(int(track.frames[row]))
+    return None if counts is None else trim(Patch(0, 0, from_run_lengths(counts, height, width)))
+
+
+def over_border(box: Box, height: int, width: int) -> Box:
+    """A box that ends at the frame's border is taken to go on beyond it, so the last row and column are covered.
+
+    >>> over_border((1.0, 30.0, 20.0, 99.0), height=100, width=200)
+    (-2.0, 30.0, 20.0, 102.0)
+    """
+    x0, y0, x1, y1 = box
+    near_x, near_y = max(_BORDER_PX, _BORDER_SHARE * (x1 - x0)), max(_BORDER_PX, _BORDER_SHARE * (y1 - y0))
+    return (
+        min(x0, -near_x) if x0 <= near_x < x1 else x0,
+        min(y0, -near_y) if y0 <= near_y < y1 else y0,
+        max(x1, width + near_x) if x0 < width - near_x <= x1 else x1,
+        max(y1, height + near_y) if y0 < height - near_y <= y1 else y1,
+    )
+
+
+def grown(box: Box, scale_x: float, scale_y: float | None = None) -> Box:
+    """A box of another size with the same centre.
+
+    >>> grown((0.0, 0.0, 10.0, 20.0), 1.5)
+    (-2.5, -5.0, 12.5, 25.0)
+    """
+    x0, y0, x1, y1 = box
+    more_x = (x1 - x0) * (scale_x - 1) / 2
+    more_y = (y1 - y0) * ((scale_x if scale_y is None else scale_y) - 1) / 2
+    return x0 - more_x, y0 - more_y, x1 + more_x, y1 + more_y
+
+
+def ellipse_around(box: Box, kind: Kind, scale: float, height: int, width: int) -> Patch | None:
+    """The ellipse around a body, or around the whole head of a face.
+
+    >>> ellipse_around((40.0, 40.0, 50.0, 60.0), "face", 1.5, 100, 100).mask.shape  # 16 wide, not 10: a profile
+    torch.Size([30, 24])
+    """
+    scale_x = scale_y = scale
+    box_width, box_height = box[2] - box[0], box[3] - box[1]
+    if kind == "face" and box_width > 0 and box_height > 0:
+        scale_x *= max(1.0, _HEAD_ASPECT * box_height / box_width)
+        scale_y *= max(1.0, _HEAD_ASPECT * box_width / box_height)
+    return ellipse_raster(grown(box, scale_x, scale_y), height, width)
+
+
+def part_inside(patch: Patch, window: Patch) -> Bool[Tensor, "h w"]:
+    """What a bool mask covers of the place of another patch, at that patch's size. A copy."""
+    rows, columns = window.mask.shape
+    part = torch.zeros(rows, columns, dtype=torch.bool)
+    top, bottom = max(patch.top, window.top), min(patch.top + patch.mask.shape[0], window.top + rows)
+    left, right = max(patch.left, window.left), min(patch.left + patch.mask.shape[1], window.left + columns)
+    if top < bottom and left < right:
+        source = patch.mask[top - patch.top : bottom - patch.top, left - patch.left : right - patch.left]
+        part[top - window.top : bottom - window.top, left - window.left : right - window.left] = source
+    return part
+
+
+def checked_scales(face_scale: float, body_scale: float) -> dict[Kind, float]:
+    """The growth of both kinds of boxes, if it is one."""
+    for name, scale in (("face_scale", face_scale), ("body_scale", body_scale)):
+        if not (math.isfinite(scale) and 1 <= scale <= 5):
+            raise PaLibError(f"{name} of a masker is {scale}, expected a number from 1 (the detector's box) to 5")
+    return {"face": face_scale, "person": body_scale}
