@@ -185,10 +185,11 @@ class SilhouetteMasker(AbstractMasker):
         dilation_px: See `BoxMasker`.
         feather_px: See `BoxMasker`.
         spare_kept: Cut somebody who is kept, and stands further in front, out of the hidden bodies' masks: where the
-            silhouette of the kept person is certain. Off by default: the network marks *anybody* in a box, so where two
-            people overlap a part of the hidden one's body may pass as the kept one's. Faces are what must never show,
-            so nothing is ever cut from the region of a hidden face, nor from the top of a hidden body's box, where the
-            face is that no detector saw.
+            silhouette of the kept person is certain. Off by default, because the network marks *anybody* in a box: of
+            what it gave back, a dancer before a distant crowd owned 89 %, a breakdancer among the crowd 45 %, and the
+            rest showed clothes and limbs of people who were to be hidden. Faces are what must never show, so nothing is
+            ever cut from the region of a hidden face, nor from the top of a hidden body's box, where the face is that
+            no detector saw.
 
     Raises:
         PaLibError: A setting is out of range.
@@ -282,8 +283,8 @@ class SilhouetteMasker(AbstractMasker):
         if not in_front:
             return None
         spared = union(in_front)
-        x0, y0, x1, y1 = grown(box, 1 + 2 * _REACH)
-        own_head = box_raster((x0, y0, x1, y0 + _HEAD_SHARE * (y1 - y0)), canvas.height, canvas.width)
+        x0, y0, x1, _ = grown(box, 1 + 2 * _REACH)
+        own_head = box_raster((x0, y0, x1, box[1] + _HEAD_SHARE * (box[3] - box[1])), canvas.height, canvas.width)
         for head in (*heads, own_head):
             if head is not None:
                 spared.mask.logical_and_(~part_inside(head, spared))
