@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pa_lib.cli.anonymize import _build_pipeline
 from pa_lib.cli.compose import ConfigError, build, compose, config_folder, option_groups
 
 GROUPS = option_groups(config_folder())
@@ -67,10 +68,7 @@ def test_wrong_settings_get_one_clear_line(overrides: list[str], message: str) -
     if overrides and "input" not in overrides[0]:
         overrides = ["input=clip.mp4", *overrides]
     with pytest.raises(ConfigError) as caught:
-        config = compose("anonymize", overrides)
-        from pa_lib.cli.anonymize import _build_pipeline
-
-        _build_pipeline(config)
+        _build_pipeline(compose("anonymize", overrides))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 

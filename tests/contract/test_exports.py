@@ -35,7 +35,7 @@ def test_exports_exist_and_are_documented(package: str) -> None:
     ("statement", "heavy"),
     [
         ("import pa_lib", ["torch", "numpy", "av", "cv2", "hydra"]),
-        ("import pa_lib.cli.anonymize", ["torch", "numpy", "av", "cv2", "hydra"]),
+        ("import pa_lib.cli.anonymize", ["torch", "av", "cv2", "hydra", "rich"]),
         ("import pa_lib.modules", ["lightning", "diffusers"]),
         ("from pa_lib.modules import ConventionalAnonymizer", ["lightning", "diffusers", "torchvision"]),
         ("import pa_lib.pipeline", ["lightning", "diffusers", "torchvision", "facenet_pytorch"]),

@@ -10,11 +10,12 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pa_lib.cli.compose import ConfigError, build, compose, parse
+from pa_lib.cli.compose import ConfigError, build, checked, compose, parse
 from pa_lib.contracts import PaLibError
 
 if TYPE_CHECKING:  # torch and the codecs are not needed to answer --help or to refuse a wrong setting
@@ -93,29 +94,24 @@ def _build_pipeline(config: dict[str, Any]) -> AnonymizationPipeline:
 
     people = config["people"]
     parts = {name: build(people[name]) for name in ("finder", "tracker", "chooser", "masker")}
-    try:
-        return AnonymizationPipeline(
-            **parts,
-            module=build(config["module"]),
-            identity=(lambda: build(config["identity"])),
-            search=SearchSettings(**people["search"]),
-            limits=Limits(**config["limits"]),
-            write=WriteSettings(**config["write"]),
-        )
-    except TypeError as error:  # a setting that is in no yaml can only come from the caller's own config folder
-        raise ConfigError(str(error)) from error
+    return AnonymizationPipeline(
+        **parts,
+        module=build(config["module"]),
+        identity=lambda: build(config["identity"]),
+        search=checked(SearchSettings, people["search"], "people.search"),
+        limits=checked(Limits, config["limits"], "limits"),
+        write=checked(WriteSettings, config["write"], "write"),
+    )
 
 
 def _run_settings(config: dict[str, Any], *, is_chosen_again: bool) -> RunSettings:
     from pa_lib.pipeline import RunSettings
 
-    tracks = config["tracks"]
-    return RunSettings(
-        tracks=None if tracks is None else Path(tracks).expanduser(),
-        is_chosen_again=is_chosen_again,
-        **{name: config[name] for name in ("stage", "on_failure", "seed", "is_overwrite", "is_damaged_accepted")},
-        is_before_shown=config["report"]["is_before_shown"],
-        config=config,
+    names = ("stage", "on_failure", "seed", "is_overwrite", "is_damaged_accepted")
+    node = {name: config[name] for name in names} | config["report"]
+    tracks = None if config["tracks"] is None else Path(config["tracks"]).expanduser()
+    return replace(
+        checked(RunSettings, node, "settings"), tracks=tracks, is_chosen_again=is_chosen_again, config=config
     )
 
 

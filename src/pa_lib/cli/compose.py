@@ -10,10 +10,12 @@ import difflib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from pa_lib import __version__
 from pa_lib.contracts import PaLibError
+
+T = TypeVar("T")
 
 _TARGET_PREFIXES = ("pa_lib.", "torch.", "torchmetrics.", "lightning.")
 
@@ -122,6 +124,22 @@ def build(node: dict[str, Any], **extra: Any) -> Any:
             raise error.__cause__ from error
         cause = error.__cause__ or error
         raise ConfigError(f"{node.get('_target_')}: {' '.join(str(cause).split())}") from error
+
+
+def checked(settings: type[T], node: dict[str, Any], name: str) -> T:
+    """Make a dataclass of settings from a config node, with its types checked.
+
+    Raises:
+        ConfigError: Names the setting that is unknown or of the wrong type.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(settings).validate_python(node)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join((name, *map(str, first["loc"])))
+        raise ConfigError(f"{where}: got {first['input']!r}: {first['msg']}") from error
 
 
 def _targets(node: Any) -> Iterator[str]:

@@ -13,6 +13,7 @@ from .find import Findings, find_people
 from .finders import AbstractFinder, CenterFaceFinder, FacesAndPeopleFinder, MtcnnFinder, PeopleFinder
 from .identify import FaceNetwork, best_faces, embed_people, embed_photos
 from .link import link_people
+from .mask import AbstractMasker, BoxMasker, EllipseMasker, SilhouetteMasker
 from .subject import KeepSubject
 from .track import KalmanTracker
 from .tracks_file import TracksRecord, check_source, read_tracks, write_tracks
@@ -20,8 +21,11 @@ from .tracks_file import TracksRecord, check_source, read_tracks, write_tracks
 __all__ = [
     "AbstractChooser",
     "AbstractFinder",
+    "AbstractMasker",
+    "BoxMasker",
     "CenterFaceFinder",
     "Choice",
+    "EllipseMasker",
     "FaceNetwork",
     "FacesAndPeopleFinder",
     "Findings",
@@ -36,6 +40,7 @@ __all__ = [
     "MtcnnFinder",
     "PeopleFinder",
     "Scene",
+    "SilhouetteMasker",
     "TracksRecord",
     "best_faces",
     "check_source",

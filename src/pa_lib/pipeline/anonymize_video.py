@@ -199,20 +199,19 @@ class AnonymizationPipeline:
             check_source(record, sha256)
             if settings.is_chosen_again:
                 record = record.decided(self._choose(info, record.people, record.times_s, tell))
-        files = {"tracks": _beside(output, "tracks.json")}
         if settings.stage == "find":
+            files = {"tracks": _beside(output, "tracks.json"), "people": _beside(output, "people.png")}
             write_tracks(files["tracks"], record)
-            files["people"] = _beside(output, "people.png")
             self._draw_people(info, record, files["people"], tell)
             return Outcome(f"{info.path.name}: {record.summary}", files)
 
-        log, pictures = self._hide(info, record, output, settings, tell)
-        write_tracks(files["tracks"], record)
-        report = _report(info, sha256, record, output, log, settings, started)
-        files = {"video": output, **files, "report": _beside(output, "report.json")}
-        files["page"] = _beside(output, "report.html")
-        report.write_json(files["report"])
-        report.write_html(files["page"], pictures.thumbnails())
+        files = {
+            "video": output,
+            "tracks": _beside(output, "tracks.json"),
+            "report": _beside(output, "report.json"),
+            "page": _beside(output, "report.html"),
+        }
+        report = self._hide(info, sha256, record, files, settings, started, tell)
         summary = f"{info.path.name}: {report.verdict}\n{record.summary}"
         return Outcome(summary, files, n_redacted=report.counts["redacted"])
 
@@ -267,13 +266,20 @@ class AnonymizationPipeline:
     # -- second pass: hide them ------------------------------------------------------------------------------------
 
     def _hide(
-        self, info: VideoInfo, record: TracksRecord, output: Path, settings: RunSettings, tell: Progress
-    ) -> tuple[FrameLog, ThumbnailCollector]:
-        """Write the anonymized video; returns what became of every frame, and a few pictures."""
+        self,
+        info: VideoInfo,
+        sha256: str,
+        record: TracksRecord,
+        files: dict[str, Path],
+        settings: RunSettings,
+        started: datetime,
+        tell: Progress,
+    ) -> RunReport:
+        """Write the anonymized video and all that belongs to it. The video gets its name last."""
         log, pictures = FrameLog(), ThumbnailCollector(record.n_frames)
         frames = _counted(read_frames(info), info, "hiding people", tell, record.n_frames)
         protected = protect_frames(frames, info, record, self.masker, self.module, settings.seed)
-        with closing(protected), VideoWriter(output, info, self.write) as writer:
+        with closing(protected), VideoWriter(files["video"], info, self.write) as writer:
             for done in protected:
                 if done.record.status == "redacted" and settings.on_failure == "abort":
                     raise PaLibError(
@@ -288,8 +294,17 @@ class AnonymizationPipeline:
                     f"input {info.path} gave {record.n_frames} frames when it was searched and {len(log)} now; "
                     "was it changed? nothing was written"
                 )
-            writer.commit(len(log))
-        return log, pictures
+            report = _report(info, sha256, record, files, log, settings, started)
+            try:
+                write_tracks(files["tracks"], record)
+                report.write_json(files["report"])
+                report.write_html(files["page"], pictures.thumbnails())
+                writer.commit(len(log))
+            except BaseException:
+                for name in ("tracks", "report", "page"):
+                    files[name].unlink(missing_ok=True)
+                raise
+        return report
 
 
 def _offer(pictures: ThumbnailCollector, done: ProtectedFrame, is_before_shown: bool) -> None:
@@ -304,7 +319,7 @@ def _report(
     info: VideoInfo,
     sha256: str,
     record: TracksRecord,
-    output: Path,
+    files: Mapping[str, Path],
     log: FrameLog,
     settings: RunSettings,
     started: datetime,
@@ -322,7 +337,7 @@ def _report(
             codec=info.codec,
             audio=info.audio,
         ),
-        output_name=output.name,
+        output_name=files["video"].name,
         started=started,
         finished=finished,
         elapsed_s=(finished - started).total_seconds(),
@@ -333,7 +348,7 @@ def _report(
         config=settings.config or {},
         exit_code=3 if log.counts["redacted"] else 0,
         warnings=(*info.faults, *info.remarks),
-        tracks_name=_beside(output, "tracks.json").name,
+        tracks_name=files["tracks"].name,
     )
 
 

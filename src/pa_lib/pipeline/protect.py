@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
@@ -53,7 +53,7 @@ def protect_frames(
     masker: AbstractMasker,
     module: AbstractAnonymizer,
     seed: int,
-) -> Iterator[ProtectedFrame]:
+) -> Generator[ProtectedFrame, None, None]:
     """Every frame once and in order: untouched, anonymized, or redacted whole.
 
     A frame is redacted where it could not be decoded, where nobody could look for people in it, where its mask or its
@@ -83,7 +83,7 @@ def _masked(frame: Frame, record: TracksRecord, masker: AbstractMasker, info: Vi
     if not hidden:
         return _Masked(frame, is_searched)
     try:
-        result = masker.mask(frame.picture.rgb(), frame.index, hidden, kept, info.chroma_grid)
+        result = masker.mask(frame.picture.rgb(), hidden, kept, grid=info.chroma_grid)
     except Exception as error:  # whatever it was, the frame is not protected
         return _Masked(frame, is_searched, fault=f"mask: {_told(error)}")
     return _Masked(frame, is_searched, result.masks, result.fallbacks)
