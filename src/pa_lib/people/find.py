@@ -138,6 +138,7 @@ class _Search:
         if index in self.detections or index in self.faults or index in self._waiting:
             return
         self._waiting[index] = picture
+        self.must_retry = False
         if len(self._waiting) >= self.batch:
             self.flush()
 
@@ -179,4 +180,4 @@ def _thumbnail(picture: Picture) -> NDArray[np.float32]:
     """The picture as a few grey numbers in [0, 1]; from its luma where it has one, which spares a conversion."""
     small = cv2.resize(picture.planes[0], THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
     grey: NDArray[np.float32] = small.mean(axis=2) if small.ndim == 3 else small
-    return grey / ((1 << picture.format.bits) - 1)
+    return grey / np.float32((1 << picture.format.bits) - 1)

@@ -28,7 +28,7 @@ def similarity(source: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
 
 
 def align_faces(
-    image: NDArray[np.uint8], landmarks: NDArray[np.float32], template: ArrayLike, side_px: int
+    image: NDArray[np.uint8], landmarks: NDArray[np.float32], template: ArrayLike, side_px: int, stretch: float = 1.0
 ) -> NDArray[np.uint8]:
     """Square chips in which every face has its landmarks at the template's places, as near as a similarity can.
 
@@ -37,6 +37,8 @@ def align_faces(
         landmarks: Shape n 5 2 (x, y) px, in the order of `Detection`.
         template: Shape 5 2, their places in the chip, px.
         side_px: Side of a chip.
+        stretch: Chips are widened by this factor about their middle, for networks that learned from stretched boxes.
+            The template holds the places before that.
 
     Returns:
         Shape n side side 3. What lies outside the image repeats its border.
@@ -51,8 +53,9 @@ def align_faces(
     for chip, face in zip(chips, points, strict=True):
         to_chip = similarity(face, template)
         scale = float(np.hypot(to_chip[0, 0], to_chip[1, 0]))
+        to_chip[0] = to_chip[0] * stretch + [0, 0, (1 - stretch) * (side_px - 1) / 2]
         # Sampling bilinearly below half the size would skip pixels: render larger by a whole factor, then average.
-        factor = int(np.clip(1 / scale, 1, 16)) if np.isfinite(scale) else 1
+        factor = round(min(16, max(1, 1 / scale)))
         large = cv2.warpAffine(
             image, to_chip * factor + _half_pixel(factor), (side_px * factor,) * 2, borderMode=cv2.BORDER_REPLICATE
         )

@@ -16,8 +16,10 @@ from torch.nn import functional
 from pa_lib.contracts import PaLibError
 from pa_lib.pretrained.face_chips import align_faces
 
-# Mean places of MTCNN's landmarks in its own 160 px crops, over the chips of the shared face set: see tests.
-TEMPLATE = ((54.5, 63.0), (106.5, 62.5), (80.0, 93.0), (58.5, 119.5), (102.5, 119.0))
+# Where MTCNN's landmarks lie in its own boxes scaled to 160 px height, and the height of those boxes over their width:
+# means over 200 public portraits, made symmetric. The weights learned from such boxes, stretched to squares.
+TEMPLATE = ((52.4, 62.7), (107.6, 62.7), (80.0, 95.6), (53.9, 118.8), (106.1, 118.8))
+STRETCH = 1.33
 CHIP_PX = 160
 CHUNK = 32
 DOWNLOADS = ("vggface2", "casia-webface")
@@ -69,7 +71,7 @@ class FaceNet(nn.Module):
 
     def chips(self, image: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> Float[Tensor, "n 3 160 160"]:
         """Faces of one image, cut out and upright, RGB in [0, 1]. Arguments as in `embed`."""
-        cut = torch.from_numpy(align_faces(image, landmarks, TEMPLATE, CHIP_PX))
+        cut = torch.from_numpy(align_faces(image, landmarks, TEMPLATE, CHIP_PX, STRETCH))
         return cut.permute(0, 3, 1, 2).to(next(self.parameters()).device) / 255
 
     @torch.no_grad()

@@ -74,8 +74,9 @@ class NanoDet:
         height, width = image.shape[:2]
         rows, columns = -(-height // MULTIPLE_PX) * MULTIPLE_PX, -(-width // MULTIPLE_PX) * MULTIPLE_PX
         blob = np.zeros((1, 3, rows, columns), np.float32)
-        normal = (image - MEAN) / STD
-        blob[0, :, :height, :width] = normal[..., ::-1].transpose(2, 0, 1)  # the network takes BGR
+        for at, channel in enumerate(cv2.split(image)):
+            # The network takes BGR. Beyond the image stays 0, the mean.
+            blob[0, 2 - at, :height, :width] = (channel - MEAN[at]) / STD[at]
         outputs = self._network.run(blob)
         found = [self._cells(outputs, stride, rows // stride, columns // stride) for stride in STRIDES_PX]
         boxes, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
