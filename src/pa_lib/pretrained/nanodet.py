@@ -22,8 +22,10 @@ STD = np.array([58.395, 57.12, 57.375], np.float32)
 class NanoDet:
     """Person detector. The image is resized so that its longer side has `side_px` pixels.
 
-    It was trained at 416 px, where people between about 17 and 400 px tall are found; more pixels find smaller people
-    and lose those who then are too large.
+    It was trained at 416 px, where people between about 20 and 400 px tall are found; more pixels find smaller people
+    and lose those who then are too large. Share of the shared pedestrians found, by their height in what the network
+    sees, with a score of 0.25 / 0.4: 12-15 px 39 / 17 %, 15-18 px 66 / 31 %, 18-22 px 92 / 72 %, 22-28 px 96 / 89 %,
+    above 97 / 96 %.
 
     Args:
         min_score: Detections below are dropped. The authors use 0.4; lower ones help a tracker to hold on.
