@@ -36,6 +36,9 @@ class ConventionalAnonymizer(AbstractAnonymizer):
             the person. ``fill`` and ``noise`` use no hidden pixel at all.
         strength: For blur and mosaic, 0.5 to 10; 1 is a blur with a sigma of 0.15, or a cell, of the region's size
             (the root of its area), so about 7 cells across. 2 is twice as coarse. Has no meaning for the others.
+            Measured on 200 people of LFW with dlib's network, which names 90.5 % of them untouched: at 0.5 it names
+            1 % (blur) and 0.5 % (mosaic), at 1 no more than chance (0.5 %). Given the known photos blurred likewise
+            it names 4.5 % at 1 and 2 % at 2, with no training at all; a network trained for it does far better.
         colour: For fill, red, green and blue in 0..255, or ``surroundings``: the mean of the ring around the person
             outside of everybody's mask.
         is_flickering: For noise, whether it is drawn anew for every frame. Still noise costs far fewer bits.
