@@ -59,13 +59,14 @@ def run_child(command: Sequence[str], expect: Sequence[int] = (0,)) -> ChildRun:
     before = os.times()
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    peak_tree_kib = 0
+    peak_kib = 0
     is_done = threading.Event()
 
     def watch() -> None:
-        nonlocal peak_tree_kib
-        while not is_done.wait(0.25):
-            peak_tree_kib = max(peak_tree_kib, sum(_pss_kib(pid) for pid in _family(process.pid)))
+        nonlocal peak_kib
+        while not is_done.wait(0.05):
+            _, *children = _family(process.pid)
+            peak_kib = max(peak_kib, _peak_kib(process.pid) + sum(_pss_kib(pid) for pid in children))
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -74,7 +75,7 @@ def run_child(command: Sequence[str], expect: Sequence[int] = (0,)) -> ChildRun:
     with process.stdout:
         while chunk := process.stdout.read(65536):
             chunks = [*chunks[-1:], chunk]
-    _, status, usage = os.wait4(process.pid, 0)
+    _, status = os.waitpid(process.pid, 0)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
     is_done.set()
@@ -84,7 +85,7 @@ def run_child(command: Sequence[str], expect: Sequence[int] = (0,)) -> ChildRun:
     output = b"".join(chunks).decode(errors="replace")[-4000:]
     if process.returncode not in expect:
         sys.exit(f"exit code {process.returncode} from: {' '.join(command)}\n{output}")
-    return ChildRun(seconds, cpu_s, max(usage.ru_maxrss, peak_tree_kib) / 1024, output)
+    return ChildRun(seconds, cpu_s, peak_kib / 1024, output)
 
 
 def _family(pid: int) -> list[int]:
@@ -97,6 +98,15 @@ def _family(pid: int) -> list[int]:
         except OSError:
             continue
     return family
+
+
+def _peak_kib(pid: int) -> int:
+    """The most resident memory a process ever had. Not ``ru_maxrss``, in which a child inherits its parent's peak."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)
 
 
 def _pss_kib(pid: int) -> int:

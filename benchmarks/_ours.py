@@ -78,20 +78,25 @@ def single_sightings(findings: Findings, min_score: float) -> list[Track]:
 
 def replaced(clip: AnnotatedClip, tracks: Sequence[Track], masker: Any) -> Iterator[NDArray[np.bool_]]:
     """The pixels that hiding every track replaces, shape h w, frame by frame."""
-    for frame, image in enumerate(frames_of(clip.path)):
-        here = [(track.track_id, track, row) for track in tracks if (row := track.row(frame)) is not None]
-        mask = np.zeros(image.shape[:2], dtype=bool)
-        for part in masker.mask(image, frame, here):
-            rows, columns = part.alpha.shape
-            mask[part.top : part.top + rows, part.left : part.left + columns] |= part.alpha.numpy() >= REPLACED
-        yield mask
+
+    def everybody(frame: int) -> tuple[list[Any], list[Any]]:
+        return [(track.track_id, track, row) for track in tracks if (row := track.row(frame)) is not None], []
+
+    yield from _replaced(clip, everybody, masker)
 
 
 def replaced_from_tracks_file(path: Path, clip: AnnotatedClip, *settings: str) -> Iterator[NDArray[np.bool_]]:
     """The pixels that a finished run replaced, from the tracks file it left."""
     from pa_lib.people.tracks_file import read_tracks
 
-    record = read_tracks(path)
-    hidden = {decision.person_id for decision in record.decisions if decision.is_hidden}
-    tracks = [track for person in record.people if person.person_id in hidden for track in person.tracks]
-    yield from replaced(clip, tracks, build(people_config(*settings)["masker"]))
+    yield from _replaced(clip, read_tracks(path).present_at, build(people_config(*settings)["masker"]))
+
+
+def _replaced(clip: AnnotatedClip, present_at: Any, masker: Any) -> Iterator[NDArray[np.bool_]]:
+    for frame, image in enumerate(frames_of(clip.path)):
+        hidden, kept = present_at(frame)
+        mask = np.zeros(image.shape[:2], dtype=bool)
+        for part in masker.mask(image, hidden, kept).masks:
+            rows, columns = part.alpha.shape
+            mask[part.top : part.top + rows, part.left : part.left + columns] |= part.alpha.numpy() >= REPLACED
+        yield mask

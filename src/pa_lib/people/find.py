@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import cast
 
 import cv2
 import numpy as np
@@ -196,8 +197,8 @@ def _thumbnail(picture: Picture, size: tuple[int, int]) -> NDArray[np.float32]:
     """The picture as a few grey numbers in [0, 1]; from its luma where it has one, which spares a conversion."""
     plane = picture.planes[0]
     if plane.ndim == 3:
-        grey: NDArray[np.float32] = cv2.resize(plane, size, interpolation=cv2.INTER_AREA).mean(axis=2, dtype=np.float32)
-        return grey / 255
+        grey = cv2.resize(plane, size, interpolation=cv2.INTER_AREA).mean(axis=2).astype(np.float32)
+        return cast("NDArray[np.float32]", grey / 255)
     top = (1 << picture.format.bits) - 1
     small: NDArray[np.float32] = cv2.resize(plane, size, interpolation=cv2.INTER_AREA).astype(np.float32) / top
     return small
