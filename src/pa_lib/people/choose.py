@@ -44,10 +44,12 @@ class Choice:
     Args:
         decisions: One for each person, in the order they were given.
         summary: One line for the terminal: who is kept, who is hidden, and by what margin.
+        people: The people the decisions are about, where the chooser gathered their tracks anew; None: as given.
     """
 
     decisions: tuple[Decision, ...]
     summary: str
+    people: tuple[Person, ...] | None = None
 
 
 class AbstractChooser(ABC):

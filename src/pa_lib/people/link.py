@@ -9,20 +9,12 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from pa_lib.contracts import Person, Track
+from pa_lib.people.heads import detected_rows, head_fits, moves_along
 
 Array = NDArray[np.float64]
 
-# Where the centre of a face lies in the box of its body, as fractions of the body's width and height. Raised arms and
-# bows bring a head down to the middle; the share of the width leaves room for an outstretched arm on one side.
-HEAD_REGION = (0.08, -0.1, 0.92, 0.5)
-# Height of the face over height of the body: about 1/9 for somebody who stands, 1/2 for a portrait cut at the chest.
-FACE_HEIGHT = (0.06, 0.75)
 # A face fragment is added to a person whose face is known if its share of the body's height is about the same.
 FACE_HEIGHT_AGREES = 1.7
-# When a face is held not to move along with a body: see `moves_along`.
-LEAST_FRAMES = 4
-STILL_SIDES = 1.2
-LEAST_SLOPE = 0.15
 # Fragments of one body: longest silence between them in seconds, nearness in sides of the box, and ratio of the areas.
 BODY_GAP_S = 1.5
 BODY_NEAR = 0.4
@@ -61,42 +53,6 @@ def link_people(
     return [
         Person(number, tuple(sorted(group, key=lambda t: t.track_id))) for number, group in enumerate(groups, start=1)
     ]
-
-
-def detected_rows(track: Track) -> NDArray[np.intp]:
-    """The rows in which a detector saw the track; all of them where no score says so."""
-    rows = np.flatnonzero(np.isfinite(track.scores))
-    return rows if len(rows) else np.arange(len(track.frames))
-
-
-def moves_along(inner: Track, outer: Track, still_sides: float = STILL_SIDES) -> bool:
-    """Whether a box inside another one goes where that one goes, as a head does with its body.
-
-    The slope of the inner box's position over the outer one's, by least squares in both axes together: near 1 for a
-    head and its body, near 0 for a bystander behind somebody who moves. True where the outer box hardly moves (there
-    is nothing to see) or the two are seen together fewer than `LEAST_FRAMES` times.
-
-    Measured on the shared clips: own faces 0.2 to 1.3 where the body moves by more than a face; bystanders' faces in
-    the box of a break dancer -0.05 to 0.04.
-
-    Args:
-        inner: The face, or the smaller body.
-        outer: The body.
-        still_sides: The outer box hardly moves if it strays less than this, in sides of the inner one.
-    """
-    common = np.intersect1d(inner.frames[detected_rows(inner)], outer.frames[detected_rows(outer)])
-    if len(common) < LEAST_FRAMES:
-        return True
-    a = inner.boxes[common - inner.frames[0]].astype(np.float64)
-    b = outer.boxes[common - outer.frames[0]].astype(np.float64)
-    side = float(np.sqrt((a[:, 2:] - a[:, :2]).prod(axis=1)).mean())
-    ours = (a[:, :2] + a[:, 2:]) / 2
-    theirs = np.stack([(b[:, 0] + b[:, 2]) / 2, b[:, 1]], axis=1)
-    ours, theirs = ours - ours.mean(axis=0), theirs - theirs.mean(axis=0)
-    power = float((theirs**2).sum())
-    if np.sqrt(power / len(common)) < still_sides * side:
-        return True
-    return bool((ours * theirs).sum() / power >= LEAST_SLOPE)
 
 
 def _continued(bodies: Sequence[Track], times: Array, edges: NDArray[np.int64]) -> list[list[Track]]:
@@ -208,7 +164,7 @@ def _agreement(face: Track, body: Sequence[Track]) -> tuple[float, float]:
     for track in body:
         at = face.frames[rows] - track.frames[0]
         both = np.flatnonzero((at >= 0) & (at < len(track.frames)))
-        here, share = _fits(face.boxes[rows[both]], track.boxes[at[both]])
+        here, share = head_fits(face.boxes[rows[both]], track.boxes[at[both]])
         better = here > fit[both]
         fit[both[better]], ratio[both[better]] = here[better], share[better]
     fit, ratio = fit[fit >= 0], ratio[fit >= 0]
@@ -217,19 +173,6 @@ def _agreement(face: Track, body: Sequence[Track]) -> tuple[float, float]:
     if not any(moves_along(face, track) for track in body if _overlaps(face, track)):
         return 0.0, float("nan")
     return float(fit.sum() * (fit > 0).mean()), float(np.median(ratio[fit > 0]))
-
-
-def _fits(faces: NDArray[np.float32], bodies: NDArray[np.float32]) -> tuple[Array, Array]:
-    """How well face i sits on body i, 0 to 1, and its share of the body's height: shape n each."""
-    face, body = faces.astype(np.float64), bodies.astype(np.float64)
-    size = np.maximum(body[:, 2:] - body[:, :2], 1.0)
-    u, v = (((face[:, :2] + face[:, 2:]) / 2 - body[:, :2]) / size).T
-    ratio = (face[:, 3] - face[:, 1]) / size[:, 1]
-    x0, y0, x1, y1 = HEAD_REGION
-    is_head = (x0 <= u) & (u <= x1) & (y0 <= v) & (v <= y1) & (FACE_HEIGHT[0] <= ratio) & (ratio <= FACE_HEIGHT[1])
-    # Best in the middle near the top; a floor of 0.2 keeps every agreeing frame a vote.
-    fit = 0.2 + 0.8 * np.exp(-(((u - 0.5) / 0.25) ** 2) - (np.maximum(v - 0.15, 0.0) / 0.2) ** 2)
-    return np.where(is_head, fit, 0.0), ratio
 
 
 def _overlaps(one: Track, two: Track) -> bool:

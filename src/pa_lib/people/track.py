@@ -8,7 +8,7 @@ them work online, too; here the whole clip is known, so gaps are filled from bot
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,7 @@ class _Fragment:
     jump: float = _FIRST_JUMP
 
     def boxes(self) -> Array:
-        return np.array([d.box for d in self.detections], dtype=np.float64).reshape(-1, 4)
+        return _boxes(self.detections)
 
 
 @dataclass(frozen=True)
@@ -96,38 +96,46 @@ class KalmanTracker:
         edges = [0, *sorted(c for c in set(findings.cuts) if 0 < c < findings.n_frames), findings.n_frames]
         searched = np.array(sorted(findings.detections), dtype=np.int64)
         tracks: list[Track] = []
+        camera = np.asarray(findings.camera, dtype=np.float64)
+        findings = _on_the_scene(findings, camera)
         for first, end in pairwise(edges):
             in_shot = searched[np.searchsorted(searched, first) : np.searchsorted(searched, end)]
             for kind in ("face", "person"):
-                fragments = self._link(findings, in_shot, kind, times)
-                fragments = self._rejoin(fragments, times)
-                tracks += [self._filled(f, kind, in_shot, first, end, times, width, height) for f in fragments]
+                fragments = self._rejoin(self._link(findings, in_shot, kind, times), times)
+                tracks += [self._filled(f, kind, in_shot, first, end, times, camera, width, height) for f in fragments]
         tracks.sort(key=lambda t: (int(t.frames[0]), t.kind, *map(float, t.boxes[0])))
         return [
             Track(number, t.kind, t.frames, t.boxes, t.scores, t.landmarks) for number, t in enumerate(tracks, start=1)
         ]
 
-    def _link(self, findings: Findings, searched: NDArray[np.int64], kind: Kind, times: Array) -> list[_Fragment]:
+    def _link(
+        self,
+        findings: Findings,
+        searched: NDArray[np.int64],
+        kind: Kind,
+        times: Array,
+    ) -> list[_Fragment]:
         """Forward through one shot: detections of one kind to fragments."""
         fragments: list[_Fragment] = []
         live: list[_Fragment] = []
         motion = Motion.start(np.zeros((0, 4)))
         last_time = 0.0
         for frame in map(int, searched):
-            detections = _checked([d for d in findings.detections[frame] if d.kind == kind], frame)
+            detections = _of_kind(findings, frame, kind)
             alive = [i for i, f in enumerate(live) if times[frame] - times[f.frames[-1]] <= self.max_gap_s]
             live = [live[i] for i in alive]
             motion = motion.rows(np.array(alive, dtype=np.intp)).predicted(times[frame] - last_time)
             last_time = times[frame]
             if not detections:
                 continue
-            boxes = np.array([d.box for d in detections], dtype=np.float64)
+            boxes = _boxes(detections)
             is_high = np.array([d.score >= self.start_score for d in detections])
             jumps = _jumps(motion.boxes(), boxes)
-            limits = np.full(len(live), np.inf)
+            is_allowed = np.ones_like(jumps, dtype=bool)
             if kind == "person":
                 limits = _JUMP + _JUMP_FACTOR * np.array([f.jump for f in live])
-            pairs = _associate(motion, boxes, is_high, jumps <= limits[:, None])
+                is_allowed = jumps <= limits[:, None]
+            pairs = _associate(motion, boxes, is_high, is_allowed)
             if pairs:
                 which = np.array([t for t, _ in pairs], dtype=np.intp)
                 seen = np.array([d for _, d in pairs], dtype=np.intp)
@@ -195,6 +203,7 @@ class KalmanTracker:
         first_of_shot: int,
         end_of_shot: int,
         times: Array,
+        camera: Array,
         width: int,
         height: int,
     ) -> Track:
@@ -218,7 +227,7 @@ class KalmanTracker:
         distance = np.minimum(np.abs(times[seen[after]] - at), np.abs(at - times[seen[before]]))
         grow = np.minimum(self.growth_per_s * distance, 0.5)[:, None] * (boxes[:, 2:] - boxes[:, :2]) / 2
         boxes = np.concatenate([boxes[:, :2] - grow, boxes[:, 2:] + grow], axis=1)
-        boxes = _stretched_over_border(boxes, width, height, self.border_px)
+        boxes = _stretched_over_border(boxes + np.tile(camera[frames], 2), width, height, self.border_px)
 
         rows = seen - start
         scores = np.full(len(frames), np.nan, dtype=np.float32)
@@ -228,7 +237,7 @@ class KalmanTracker:
             landmarks = np.full((len(frames), 5, 2), np.nan, dtype=np.float32)
             for row, detection in zip(rows, fragment.detections, strict=True):
                 if detection.landmarks is not None:
-                    landmarks[row] = detection.landmarks
+                    landmarks[row] = detection.landmarks + camera[frames[row]]
         return Track(0, kind, frames, boxes.astype(np.float32), scores, landmarks)
 
     def _reach(self, seen: int, step: int, searched: NDArray[np.int64], first: int, end: int, times: Array) -> int:
@@ -242,6 +251,31 @@ class KalmanTracker:
         )
         reach = [neighbour, in_time, seen + step * self.margin_frames]
         return max(min(reach), first) if step < 0 else min(max(reach), end - 1)
+
+
+def _of_kind(findings: Findings, frame: int, kind: Kind) -> list[Detection]:
+    return _checked([d for d in findings.detections[frame] if d.kind == kind], frame)
+
+
+def _boxes(detections: Sequence[Detection]) -> Array:
+    return np.array([d.box for d in detections], dtype=np.float64).reshape(-1, 4)
+
+
+def _on_the_scene(findings: Findings, camera: Array) -> Findings:
+    """The same detections, placed on the scene of the first frame: what stands still stays, however the camera pans."""
+
+    def moved(detection: Detection, by: Array) -> Detection:
+        x0, y0, x1, y1 = detection.box
+        landmarks = None if detection.landmarks is None else (detection.landmarks - by).astype(np.float32)
+        return replace(detection, box=(x0 - by[0], y0 - by[1], x1 - by[0], y1 - by[1]), landmarks=landmarks)
+
+    return replace(
+        findings,
+        detections={
+            frame: tuple(moved(detection, camera[frame]) for detection in detections)
+            for frame, detections in findings.detections.items()
+        },
+    )
 
 
 def _checked(detections: Sequence[Detection], frame: int) -> list[Detection]:

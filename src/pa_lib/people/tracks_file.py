@@ -99,7 +99,7 @@ class TracksRecord:
             n_frames=findings.n_frames,
             fps=float(info.fps),
             times_s=np.asarray(np.round(findings.times_s, _SECONDS), dtype=np.float64),
-            people=tuple(Person(p.person_id, tuple(map(_rounded, p.tracks))) for p in people),
+            people=tuple(Person(p.person_id, tuple(map(_rounded, p.tracks))) for p in choice.people or people),
             decisions=choice.decisions,
             summary=choice.summary,
             searched=frozenset(findings.detections),
@@ -109,8 +109,9 @@ class TracksRecord:
         )
 
     def decided(self, choice: Choice) -> TracksRecord:
-        """The same people with other decisions."""
-        return replace(self, decisions=choice.decisions, summary=choice.summary)
+        """The same video with other decisions."""
+        people = self.people if choice.people is None else choice.people
+        return replace(self, people=people, decisions=choice.decisions, summary=choice.summary)
 
     @property
     def stride(self) -> int:

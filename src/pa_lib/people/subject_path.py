@@ -1,0 +1,299 @@
+"""One person through broken and mixed tracks: the chain of bodies that fills most of the picture for longest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pa_lib.contracts import Person, Track
+from pa_lib.people.choose import Scene
+from pa_lib.people.heads import STILL_SIDES, detected_rows, head_fits, moves_along
+from pa_lib.people.motion import Array
+
+# A standing person measured in their own face: the height and width of the body, and where it begins above the face.
+# Medians of the linked faces and bodies on the shared clips: the face is 0.13 of the height.
+BODY_HEIGHT, BODY_WIDTH, ABOVE_FACE = 7.5, 3.0, 0.4
+# Distance from the centre, in half frames, at which somebody counts 0.6 of what they would in the middle. Across it is
+# strict; up and down lenient, as heads are high and bodies low.
+SPREAD_X, SPREAD_Y = 0.7, 1.2
+# Time from a detection that counts as presence, in seconds: margins and bridged gaps make a few false ones weighty.
+NEAR_S = 0.15
+# A body goes on as another one only where the smaller box lies in the larger by this share and neither is more than
+# `HOP` away from the other, in sides or logarithms of the size; it costs as much as so many frames of presence.
+HOP_INSIDE, HOP, HOP_COST = 0.5, 1.0, 0.3
+# How much a jump within a track costs, in frames of presence per squared side: a track that takes in somebody else
+# jumps.
+JUMP_COST = 1.0
+# A body is a piece of the subject where this share of it is inside; the track is where this share of its detections is.
+PIECE_INSIDE, PIECE_SHARE = 0.75, 0.7
+# A body that is nearly the subject's own box: the same one, found twice.
+SAME_IOU = 0.5
+# A face must be seen on a body so often to make it somebody else's: single ones are lamps and wheels.
+FACE_TIMES = 3
+
+
+def salience(tracks: Sequence[Track], scene: Scene, face_weight: float = 1.0) -> float:
+    """Area x centrality x duration of somebody, in [0, 1]: 1 fills the frame from the first frame to the last.
+
+    Args:
+        tracks: Of one person; in each frame the largest body counts, or what the face implies where there is none.
+        scene: The video.
+        face_weight: What a body that only a face implies counts for; see `face_weight`.
+    """
+    values = np.zeros(max(scene.n_frames, 1))
+    has_body = np.zeros(len(values), dtype=bool)
+    for track in sorted(tracks, key=lambda t: t.kind != "person"):
+        near = _near_detections(track, scene)
+        frames = track.frames[near]
+        value = _values(_bodies(track)[near], scene) * (1.0 if track.kind == "person" else face_weight)
+        if track.kind == "person":
+            has_body[frames] = True
+            np.maximum.at(values, frames, value)
+        else:
+            free = ~has_body[frames]
+            np.maximum.at(values, frames[free], value[free])
+    return float(values.mean())
+
+
+def face_weight(people: Sequence[Person]) -> float:
+    """What a face without a body counts for: half where bodies were looked for, as it is hidden then, or no face."""
+    return 0.5 if any(t.kind == "person" for p in people for t in p.tracks) else 1.0
+
+
+def gather_subject(people: Sequence[Person], scene: Scene) -> tuple[tuple[Person, ...], Person]:
+    """Gathers the tracks of whoever fills most of the picture for longest into one person.
+
+    The best chain of bodies is found by dynamic programming: every step stays on a track or goes over to a body at the
+    same place, and pays for jumps. Tracks that are on the chain for a part only are cut; bodies that lie in it most of
+    the time and have no face elsewhere are pieces of it. Nothing is lost: what is cut off stays with its person.
+
+    Args:
+        people: At least one.
+        scene: The video.
+
+    Returns:
+        Everybody, numbered in order of first appearance, and which of them is the subject.
+    """
+    # Whoever has a body is followed by it; a face stands in for the body of those without.
+    candidates = [
+        t for p in people for t in p.tracks if t.kind == "person" or all(other.kind == "face" for other in p.tracks)
+    ]
+    chain = _best_chain(candidates, scene)
+    path = _path(chain, scene)
+    used: dict[int, tuple[int, int]] = {}
+    for at in chain:
+        first, last = used.get(at.track.track_id, (at.frame, at.frame))
+        used[at.track.track_id] = (min(first, at.frame), max(last, at.frame))
+    next_id = max(t.track_id for p in people for t in p.tracks) + 1
+    subject: list[Track] = []
+    others: list[list[Track]] = []
+    for person in people:
+        rest: list[Track] = []
+        is_linked = any(t.kind == "person" and t.track_id in used for t in person.tracks)
+        for track in person.tracks:
+            if track.kind == "face":
+                is_own = track.track_id in used or _is_own_face(track, path, is_linked)
+                (subject if is_own else rest).append(track)
+            elif _is_inside(track, path) and not _has_other_face(person, track, path):
+                subject.append(track)
+            elif track.track_id in used:
+                parts = _cut(track, used[track.track_id], next_id)
+                next_id += len(parts) - 1
+                subject.append(parts[0])
+                rest += parts[1:]
+            else:
+                rest.append(track)
+        if rest:
+            others.append(rest)
+    groups = sorted([subject, *others], key=lambda g: (min(int(t.frames[0]) for t in g), g[0].track_id))
+    gathered = tuple(Person(number, tuple(group)) for number, group in enumerate(groups, start=1))
+    return gathered, next(p for p, group in zip(gathered, groups, strict=True) if group is subject)
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """One body of the chain."""
+
+    frame: int
+    track: Track
+    box: Array
+
+
+def _best_chain(tracks: Sequence[Track], scene: Scene) -> list[_Step]:
+    """The chain of bodies with the highest sum of presence less jumps."""
+    boxes = [_bodies(t) for t in tracks]
+    nears = [_near_detections(t, scene) for t in tracks]
+    grid = np.unique(np.concatenate([t.frames[detected_rows(t)] for t in tracks]))
+    is_body = np.array([t.kind == "person" for t in tracks])
+    starts = np.array([t.frames[0] for t in tracks])
+    ends = np.array([t.frames[-1] for t in tracks])
+    back: list[tuple[NDArray[np.intp], NDArray[np.intp], Array]] = []  # per frame: tracks, positions before, boxes
+    best, total = (0, 0), -1.0
+    score = np.zeros(0)
+    for step, frame in enumerate(map(int, grid)):
+        there = np.flatnonzero((starts <= frame) & (frame <= ends))
+        here = np.array([i for i in map(int, there) if nears[i][frame - starts[i]]], dtype=np.intp)
+        now = np.array([boxes[i][frame - starts[i]] for i in map(int, here)]).reshape(-1, 4)
+        value = _values(now, scene)
+        before = np.full(len(here), -1, dtype=np.intp)
+        carried = np.zeros(len(here))
+        if len(here) and step and len(back[-1][0]):
+            ids, _, then = back[-1]
+            jump = _jump(then, now)
+            is_same = ids[:, None] == here[None]
+            price = JUMP_COST * np.minimum(jump, 2.0) ** 2
+            hop = (_contained(then, now) >= HOP_INSIDE) & (jump <= HOP) & is_body[ids][:, None] & is_body[here]
+            worth = np.maximum(np.minimum(_values(then, scene)[:, None], value[None]), 1e-12)
+            gain = score[:, None] - worth * (price + np.where(is_same, 0.0, HOP_COST))
+            gain = np.where((is_same & (jump <= 2 * HOP)) | hop, gain, -np.inf)
+            before = gain.argmax(axis=0)
+            carried = gain.max(axis=0)
+            before = np.where(carried > 0, before, -1)
+            carried = np.maximum(carried, 0.0)
+        score = value + carried
+        back.append((here, before, now))
+        if len(score) and score.max() > total:
+            best, total = (step, int(score.argmax())), float(score.max())
+    chain: list[_Step] = []
+    step, at = best
+    while at >= 0:
+        here, before, now = back[step]
+        chain.append(_Step(int(grid[step]), tracks[int(here[at])], now[at]))
+        step, at = step - 1, int(before[at])
+    return chain[::-1]
+
+
+def _path(chain: Sequence[_Step], scene: Scene) -> Track:
+    """The chain as a track of its own, with a box in every frame from its first to its last."""
+    seen = np.array([at.frame for at in chain], dtype=np.int64)
+    frames = np.arange(seen[0], seen[-1] + 1)
+    known = np.array([at.box for at in chain])
+    boxes = np.stack([np.interp(frames, seen, known[:, i]) for i in range(4)], axis=1)
+    scores = np.full(len(frames), np.nan, dtype=np.float32)
+    scores[seen - seen[0]] = 1.0
+    return Track(0, "person", frames, boxes.astype(np.float32), scores)
+
+
+def _is_own_face(face: Track, path: Track, is_linked: bool) -> bool:
+    """Whether a face sits on the subject and moves along; one that was not linked to it before must do so better."""
+    least, still_sides = (0.5, STILL_SIDES) if is_linked else (0.7, STILL_SIDES / 2)
+    rows = _shared_rows(face, path)
+    if len(rows) < least * len(detected_rows(face)):
+        return False
+    fit, _ = head_fits(face.boxes[rows], path.boxes[face.frames[rows] - path.frames[0]])
+    return bool((fit > 0).mean() > least and moves_along(face, path, still_sides))
+
+
+def _is_inside(track: Track, path: Track) -> bool:
+    """Whether a track is on the subject or a piece of it, most of the time it is seen."""
+    rows = _shared_rows(track, path)
+    n_seen = len(detected_rows(track))
+    if len(rows) < PIECE_SHARE * n_seen:
+        return False
+    mine, theirs = track.boxes[rows].astype(np.float64), path.boxes[track.frames[rows] - path.frames[0]]
+    shared, area, other = _shared(mine, theirs.astype(np.float64))
+    is_same = shared / (area + other - shared) >= SAME_IOU
+    is_piece = shared / np.minimum(area, other) >= PIECE_INSIDE
+    if is_same.sum() >= PIECE_SHARE * n_seen:
+        return True
+    return bool((is_same | is_piece).sum() >= PIECE_SHARE * n_seen and moves_along(track, path, 0.3))
+
+
+def _has_other_face(person: Person, track: Track, path: Track) -> bool:
+    """Whether the body's person has a face that is not the subject's, seen while the body is."""
+    return any(
+        t.kind == "face" and len(_shared_rows(t, track)) >= FACE_TIMES and not _is_own_face(t, path, True)
+        for t in person.tracks
+    )
+
+
+def _cut(track: Track, span: tuple[int, int], next_id: int) -> list[Track]:
+    """The part of a track that is on the chain, then what is left before and after, with new numbers."""
+    seen = track.frames[detected_rows(track)]
+    # The frames between the last detection on the chain and the next one off it stay with both: nothing gets bare.
+    before, after = seen[seen < span[0]], seen[seen > span[1]]
+    first = int(before[-1]) + 1 if len(before) else int(track.frames[0])
+    last = int(after[0]) - 1 if len(after) else int(track.frames[-1])
+    parts = [_part(track, first, last, track.track_id)]
+    if len(before):
+        parts.append(_part(track, int(track.frames[0]), span[0] - 1, next_id))
+        next_id += 1
+    if len(after):
+        parts.append(_part(track, span[1] + 1, int(track.frames[-1]), next_id))
+    return parts
+
+
+def _part(track: Track, first: int, last: int, track_id: int) -> Track:
+    rows = slice(first - int(track.frames[0]), last + 1 - int(track.frames[0]))
+    return replace(
+        track,
+        track_id=track_id,
+        frames=track.frames[rows],
+        boxes=track.boxes[rows],
+        scores=track.scores[rows],
+        landmarks=None if track.landmarks is None else track.landmarks[rows],
+        masks={f: m for f, m in track.masks.items() if first <= f <= last},
+    )
+
+
+def _bodies(track: Track) -> Array:
+    """The boxes of a body; for a face, of the body that would belong to it."""
+    boxes = track.boxes.astype(np.float64)
+    if track.kind == "person":
+        return boxes
+    centre, tall = (boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3] - boxes[:, 1]
+    top, half = boxes[:, 1] - ABOVE_FACE * tall, BODY_WIDTH / 2 * tall
+    return np.stack([centre - half, top, centre + half, top + BODY_HEIGHT * tall], axis=1)
+
+
+def _values(boxes: Array, scene: Scene) -> Array:
+    """Area x centrality of each box: shape n, in [0, 1]."""
+    size = np.array([scene.width, scene.height], dtype=np.float64)
+    low, high = np.clip(boxes[:, :2], 0, size), np.clip(boxes[:, 2:], 0, size)
+    away = ((low + high) / 2 - size / 2) / (size / 2) / (SPREAD_X, SPREAD_Y)
+    value: Array = (high - low).prod(axis=1) / size.prod() * np.exp(-0.5 * (away**2).sum(axis=1))
+    return value
+
+
+def _near_detections(track: Track, scene: Scene) -> NDArray[np.bool_]:
+    """Which rows of a track lie within `NEAR_S` of a detection."""
+    times = np.asarray(scene.times_s, dtype=np.float64)[track.frames]
+    seen = times[detected_rows(track)]
+    after = np.clip(np.searchsorted(seen, times), 0, len(seen) - 1)
+    gap = np.minimum(np.abs(seen[after] - times), np.abs(times - seen[np.maximum(after - 1, 0)]))
+    return np.asarray(gap <= NEAR_S)
+
+
+def _shared_rows(track: Track, other: Track) -> NDArray[np.intp]:
+    """Detected rows of `track` in frames that `other` has."""
+    rows = detected_rows(track)
+    frames = track.frames[rows]
+    shared: NDArray[np.intp] = rows[(frames >= other.frames[0]) & (frames <= other.frames[-1])]
+    return shared
+
+
+def _shared(one: Array, two: Array) -> tuple[Array, Array, Array]:
+    """Shared area and own areas of boxes, broadcast."""
+    overlap = np.clip(np.minimum(one[..., 2:], two[..., 2:]) - np.maximum(one[..., :2], two[..., :2]), 0, None)
+    area = np.maximum((one[..., 2:] - one[..., :2]).prod(axis=-1), 1e-9)
+    other = np.maximum((two[..., 2:] - two[..., :2]).prod(axis=-1), 1e-9)
+    return overlap.prod(axis=-1), area, other
+
+
+def _contained(one: Array, two: Array) -> Array:
+    """Share of the smaller box that lies in the larger one: shape n m."""
+    shared, area, other = _shared(one[:, None], two[None])
+    share: Array = shared / np.minimum(area, other)
+    return share
+
+
+def _jump(one: Array, two: Array) -> Array:
+    """How far apart boxes are: in mean sides, or in logarithms of the width or height, shape n m."""
+    size, other = one[:, None, 2:] - one[:, None, :2], two[None, :, 2:] - two[None, :, :2]
+    side = np.sqrt(np.sqrt(size.prod(axis=2) * other.prod(axis=2)))[..., None]
+    centres = np.abs(one[:, None, :2] + one[:, None, 2:] - two[None, :, :2] - two[None, :, 2:]) / 2 / side
+    jump: Array = np.concatenate([centres, np.abs(np.log(other / size))], axis=2).max(axis=2)
+    return jump
