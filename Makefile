@@ -34,7 +34,7 @@ test: $(STAMP) ## The whole suite
 
 demo: $(STAMP) ## Anonymize a real clip and say where the result lies
 	@$(BIN)/python tools/fetch_demo_clip.py $(DEMO)/carphone.mp4
-	$(BIN)/pa-anonymize input=$(DEMO)/carphone.mp4 output=$(DEMO)/carphone.anonymized.mp4 people/chooser=all
+	$(BIN)/pa-anonymize input=$(DEMO)/carphone.mp4 people/finder=centerface people/chooser=all
 
 docs: $(STAMP) ## Check that the documentation's commands, links and examples hold
 	$(BIN)/python -m pytest -q tests/docs tests/contract

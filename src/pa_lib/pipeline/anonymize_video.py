@@ -308,7 +308,7 @@ class AnonymizationPipeline:
 
 
 def _offer(pictures: ThumbnailCollector, done: ProtectedFrame, is_before_shown: bool) -> None:
-    is_important = done.record.fault is not None or bool(done.record.fallbacks)
+    is_important = done.record.status == "redacted"
     if pictures.wants(done.record.index, important=is_important):
         assert done.frame.picture is not None
         before = done.source.rgb() if is_before_shown and done.source is not None else None
