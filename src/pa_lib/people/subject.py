@@ -34,7 +34,7 @@ class KeepSubject(AbstractChooser):
     clips (a dancer before a crowd: 2.5x and more; equals side by side: below 1.6x).
     """
 
-    margin: float = 1.8
+    margin: float = 2.0
     min_share: float = 0.01
 
     def __post_init__(self) -> None:
