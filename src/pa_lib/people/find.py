@@ -65,7 +65,7 @@ def find_people(
     frames: Iterable[Frame],
     finder: AbstractFinder,
     *,
-    stride: int = 3,
+    stride: int = 2,
     batch: int = 1,
     cut_threshold: float = 0.12,
     on_frame: Callable[[int], None] | None = None,

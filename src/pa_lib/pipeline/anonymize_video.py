@@ -66,7 +66,7 @@ class SearchSettings:
         cut_threshold: Mean change of a grey thumbnail, in [0, 1], from which a frame begins a new shot.
     """
 
-    stride: int = 3
+    stride: int = 2
     batch: int = 1
     cut_threshold: float = 0.12
 
