@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 KEPT_SHARE = 0.9
 CROWDS, EQUALS = ("breakdance", "dance-twirl"), ("intel_walking", "intel_walking_pause")
 # noise: no replaced pixel keeps its value but by rare chance
-LOSSLESS = ("people/chooser=keep_subject", "module.method=noise", "write.codec=libx264", "write.crf=0")
+LOSSLESS = ("people/chooser=keep_subject", "module.method=noise", "write.codec=h264", "write.crf=0")
 
 
 @dataclass(frozen=True)

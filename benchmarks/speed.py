@@ -3,7 +3,7 @@
     python benchmarks/speed.py [--frames 152] [--repeats 3]
 
 The clip is two real walking clips enlarged to 1920 x 1080. Both tools blur, both read and write H.264, both look for
-faces with CenterFace at full resolution. deface looks at every frame; pa_lib at every third and follows people between
+faces with CenterFace at full resolution. deface looks at every frame; pa_lib at every other and follows people between
 (its default), and once more at every frame for comparison.
 """
 
