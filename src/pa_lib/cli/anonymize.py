@@ -134,15 +134,20 @@ def _run_one(
         FrameRateColumn(),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
     )
-    with Progress(*columns, console=console) as bars:
-        tasks: dict[str, Any] = {}
+    bars = Progress(*columns, console=console)
+    tasks: dict[str, Any] = {}
 
-        def on_progress(stage: str, done: int, total: int | None) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(f"{title}: {stage}", total=total)
-            bars.update(tasks[stage], completed=done, total=total)
+    def on_progress(stage: str, done: int, total: int | None) -> None:
+        if stage not in tasks:
+            bars.start()  # not before: an error without any work leaves one line, not a frame of bars around it
+            tasks[stage] = bars.add_task(f"{title}: {stage}", total=total)
+        bars.update(tasks[stage], completed=done, total=total)
 
+    try:
         return pipeline.run(source, output, settings, on_progress)
+    finally:
+        if tasks:
+            bars.stop()
 
 
 def _tell(outcome: Outcome) -> None:

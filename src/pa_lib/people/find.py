@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 VIEW_PX = 256  # longer side of the view: shifts come out to a tenth of its pixels, so to 1 px at 1080p
-_LEAST_RESPONSE = 0.05  # of the phase correlation; two unrelated pictures give about 0.02
+_BETTER = 0.99  # what a shift must leave of the difference between two views; over a still scene it is never below 1
 THUMBNAIL = (48, 27)  # width, height: a person who walks moves less than a pixel in it, a new shot changes them all
 
 
@@ -219,6 +219,12 @@ def _shift(before: NDArray[np.float32], after: NDArray[np.float32], width: int) 
     if before.shape != after.shape:
         return np.zeros(2)
     window = cv2.createHanningWindow(before.shape[::-1], cv2.CV_32F)
-    shift, response = cv2.phaseCorrelate(before, after, window)
-    is_sure = response >= _LEAST_RESPONSE and np.isfinite(shift).all()
-    return np.array(shift, np.float64) * (width / before.shape[1]) if is_sure else np.zeros(2)
+    (right, down), _ = cv2.phaseCorrelate(before, after, window)
+    if not np.isfinite((right, down)).all():
+        return np.zeros(2)
+    moved = cv2.warpAffine(before, np.array([[1, 0, right], [0, 1, down]]), before.shape[::-1], borderValue=-1)
+    both = moved >= 0
+    if both.mean() < 0.5 or np.abs(after - moved)[both].mean() > _BETTER * np.abs(after - before)[both].mean():
+        return np.zeros(2)
+    shift: NDArray[np.float64] = np.array((right, down)) * (width / before.shape[1])
+    return shift

@@ -130,8 +130,8 @@ class EllipseMasker(AbstractMasker):
 
     Args:
         face_scale: Axes of the ellipse over the sides of the face detector's box, >= 1. Looked at on a hundred faces:
-            1.5 covers hair, ears and chin, 1.3 leaves the outline of the hair; 1.6 has room for what a head moves between
-            two searches. The narrow box of a face in profile is taken as wide as a head is deep.
+            1.5 covers hair, ears and chin, 1.3 leaves the outline of the hair; 1.6 has room for what a head moves
+            between two searches. The narrow box of a face in profile is taken as wide as a head is deep.
         body_scale: The same for bodies. 1.42 is the least that holds the corners of the box.
         dilation_px: See `BoxMasker`.
         feather_px: See `BoxMasker`.

@@ -214,7 +214,14 @@ class KalmanTracker:
         frames = np.arange(start, stop + 1, dtype=np.int64)
         at = times[frames]
         known = fragment.boxes()
-        boxes = np.stack([np.interp(at, times[seen], known[:, i]) for i in range(4)], axis=1)
+        boxes = _interpolated(at, times[seen], known)
+        # The camera may have been measured wrong: between searches that follow each other, cover where the box would be
+        # without it, too. Over a steady pan both are the same. Over a longer gap they part, and the scene is right.
+        pans = np.tile(camera, 2)
+        unmoved = _interpolated(at, times[seen], known + pans[seen]) - pans[frames]
+        is_short = (_next_of(seen, frames, times) - _last_of(seen, frames, times) <= self.margin_s)[:, None]
+        boxes[:, :2] = np.where(is_short, np.minimum(boxes[:, :2], unmoved[:, :2]), boxes[:, :2])
+        boxes[:, 2:] = np.where(is_short, np.maximum(boxes[:, 2:], unmoved[:, 2:]), boxes[:, 2:])
         for outside, at_end in ((frames < seen[0], False), (frames > seen[-1], True)):
             if outside.any():  # the person may have stood still or gone on: cover both
                 moved = np.concatenate([_extrapolated(fragment, times, t, at_end=at_end) for t in at[outside]])
@@ -222,9 +229,7 @@ class KalmanTracker:
                 boxes[outside] = np.concatenate(
                     [np.minimum(held[:, :2], moved[:, :2]), np.maximum(held[:, 2:], moved[:, 2:])], axis=1
                 )
-        after = np.clip(np.searchsorted(seen, frames), 0, len(seen) - 1)
-        before = np.clip(np.searchsorted(seen, frames, side="right") - 1, 0, len(seen) - 1)
-        distance = np.minimum(np.abs(times[seen[after]] - at), np.abs(at - times[seen[before]]))
+        distance = np.minimum(np.abs(_next_of(seen, frames, times) - at), np.abs(at - _last_of(seen, frames, times)))
         grow = np.minimum(self.growth_per_s * distance, 0.5)[:, None] * (boxes[:, 2:] - boxes[:, :2]) / 2
         boxes = np.concatenate([boxes[:, :2] - grow, boxes[:, 2:] + grow], axis=1)
         boxes = _stretched_over_border(boxes + np.tile(camera[frames], 2), width, height, self.border_px)
@@ -259,6 +264,21 @@ def _of_kind(findings: Findings, frame: int, kind: Kind) -> list[Detection]:
 
 def _boxes(detections: Sequence[Detection]) -> Array:
     return np.array([d.box for d in detections], dtype=np.float64).reshape(-1, 4)
+
+
+def _next_of(seen: NDArray[np.int64], frames: NDArray[np.int64], times: Array) -> Array:
+    """Time of the first sighting at or after each frame; of the last one after it."""
+    return times[seen[np.clip(np.searchsorted(seen, frames), 0, len(seen) - 1)]]
+
+
+def _last_of(seen: NDArray[np.int64], frames: NDArray[np.int64], times: Array) -> Array:
+    """Time of the last sighting at or before each frame; of the first one before it."""
+    return times[seen[np.clip(np.searchsorted(seen, frames, side="right") - 1, 0, len(seen) - 1)]]
+
+
+def _interpolated(at: Array, known_at: Array, known: Array) -> Array:
+    """Each column of `known` at other times."""
+    return np.stack([np.interp(at, known_at, column) for column in known.T], axis=1)
 
 
 def _on_the_scene(findings: Findings, camera: Array) -> Findings:
