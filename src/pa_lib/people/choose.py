@@ -29,12 +29,14 @@ class Scene:
         height: The same.
         n_frames: Number of frames.
         times_s: Shape n_frames, time of each frame in seconds.
+        cuts: First frame of each new shot.
     """
 
     width: int
     height: int
     n_frames: int
     times_s: NDArray[np.float64]
+    cuts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

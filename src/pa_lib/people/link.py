@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from pa_lib.contracts import Person, Track
 from pa_lib.people.heads import detected_rows, head_fits, moves_along
@@ -130,28 +133,55 @@ def _are_together(one: Track, two: Track) -> bool:
 
 
 def _faces_of_bodies(faces: Sequence[Track], bodies: Sequence[Sequence[Track]]) -> dict[int, list[int]]:
-    """For each body the faces it owns: rounds of optimal assignment, until nobody gains a face."""
-    values = np.zeros((len(faces), len(bodies)))
-    heights = np.full((len(faces), len(bodies)), np.nan)
-    for b, body in enumerate(bodies):
-        first, last = min(t.frames[0] for t in body), max(t.frames[-1] for t in body)
-        for f, face in enumerate(faces):
-            if face.frames[-1] >= first and face.frames[0] <= last:
-                values[f, b], heights[f, b] = _agreement(face, body)
+    """For each body the faces it owns.
+
+    Whoever never meets is assigned apart: the cost of an assignment grows with the cube of the people in it, and an
+    hour of passersby would be thousands.
+    """
+    if not faces or not bodies:
+        return {}
+    since = np.array([min(t.frames[0] for t in body) for body in bodies])
+    until = np.array([max(t.frames[-1] for t in body) for body in bodies])
+    values: dict[tuple[int, int], tuple[float, float]] = {}
+    for f, face in enumerate(faces):
+        for b in map(int, np.flatnonzero((since <= face.frames[-1]) & (until >= face.frames[0]))):
+            value, height = _agreement(face, bodies[b])
+            if value > 0:
+                values[f, b] = value, height
+    rows, columns = ([key[i] for key in values] for i in (0, 1))
+    n = len(faces) + len(bodies)
+    links = coo_matrix((np.ones(len(values)), (rows, [len(faces) + b for b in columns])), shape=(n, n))
+    _, group = connected_components(links, directed=False)
+    groups: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for f, b in values:
+        groups[int(group[f])].append((f, b))
     owned: dict[int, list[int]] = {}
-    while values.size and values.max() > 0:
-        rows, columns = linear_sum_assignment(-values)
-        for f, b in zip(map(int, rows), map(int, columns), strict=True):
-            if values[f, b] <= 0:
+    for pairs in groups.values():
+        owned |= _assigned_faces(faces, {pair: values[pair] for pair in pairs})
+    return owned
+
+
+def _assigned_faces(faces: Sequence[Track], pairs: dict[tuple[int, int], tuple[float, float]]) -> dict[int, list[int]]:
+    """Rounds of optimal assignment among people who meet, until no body gains a face."""
+    some, others = sorted({f for f, _ in pairs}), sorted({b for _, b in pairs})
+    values = np.zeros((len(some), len(others)))
+    heights = np.ones_like(values)
+    for (f, b), (value, height) in pairs.items():
+        values[some.index(f), others.index(b)] = value
+        heights[some.index(f), others.index(b)] = height
+    owned: dict[int, list[int]] = {}
+    while values.max() > 0:
+        for i, j in zip(*map(np.ndarray.tolist, linear_sum_assignment(-values)), strict=True):
+            if values[i, j] <= 0:
                 continue
-            mine = owned.setdefault(b, [])
-            mine.append(f)
-            values[f, :] = 0
-            for other in map(int, np.flatnonzero(values[:, b])):
-                ratio = heights[other, b] / heights[mine[0], b]
-                if _share_time(faces[f], faces[other]) or abs(np.log(ratio)) > np.log(FACE_HEIGHT_AGREES):
-                    values[other, b] = 0
-    return {b: sorted(mine) for b, mine in owned.items()}
+            mine = owned.setdefault(j, [])
+            mine.append(i)
+            values[i, :] = 0
+            for k in np.flatnonzero(values[:, j]).tolist():
+                ratio = heights[k, j] / heights[mine[0], j]
+                if _share_time(faces[some[i]], faces[some[k]]) or abs(np.log(ratio)) > np.log(FACE_HEIGHT_AGREES):
+                    values[k, j] = 0
+    return {others[j]: sorted(some[i] for i in mine) for j, mine in owned.items()}
 
 
 def _agreement(face: Track, body: Sequence[Track]) -> tuple[float, float]:

@@ -24,7 +24,8 @@ class KeepSubject(AbstractChooser):
 
     A dancer's track breaks, and takes in spectators, where they are upside down or blurred. So the tracks are gathered
     anew around the one chain of bodies with the highest score (`gather_subject`); the choice holds the people that
-    result. A face is the subject's only if it sits on the subject and moves along: what is in doubt is hidden.
+    result. Nobody is followed across a cut, so in a video of several shots the subject is kept in the weightiest one
+    only (name the others by number or photo). A face is the subject's only if it sits on the subject and moves along: what is in doubt is hidden.
 
     Args:
         margin: How many times the next person's score the subject must reach.

@@ -23,12 +23,14 @@ SPREAD_X, SPREAD_Y = 0.7, 1.2
 NEAR_S = 0.15
 # A body goes on as another one only where the smaller box lies in the larger by this share and neither is more than
 # `HOP` away from the other, in sides or logarithms of the size; it costs as much as so many frames of presence.
-HOP_INSIDE, HOP, HOP_COST = 0.5, 1.0, 0.3
+HOP_INSIDE, HOP, HOP_COST = 0.45, 1.3, 0.6
+# A searched frame may be left out within so many seconds, at this cost: rather no box than a bystander's.
+LEAVE_OUT_S, LEAVE_OUT_COST = 0.5, 0.3
 # How much a jump within a track costs, in frames of presence per squared side: a track that takes in somebody else
 # jumps.
-JUMP_COST = 1.0
+JUMP_COST = 0.5
 # A body is a piece of the subject where this share of it is inside; the track is where this share of its detections is.
-PIECE_INSIDE, PIECE_SHARE = 0.75, 0.7
+PIECE_INSIDE, PIECE_SHARE = 0.75, 0.5
 # A body that is nearly the subject's own box: the same one, found twice.
 SAME_IOU = 0.5
 # A face must be seen on a body so often to make it somebody else's: single ones are lamps and wheels.
@@ -43,11 +45,12 @@ def salience(tracks: Sequence[Track], scene: Scene, face_weight: float = 1.0) ->
         scene: The video.
         face_weight: What a body that only a face implies counts for; see `face_weight`.
     """
-    values = np.zeros(max(scene.n_frames, 1))
+    begin = min(int(t.frames[0]) for t in tracks)
+    values = np.zeros(max(int(t.frames[-1]) for t in tracks) + 1 - begin)
     has_body = np.zeros(len(values), dtype=bool)
     for track in sorted(tracks, key=lambda t: t.kind != "person"):
         near = _near_detections(track, scene)
-        frames = track.frames[near]
+        frames = track.frames[near] - begin
         value = _values(_bodies(track)[near], scene) * (1.0 if track.kind == "person" else face_weight)
         if track.kind == "person":
             has_body[frames] = True
@@ -55,7 +58,7 @@ def salience(tracks: Sequence[Track], scene: Scene, face_weight: float = 1.0) ->
         else:
             free = ~has_body[frames]
             np.maximum.at(values, frames[free], value[free])
-    return float(values.mean())
+    return float(values.sum()) / scene.n_frames
 
 
 def face_weight(people: Sequence[Person]) -> float:
@@ -84,9 +87,11 @@ def gather_subject(people: Sequence[Person], scene: Scene) -> tuple[tuple[Person
     chain = _best_chain(candidates, scene)
     path = _path(chain, scene)
     used: dict[int, tuple[int, int]] = {}
-    for at in chain:
-        first, last = used.get(at.track.track_id, (at.frame, at.frame))
-        used[at.track.track_id] = (min(first, at.frame), max(last, at.frame))
+    for before, at, after in zip([chain[0], *chain[:-1]], chain, [*chain[1:], chain[-1]], strict=True):
+        # What was left out between two tracks belongs to both.
+        since, until = min(before.frame + 1, at.frame), max(after.frame - 1, at.frame)
+        first, last = used.get(at.track.track_id, (since, until))
+        used[at.track.track_id] = (min(first, since), max(last, until))
     next_id = max(t.track_id for p in people for t in p.tracks) + 1
     subject: list[Track] = []
     others: list[list[Track]] = []
@@ -97,15 +102,17 @@ def gather_subject(people: Sequence[Person], scene: Scene) -> tuple[tuple[Person
             if track.kind == "face":
                 is_own = track.track_id in used or _is_own_face(track, path, is_linked)
                 (subject if is_own else rest).append(track)
-            elif _is_inside(track, path) and not _has_other_face(person, track, path):
-                subject.append(track)
-            elif track.track_id in used:
-                parts = _cut(track, used[track.track_id], next_id)
-                next_id += len(parts) - 1
-                subject.append(parts[0])
-                rest += parts[1:]
-            else:
+                continue
+            span = used.get(track.track_id) or _span_inside(track, path)
+            if track.track_id not in used and _has_other_face(person, track, path):
+                span = None
+            if span is None:
                 rest.append(track)
+                continue
+            mine, *left = _cut(track, span, next_id)
+            next_id += len(left)
+            subject.append(mine)
+            rest += left
         if rest:
             others.append(rest)
     groups = sorted([subject, *others], key=lambda g: (min(int(t.frames[0]) for t in g), g[0].track_id))
@@ -122,48 +129,66 @@ class _Step:
     box: Array
 
 
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """All bodies in one frame: which tracks, where, their worth, the best chain that ends there, and whence it came."""
+
+    tracks: NDArray[np.intp]
+    boxes: Array
+    values: Array
+    scores: Array
+    back: NDArray[np.intp]  # frames of the grid back to the step before, 0 = the chain begins here
+    place: NDArray[np.intp]  # position in that layer
+
+
 def _best_chain(tracks: Sequence[Track], scene: Scene) -> list[_Step]:
-    """The chain of bodies with the highest sum of presence less jumps."""
+    """The chain of bodies with the highest sum of presence less jumps. It may leave out single searched frames."""
     boxes = [_bodies(t) for t in tracks]
     nears = [_near_detections(t, scene) for t in tracks]
     grid = np.unique(np.concatenate([t.frames[detected_rows(t)] for t in tracks]))
+    times = np.asarray(scene.times_s, dtype=np.float64)[grid]
+    shots = np.searchsorted(np.array(sorted(scene.cuts), dtype=np.int64), grid, side="right")
     is_body = np.array([t.kind == "person" for t in tracks])
     starts = np.array([t.frames[0] for t in tracks])
     ends = np.array([t.frames[-1] for t in tracks])
-    back: list[tuple[NDArray[np.intp], NDArray[np.intp], Array]] = []  # per frame: tracks, positions before, boxes
-    best, total = (0, 0), -1.0
-    score = np.zeros(0)
+    layers: list[_Layer] = []
     for step, frame in enumerate(map(int, grid)):
-        there = np.flatnonzero((starts <= frame) & (frame <= ends))
-        here = np.array([i for i in map(int, there) if nears[i][frame - starts[i]]], dtype=np.intp)
+        there = map(int, np.flatnonzero((starts <= frame) & (frame <= ends)))
+        here = np.array([i for i in there if nears[i][frame - starts[i]]], dtype=np.intp)
         now = np.array([boxes[i][frame - starts[i]] for i in map(int, here)]).reshape(-1, 4)
         value = _values(now, scene)
-        before = np.full(len(here), -1, dtype=np.intp)
-        carried = np.zeros(len(here))
-        if len(here) and step and len(back[-1][0]):
-            ids, _, then = back[-1]
-            jump = _jump(then, now)
-            is_same = ids[:, None] == here[None]
-            price = JUMP_COST * np.minimum(jump, 2.0) ** 2
-            hop = (_contained(then, now) >= HOP_INSIDE) & (jump <= HOP) & is_body[ids][:, None] & is_body[here]
-            worth = np.maximum(np.minimum(_values(then, scene)[:, None], value[None]), 1e-12)
-            gain = score[:, None] - worth * (price + np.where(is_same, 0.0, HOP_COST))
-            gain = np.where((is_same & (jump <= 2 * HOP)) | hop, gain, -np.inf)
-            before = gain.argmax(axis=0)
+        score, back, place = value.copy(), np.zeros(len(here), dtype=np.intp), np.zeros(len(here), dtype=np.intp)
+        for steps in (1, 2):
+            if steps > step or not len(here) or not len(layers[-steps].tracks):
+                continue
+            if shots[step] != shots[step - steps]:
+                continue
+            if steps > 1 and times[step] - times[step - steps] > LEAVE_OUT_S:
+                continue
+            past = layers[-steps]
+            jump = _jump(past.boxes, now)
+            is_same = past.tracks[:, None] == here[None]
+            is_near = (_contained(past.boxes, now) >= HOP_INSIDE) & (jump <= HOP)
+            is_hop = is_near & is_body[past.tracks][:, None] & is_body[here]
+            price = JUMP_COST * np.minimum(jump, 2.0) ** 2 + (steps - 1) * LEAVE_OUT_COST
+            price += np.where(is_same, 0.0, HOP_COST)
+            gain = past.scores[:, None] - (past.values[:, None] + value[None]) / 2 * price
+            gain = np.where((is_same & (jump <= 2.0)) | is_hop, gain, -np.inf)
             carried = gain.max(axis=0)
-            before = np.where(carried > 0, before, -1)
-            carried = np.maximum(carried, 0.0)
-        score = value + carried
-        back.append((here, before, now))
-        if len(score) and score.max() > total:
-            best, total = (step, int(score.argmax())), float(score.max())
+            is_better = carried > score - value
+            score = np.where(is_better, carried + value, score)
+            back = np.where(is_better, steps, back)
+            place = np.where(is_better, gain.argmax(axis=0), place)
+        layers.append(_Layer(here, now, value, score, back, place))
+    step = max(range(len(layers)), key=lambda i: layers[i].scores.max(initial=-1.0))
+    at = int(layers[step].scores.argmax())
     chain: list[_Step] = []
-    step, at = best
-    while at >= 0:
-        here, before, now = back[step]
-        chain.append(_Step(int(grid[step]), tracks[int(here[at])], now[at]))
-        step, at = step - 1, int(before[at])
-    return chain[::-1]
+    while True:
+        layer = layers[step]
+        chain.append(_Step(int(grid[step]), tracks[int(layer.tracks[at])], layer.boxes[at]))
+        if layer.back[at] == 0:
+            return chain[::-1]
+        step, at = step - int(layer.back[at]), int(layer.place[at])
 
 
 def _path(chain: Sequence[_Step], scene: Scene) -> Track:
@@ -187,19 +212,33 @@ def _is_own_face(face: Track, path: Track, is_linked: bool) -> bool:
     return bool((fit > 0).mean() > least and moves_along(face, path, still_sides))
 
 
-def _is_inside(track: Track, path: Track) -> bool:
-    """Whether a track is on the subject or a piece of it, most of the time it is seen."""
-    rows = _shared_rows(track, path)
-    n_seen = len(detected_rows(track))
-    if len(rows) < PIECE_SHARE * n_seen:
-        return False
-    mine, theirs = track.boxes[rows].astype(np.float64), path.boxes[track.frames[rows] - path.frames[0]]
-    shared, area, other = _shared(mine, theirs.astype(np.float64))
-    is_same = shared / (area + other - shared) >= SAME_IOU
-    is_piece = shared / np.minimum(area, other) >= PIECE_INSIDE
-    if is_same.sum() >= PIECE_SHARE * n_seen:
-        return True
-    return bool((is_same | is_piece).sum() >= PIECE_SHARE * n_seen and moves_along(track, path, 0.3))
+def _span_inside(track: Track, path: Track) -> tuple[int, int] | None:
+    """First and last frame between which a body is on the subject or a piece of it; None if that is a lesser part."""
+    shared_rows = _shared_rows(track, path)
+    rows = detected_rows(track)
+    mine = track.boxes[shared_rows].astype(np.float64)
+    theirs = path.boxes[track.frames[shared_rows] - path.frames[0]].astype(np.float64)
+    shared, area, other = _shared(mine, theirs)
+    is_same, is_inside = np.zeros(len(rows), dtype=bool), np.zeros(len(rows), dtype=bool)
+    is_shared = np.isin(rows, shared_rows)
+    is_same[is_shared] = shared / (area + other - shared) >= SAME_IOU
+    is_inside[is_shared] = shared / np.minimum(area, other) >= PIECE_INSIDE
+    if not is_same.sum() >= PIECE_SHARE * len(rows):
+        if not moves_along(track, path, 0.3):
+            return None
+        is_same |= is_inside
+    first, last = _best_stretch(np.where(is_same, 1.0, -2.0))
+    if is_same[first : last + 1].sum() < PIECE_SHARE * len(rows):
+        return None
+    return int(track.frames[rows[first]]), int(track.frames[rows[last]])
+
+
+def _best_stretch(values: Array) -> tuple[int, int]:
+    """The first and last position of the stretch with the largest sum."""
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    lowest = np.minimum.accumulate(total)[:-1]
+    last = int((total[1:] - lowest).argmax())
+    return int(total[: last + 1].argmin()), last
 
 
 def _has_other_face(person: Person, track: Track, path: Track) -> bool:
