@@ -109,10 +109,10 @@ def _run_settings(config: dict[str, Any], *, is_chosen_again: bool) -> RunSettin
 
     names = ("stage", "on_failure", "seed", "is_overwrite", "is_damaged_accepted")
     node = {name: config[name] for name in names} | config["report"]
+    # Folders may name people, and file names are told elsewhere: paths stay out of the record.
+    told = {name: value for name, value in config.items() if name not in ("input", "output", "tracks")}
     tracks = None if config["tracks"] is None else Path(config["tracks"]).expanduser()
-    return replace(
-        checked(RunSettings, node, "settings"), tracks=tracks, is_chosen_again=is_chosen_again, config=config
-    )
+    return replace(checked(RunSettings, node, "settings"), tracks=tracks, is_chosen_again=is_chosen_again, config=told)
 
 
 def _run_one(

@@ -193,7 +193,7 @@ class AnonymizationPipeline:
         output = self._output(info, output, settings)
         sha256 = fingerprint(source)
         if settings.tracks is None:
-            record = self._find(info, sha256, tell)
+            record = self._find(info, sha256, settings, tell)
         else:
             record = read_tracks(settings.tracks)
             check_source(record, sha256)
@@ -226,7 +226,7 @@ class AnonymizationPipeline:
 
     # -- first pass: who is in the video ---------------------------------------------------------------------------
 
-    def _find(self, info: VideoInfo, sha256: str, tell: Progress) -> TracksRecord:
+    def _find(self, info: VideoInfo, sha256: str, settings: RunSettings, tell: Progress) -> TracksRecord:
         """Search, track, link and choose."""
         findings = find_people(
             _counted(read_frames(info), info, "finding people", tell),
@@ -239,7 +239,8 @@ class AnonymizationPipeline:
         people = link_people(tracks, findings.times_s, findings.cuts)
         choice = self._choose(info, people, findings.times_s, tell)
         self.finder.release()
-        return TracksRecord.of(info, sha256, findings, people, choice)
+        made_with = {"people": settings.config["people"]} if settings.config else {}
+        return TracksRecord.of(info, sha256, findings, people, choice, made_with)
 
     def _choose(
         self, info: VideoInfo, people: Sequence[Person], times_s: NDArray[np.float64], tell: Progress
