@@ -24,15 +24,16 @@ class KeepSubject(AbstractChooser):
 
     A dancer's track breaks, and takes in spectators, where they are upside down or blurred. So the tracks are gathered
     anew around the one chain of bodies with the highest score (`gather_subject`); the choice holds the people that
-    result. Nobody is followed across a cut, so in a video of several shots the subject is kept in the weightiest one
-    only (name the others by number or photo). A face is the subject's only if it sits on the subject and moves along: what is in doubt is hidden.
+    result. A face is the subject's only if it sits on the subject and moves along: what is in doubt is hidden. Nobody
+    is followed across a cut, so in a video of several shots the subject is kept in the weightiest one only: choose by
+    number or by photo there.
 
     Args:
         margin: How many times the next person's score the subject must reach.
         min_share: Least score: somebody far away in an empty street is nobody's subject.
 
     Source: the three factors are those of the task's description; weights and thresholds are ours, from the shared
-    clips (a dancer before a crowd: 2.5x and more; equals side by side: below 1.6x).
+    clips (a dancer before a crowd: 2.2x and more; equals side by side: below 1.6x).
     """
 
     margin: float = 2.0

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from pa_lib.contracts import Detection, Kind, PaLibError, Track
+from pa_lib.people.associate import SURE, associate, best_pairs, jumps_between
 from pa_lib.people.motion import Array, Motion, buffered_iou, to_corners
 
 if TYPE_CHECKING:
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 # box of a dancer who passes in front. New fragments may jump as if they usually did by the third number. Faces do
 # without: they are small against their steps, and seldom overlap.
 _JUMP, _JUMP_FACTOR, _FIRST_JUMP = 0.3, 2.0, 0.3
-# Least buffered overlap that links a detection with a prediction, and the largest buffer: first the sure links, then
-# those a sudden move explains. On the shared clips 0.3 keeps neighbours in a crowd apart.
-_SURE = (0.3, 0.3)
-_BOLD = (0.15, 0.8)
 
 
 @dataclass(eq=False)
@@ -130,12 +126,12 @@ class KalmanTracker:
                 continue
             boxes = _boxes(detections)
             is_high = np.array([d.score >= self.start_score for d in detections])
-            jumps = _jumps(motion.boxes(), boxes)
+            jumps = jumps_between(motion.boxes(), boxes)
             is_allowed = np.ones_like(jumps, dtype=bool)
             if kind == "person":
                 limits = _JUMP + _JUMP_FACTOR * np.array([f.jump for f in live])
                 is_allowed = jumps <= limits[:, None]
-            pairs = _associate(motion, boxes, is_high, is_allowed)
+            pairs = associate(motion, boxes, is_high, is_allowed)
             if pairs:
                 which = np.array([t for t, _ in pairs], dtype=np.intp)
                 seen = np.array([d for _, d in pairs], dtype=np.intp)
@@ -176,12 +172,12 @@ class KalmanTracker:
                 [_extrapolated(fragments[j], times, m, at_end=False) for j, m in zip(later, middle, strict=True)]
             )
             for n, j in enumerate(later):
-                overlap = buffered_iou(ahead[n : n + 1], back[n : n + 1], np.array([_SURE[1]]))[0, 0]
-                if overlap >= _SURE[0]:
+                overlap = buffered_iou(ahead[n : n + 1], back[n : n + 1], np.array([SURE[1]]))[0, 0]
+                if overlap >= SURE[0]:
                     rows.append(i)
                     columns.append(j)
                     scores.append(float(overlap))
-        follower = _best_pairs(rows, columns, scores)
+        follower = best_pairs(rows, columns, scores)
         followed = set(follower.values())
         joined = []
         for i, fragment in enumerate(fragments):
@@ -315,60 +311,6 @@ def _usable_times(times: Array, n_frames: int) -> Array:
     if len(times) == n_frames and np.isfinite(times).all() and (np.diff(times) > 0).all():
         return times
     return np.arange(n_frames) / 25.0
-
-
-def _jumps(predicted: Array, boxes: Array) -> Array:
-    """How far each detection lies from each prediction, shape n m: in sides of the prediction, or in log size."""
-    size = predicted[:, 2:] - predicted[:, :2]
-    side = np.sqrt(size.prod(axis=1))[:, None, None]
-    centres = (predicted[:, None, :2] + predicted[:, None, 2:] - boxes[None, :, :2] - boxes[None, :, 2:]) / 2
-    growth = np.log(np.maximum(boxes[None, :, 2:] - boxes[None, :, :2], 1e-3) / size[:, None])
-    jumps: Array = np.concatenate([np.abs(centres) / side, np.abs(growth)], axis=2).max(axis=2)
-    return jumps
-
-
-def _associate(
-    motion: Motion, boxes: Array, is_high: NDArray[np.bool_], is_allowed: NDArray[np.bool_]
-) -> list[tuple[int, int]]:
-    """Pairs of (live fragment, detection): high scores first, then low ones, then bold links of high scores."""
-    pairs: list[tuple[int, int]] = []
-    free = np.arange(len(motion.place))
-    open_ = np.arange(len(boxes))
-    doubt = motion.doubt()
-    for allowed, (least, most) in ((is_high, _SURE), (~is_high, _SURE), (is_high, _BOLD)):
-        some = open_[allowed[open_]]
-        if not len(free) or not len(some):
-            continue
-        buffer = np.clip(2 * doubt[free], 0.05, most)
-        similar = buffered_iou(motion.boxes()[free], boxes[some], buffer) * is_allowed[np.ix_(free, some)]
-        for t, d in _assigned(similar, least):
-            pairs.append((int(free[t]), int(some[d])))
-        free = np.setdiff1d(free, [t for t, _ in pairs])
-        open_ = np.setdiff1d(open_, [d for _, d in pairs])
-    return sorted(pairs)
-
-
-def _assigned(similar: Array, least: float) -> list[tuple[int, int]]:
-    """The one-to-one pairs with the largest total similarity among those that reach `least`."""
-    # Pairs below the threshold count nothing, so that they cannot displace a good pair to make room for themselves.
-    value = np.where(similar >= least, similar, 0.0)
-    rows, columns = linear_sum_assignment(-value)
-    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if value[r, c] > 0]
-
-
-def _best_pairs(rows: Sequence[int], columns: Sequence[int], scores: Sequence[float]) -> dict[int, int]:
-    """One-to-one pairs from a sparse list of candidates, best score first.
-
-    Greedy, as an assignment over all fragments of a long clip would cost their number cubed; candidates are few.
-    """
-    chosen: dict[int, int] = {}
-    taken: set[int] = set()
-    for score, row, column in sorted(zip(scores, rows, columns, strict=True), key=lambda c: (-c[0], c[1], c[2])):
-        del score
-        if row not in chosen and column not in taken:
-            chosen[row] = column
-            taken.add(column)
-    return chosen
 
 
 def _extrapolated(fragment: _Fragment, times: Array, time_s: float, *, at_end: bool) -> Array:

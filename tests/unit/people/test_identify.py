@@ -47,7 +47,7 @@ class _Network:
 
     def embed(self, image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
         self.calls.append(len(landmarks))
-        return np.array([[float(image[0, 0, 0]), float(l[0, 0])] for l in landmarks], dtype=np.float32)
+        return np.array([[float(image[0, 0, 0]), float(five[0, 0])] for five in landmarks], dtype=np.float32)
 
 
 @dataclass
@@ -149,11 +149,8 @@ def test_photos_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no picture")
     whole = photo(tmp_path, "whole.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
-    for name, message in (
-        ("missing.jpg", "No such file"),
-        ("text.jpg", "not an image"),
-        ("cut.png", "photo .*cut.png"),
-    ):
+    expected = {"missing.jpg": "No such file", "text.jpg": "not an image", "cut.png": "photo .*cut.png"}
+    for name, message in expected.items():
         with pytest.raises(PaLibError, match=message):
             embed_photos([tmp_path / name], _Network(), finder)  # type: ignore[arg-type]
 

@@ -21,10 +21,8 @@ def record(n_frames: int = 12) -> TracksRecord:
     points = np.full((8, 5, 2), np.nan, dtype=np.float32)
     points[0] = np.arange(10).reshape(5, 2) + 0.123
     face = track(1, "face", 2, [(10.123 + i, 20, 40.5, 60) for i in range(8)], seen=[0, 3], landmarks=points)
-    people = [
-        person(1, face, standing(2, "person", 0, 10, 90, 300, n=12)),
-        person(2, standing(3, "face", 300, 50, 20, 25, n=4)),
-    ]
+    body, other = standing(2, "person", 0, 10, 90, 300, n=12), standing(3, "face", 300, 50, 20, 25, n=4)
+    people = [person(1, face, body), person(2, other)]
     choice = Choice((Decision(1, False, "pointed at", 0.5), Decision(2, True, "not pointed at")), "2 people found")
     findings = Findings(
         detections={0: (), 3: (), 6: (), 9: (), 11: ()},
@@ -47,20 +45,8 @@ def edited(tmp_path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
 
 
 def assert_equal(one: TracksRecord, two: TracksRecord) -> None:
-    plain = (
-        "name",
-        "sha256",
-        "width",
-        "height",
-        "n_frames",
-        "fps",
-        "summary",
-        "searched",
-        "faults",
-        "cuts",
-        "settings",
-    )
-    for name in plain:
+    source = ("name", "sha256", "width", "height", "n_frames", "fps")
+    for name in (*source, "summary", "searched", "faults", "cuts", "settings"):
         assert getattr(one, name) == getattr(two, name), name
     np.testing.assert_array_equal(one.times_s, two.times_s)
     assert repr(one.decisions) == repr(two.decisions)  # NaN scores are equal, too
@@ -173,9 +159,8 @@ def test_masks_come_back(tmp_path: Path) -> None:
 
 
 def test_a_video_with_nobody(tmp_path: Path) -> None:
-    empty = replace(
-        record(), people=(), decisions=(), n_frames=0, times_s=np.zeros(0), faults={}, cuts=(), searched=frozenset()
-    )
+    nobody = replace(record(), people=(), decisions=(), searched=frozenset(), faults={}, cuts=())
+    empty = replace(nobody, n_frames=0, times_s=np.zeros(0))
     write_tracks(tmp_path / "e.json", empty)
     assert_equal(read_tracks(tmp_path / "e.json"), empty)
 
