@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 VIEW_PX = 256  # longer side of the view: shifts come out to a tenth of its pixels, so to 1 px at 1080p
-_BETTER = 0.99  # what a shift must leave of the difference between two views; over a still scene it is never below 1
+_BETTER = 0.95  # what a shift must leave of the difference between two views; over a still scene it is never below 1
 THUMBNAIL = (48, 27)  # width, height: a person who walks moves less than a pixel in it, a new shot changes them all
 
 
@@ -67,7 +67,7 @@ def find_people(
     *,
     stride: int = 2,
     batch: int = 1,
-    cut_threshold: float = 0.12,
+    cut_threshold: float = 0.14,
     on_frame: Callable[[int], None] | None = None,
 ) -> Findings:
     """Search a video, one pass, in constant memory but for the records.
@@ -94,7 +94,6 @@ def find_people(
         raise ValueError(f"stride is {stride} and batch {batch}, expected at least 1")
     search = _Search(finder, batch)
     previous: tuple[int, Picture] | None = None
-    thumbnail: NDArray[np.float32] | None = None
     view: NDArray[np.float32] | None = None
     place = np.zeros(2)
     camera: list[NDArray[np.float64]] = []
@@ -108,11 +107,13 @@ def find_people(
             search.faults[index] = frame.fault or "could not be decoded"
             countdown = 0
         else:
-            fresh, seen = _thumbnail(picture, THUMBNAIL), _thumbnail(picture, _view_size(picture))
-            is_cut = thumbnail is not None and float(np.abs(fresh - thumbnail).mean()) > cut_threshold
-            if view is not None and not is_cut:
-                place = place + _shift(view, seen, picture.format.width)
-            thumbnail, view = fresh, seen
+            seen, is_cut = _view(picture), False
+            if view is not None:
+                shift, change = _motion(view, seen)
+                is_cut = change > cut_threshold
+                if not is_cut:
+                    place = place + shift * (picture.format.width / seen.shape[1])
+            view = seen
             if is_cut:
                 cuts.append(index)
                 if previous is not None:
@@ -193,38 +194,43 @@ def _checked(detections: list[Detection]) -> tuple[Detection, ...]:
     return tuple(detections)
 
 
-def _thumbnail(picture: Picture, size: tuple[int, int]) -> NDArray[np.float32]:
-    """The picture as a few grey numbers in [0, 1]; from its luma where it has one, which spares a conversion."""
-    plane = picture.planes[0]
-    if plane.ndim == 3:
-        grey = cv2.resize(plane, size, interpolation=cv2.INTER_AREA).mean(axis=2).astype(np.float32)
-        return cast("NDArray[np.float32]", grey / 255)
-    top = (1 << picture.format.bits) - 1
-    small: NDArray[np.float32] = cv2.resize(plane, size, interpolation=cv2.INTER_AREA).astype(np.float32) / top
-    return small
-
-
-def _view_size(picture: Picture) -> tuple[int, int]:
-    """Width and height of the view that camera motion is measured on."""
+def _view(picture: Picture) -> NDArray[np.float32]:
+    """The picture as a small grey one in [0, 1]; from its luma where it has one, which spares a conversion."""
     scale = VIEW_PX / max(picture.format.width, picture.format.height)
-    return max(8, round(picture.format.width * scale)), max(8, round(picture.format.height * scale))
+    size = max(8, round(picture.format.width * scale)), max(8, round(picture.format.height * scale))
+    plane = picture.planes[0]
+    small = cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
+    grey = small.mean(axis=2) if plane.ndim == 3 else small
+    top = (1 << picture.format.bits) - 1
+    return cast("NDArray[np.float32]", grey.astype(np.float32) / top)
 
 
-def _shift(before: NDArray[np.float32], after: NDArray[np.float32], width: int) -> NDArray[np.float64]:
-    """How far the scene moved between two views, in px of the frame, by phase correlation.
+def _motion(before: NDArray[np.float32], after: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
+    """How far the scene moved between two views, in their px, and how much else has changed, as a mean in [0, 1].
 
-    Tracks lie in the moving scene, so that a crowd stands still while the camera pans. A wrong shift does little harm:
-    it is the same at both ends of what the tracker fills in, and those are the detector's own boxes.
+    The shift is found by phase correlation. Tracks lie in the moving scene, so that a crowd stands still while a camera
+    pans. A wrong shift does little harm: it is the same at both ends of what the tracker fills in, and those are the
+    detector's own boxes. The change is that of two thumbnails, after the shift: a fast pan is no cut.
     """
+    still = np.zeros(2)
     if before.shape != after.shape:
-        return np.zeros(2)
+        return still, 1.0
+    whole = np.ones_like(before)
+    change = _change(before, after, whole)
     window = cv2.createHanningWindow(before.shape[::-1], cv2.CV_32F)
-    (right, down), _ = cv2.phaseCorrelate(before, after, window)
-    if not np.isfinite((right, down)).all():
-        return np.zeros(2)
-    moved = cv2.warpAffine(before, np.array([[1, 0, right], [0, 1, down]]), before.shape[::-1], borderValue=-1)
-    both = moved >= 0
+    # Copies: OpenCV puts the window onto the very pictures it is given.
+    shift = np.array(cv2.phaseCorrelate(before.copy(), after.copy(), window)[0], np.float64)
+    if not np.isfinite(shift).all():
+        return still, change
+    path = np.concatenate([np.eye(2), shift[:, None]], axis=1)
+    moved, known = (cv2.warpAffine(view, path, before.shape[::-1]) for view in (before, whole))
+    both = known > 0.99
     if both.mean() < 0.5 or np.abs(after - moved)[both].mean() > _BETTER * np.abs(after - before)[both].mean():
-        return np.zeros(2)
-    shift: NDArray[np.float64] = np.array((right, down)) * (width / before.shape[1])
-    return shift
+        return still, change
+    return shift, min(change, _change(moved, after, known))
+
+
+def _change(before: NDArray[np.float32], after: NDArray[np.float32], known: NDArray[np.float32]) -> float:
+    """Mean difference of two views at the size of a thumbnail, where both are known."""
+    old, new, share = (cv2.resize(view, THUMBNAIL, interpolation=cv2.INTER_AREA) for view in (before, after, known))
+    return float(np.abs(new - old)[share > 0.99].mean())

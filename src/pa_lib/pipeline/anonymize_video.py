@@ -68,7 +68,7 @@ class SearchSettings:
 
     stride: int = 2
     batch: int = 1
-    cut_threshold: float = 0.12
+    cut_threshold: float = 0.14
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class AnonymizationPipeline:
             record = read_tracks(settings.tracks)
             check_source(record, sha256)
             if settings.is_chosen_again:
-                record = record.decided(self._choose(info, record.people, record.times_s, tell))
+                record = record.decided(self._choose(info, record.people, record.times_s, record.cuts, tell))
         if settings.stage == "find":
             files = {"tracks": _beside(output, "tracks.json"), "people": _beside(output, "people.png")}
             write_tracks(files["tracks"], record)
@@ -237,13 +237,18 @@ class AnonymizationPipeline:
         )
         tracks = self.tracker.track(findings, info.width, info.height)
         people = link_people(tracks, findings.times_s, findings.cuts)
-        choice = self._choose(info, people, findings.times_s, tell)
+        choice = self._choose(info, people, findings.times_s, findings.cuts, tell)
         self.finder.release()
         made_with = {"people": settings.config["people"]} if settings.config else {}
         return TracksRecord.of(info, sha256, findings, people, choice, made_with)
 
     def _choose(
-        self, info: VideoInfo, people: Sequence[Person], times_s: NDArray[np.float64], tell: Progress
+        self,
+        info: VideoInfo,
+        people: Sequence[Person],
+        times_s: NDArray[np.float64],
+        cuts: Sequence[int],
+        tell: Progress,
     ) -> Choice:
         """Who is hidden; takes one more pass over the video where faces must be compared."""
         embeddings = None
@@ -253,7 +258,9 @@ class AnonymizationPipeline:
             network = self.identity()
             self.chooser.learn(network, self.finder)
             embeddings = embed_people(_counted(read_frames(info), info, "comparing faces", tell), people, network)
-        return self.chooser.choose(people, Scene(info.width, info.height, len(times_s), times_s), embeddings)
+        return self.chooser.choose(
+            people, Scene(info.width, info.height, len(times_s), times_s, tuple(cuts)), embeddings
+        )
 
     def _draw_people(self, info: VideoInfo, record: TracksRecord, path: Path, tell: Progress) -> None:
         """The numbered people of the video as one picture."""
