@@ -39,6 +39,7 @@ _LEAST_SPAN = 0.95  # of the box's height, and of its width
 _LEAST_END_SHARE = 0.15  # of the top fifth of the box, where the head is, and of the bottom fifth
 _REACH = 0.1  # how far a silhouette may leave its box, as a share of each side: arms, and boxes that lag behind
 _KEPT_CERTAINTY = 0.9  # see `SilhouetteMasker`, spare_kept
+_KEPT_FACE_SCALE = 1.2  # of a kept face's box: the face itself with a little hair, not what is beside the head
 _HEAD_SHARE = 0.3  # of a body's box: the part at the top that is never given up for somebody in front
 
 
@@ -185,11 +186,12 @@ class SilhouetteMasker(AbstractMasker):
         dilation_px: See `BoxMasker`.
         feather_px: See `BoxMasker`.
         spare_kept: Cut somebody who is kept, and stands further in front, out of the hidden bodies' masks: where the
-            silhouette of the kept person is certain. Off by default, because the network marks *anybody* in a box: of
-            what it gave back, a dancer before a distant crowd owned 89 %, a breakdancer among the crowd 45 %, and the
-            rest showed clothes and limbs of people who were to be hidden. Faces are what must never show, so nothing is
-            ever cut from the region of a hidden face, nor from the top of a hidden body's box, where the face is that
-            no detector saw.
+            silhouette of the kept person is certain, and where a detector saw their face. Off by default in Python,
+            because the network marks *anybody* in a box: of what it gave back, a dancer before a distant crowd owned
+            89 %, a breakdancer among the crowd 45 %, and the rest showed clothes and limbs of people who were to be
+            hidden. On in the command's config, where the subject is to stay. Faces are what must never show: nothing is
+            ever cut from the region of a hidden face, and from the top of a hidden body's box, where the face is that
+            no detector saw, only a kept face that one did see.
 
     Raises:
         PaLibError: A setting is out of range.
@@ -271,7 +273,11 @@ class SilhouetteMasker(AbstractMasker):
         heads: Sequence[Patch | None],
         canvas: Canvas,
     ) -> Patch | None:
-        """Where kept people certainly stand in front of a hidden one (their feet are lower), but for hidden heads."""
+        """Where kept people certainly stand in front of a hidden one, but for hidden faces.
+
+        Bodies whose feet are lower are, outside of the hidden one's head; and faces that were seen, anywhere: no other
+        head can be where a face is seen.
+        """
         box = box_of(presence)
         in_front = []
         for other in kept:
@@ -280,15 +286,29 @@ class SilhouetteMasker(AbstractMasker):
             if other[1].kind == "person" and is_overlap and its[3] > box[3]:
                 edited = edited_mask(other, canvas.height, canvas.width)
                 in_front.append(edited or self._seen(image, its, _KEPT_CERTAINTY, canvas))
-        if not in_front:
-            return None
-        spared = union(in_front)
-        x0, y0, x1, _ = grown(box, 1 + 2 * _REACH)
-        own_head = box_raster((x0, y0, x1, box[1] + _HEAD_SHARE * (box[3] - box[1])), canvas.height, canvas.width)
-        for head in (*heads, own_head):
-            if head is not None:
-                spared.mask.logical_and_(~part_inside(head, spared))
-        return spared
+        cuts = []
+        if in_front:
+            x0, y0, x1, _ = grown(box, 1 + 2 * _REACH)
+            own_head = box_raster((x0, y0, x1, box[1] + _HEAD_SHARE * (box[3] - box[1])), canvas.height, canvas.width)
+            cuts.append(_without(union(in_front), [own_head]))
+        cuts += [face for other in kept if (face := _seen_face(other, canvas)) is not None]
+        return _without(union(cuts), heads) if cuts else None
+
+
+def _seen_face(presence: Presence, canvas: Canvas) -> Patch | None:
+    """The face of a kept person where a detector saw it in this frame or right beside it."""
+    _, track, row = presence
+    if track.kind != "face" or not np.isfinite(track.scores[max(0, row - 1) : row + 2]).any():
+        return None
+    return ellipse_around(canvas.box(presence), "face", _KEPT_FACE_SCALE, canvas.height, canvas.width)
+
+
+def _without(patch: Patch, others: Sequence[Patch | None]) -> Patch:
+    """What is left of a patch outside of the others. The patch is changed."""
+    for other in others:
+        if other is not None:
+            patch.mask.logical_and_(~part_inside(other, patch))
+    return patch
 
 
 def _implausible(silhouette: NDArray[np.bool_]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -304,8 +305,20 @@ def test_sparing_never_uncovers_a_hidden_face_nor_gives_way_to_somebody_behind()
     assert (alpha[50:62, 56:66] == 1).all()
     behind = presence((55.0, 5.0, 90.0, 70.0), person_id=2)
     assert (hidden(masker.mask(IMAGE, [presence(BODY)], [behind]))[20:80, 40:70] == 1).all()
-    kept_face = presence((55.0, 60.0, 70.0, 85.0), "face", person_id=2)
-    assert (hidden(masker.mask(IMAGE, [presence(BODY)], [kept_face]))[20:80, 40:70] == 1).all()
+
+
+def test_a_kept_face_that_was_seen_is_spared_even_at_a_hidden_head() -> None:
+    masker = SilhouetteMasker(ByBox(), spare_kept=True)
+    kept_face = presence((50.0, 24.0, 60.0, 36.0), "face", person_id=2)
+    alpha = hidden(masker.mask(IMAGE, [presence(BODY)], [kept_face]))
+    assert not alpha[26:34, 52:58].any()
+    assert (alpha[20:80, 40:47] == 1).all()
+    hidden_face = presence((50.0, 24.0, 60.0, 36.0), "face", person_id=3)
+    both = hidden(masker.mask(IMAGE, [presence(BODY), hidden_face], [kept_face]))
+    assert (both[24:36, 50:60] == 1).all()  # whoever is in doubt is hidden
+    person_id, track, row = kept_face
+    guessed = (person_id, dataclasses.replace(track, scores=np.full_like(track.scores, np.nan)), row)
+    assert (hidden(masker.mask(IMAGE, [presence(BODY)], [guessed]))[20:80, 40:70] == 1).all()
 
 
 def test_silhouettes_of_real_people(shared_data: Path) -> None:
