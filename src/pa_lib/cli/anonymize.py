@@ -112,7 +112,7 @@ def _run_settings(config: dict[str, Any], *, is_chosen_again: bool) -> RunSettin
     # Folders may name people, and file names are told elsewhere: paths stay out of the record.
     told = {name: value for name, value in config.items() if name not in ("input", "output", "tracks")}
     tracks = None if config["tracks"] is None else Path(config["tracks"]).expanduser()
-    return replace(checked(RunSettings, node, "settings"), tracks=tracks, is_chosen_again=is_chosen_again, config=told)
+    return replace(checked(RunSettings, node, ""), tracks=tracks, is_chosen_again=is_chosen_again, config=told)
 
 
 def _run_one(

@@ -127,7 +127,7 @@ def build(node: dict[str, Any], **extra: Any) -> Any:
 
 
 def checked(settings: type[T], node: dict[str, Any], name: str) -> T:
-    """Make a dataclass of settings from a config node, with its types checked.
+    """Make a dataclass of settings from a config node, with its types checked; `name` is where the node lies, or empty.
 
     Raises:
         ConfigError: Names the setting that is unknown or of the wrong type.
@@ -138,7 +138,7 @@ def checked(settings: type[T], node: dict[str, Any], name: str) -> T:
         return TypeAdapter(settings).validate_python(node)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join((name, *map(str, first["loc"])))
+        where = ".".join(part for part in (name, *map(str, first["loc"])) if part)
         raise ConfigError(f"{where}: got {first['input']!r}: {first['msg']}") from error
 
 

@@ -30,7 +30,7 @@ __all__ = [
     "find_people",
 ]
 
-VIEW_PX = 256  # longer side of the view: shifts come out to a tenth of its pixels, so to 1 px at 1080p
+VIEW_PX = 256  # longer side of the small grey view in which the motion of the camera is measured
 _BETTER = 0.95  # what a shift must leave of the difference between two views; over a still scene it is never below 1
 THUMBNAIL = (48, 27)  # width, height: a person who walks moves less than a pixel in it, a new shot changes them all
 
