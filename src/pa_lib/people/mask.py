@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -38,9 +39,14 @@ _LEAST_SHARE = 0.35  # of the box
 _LEAST_SPAN = 0.95  # of the box's height, and of its width
 _LEAST_END_SHARE = 0.15  # of the top fifth of the box, where the head is, and of the bottom fifth
 _REACH = 0.1  # how far a silhouette may leave its box, as a share of each side: arms, and boxes that lag behind
-_KEPT_CERTAINTY = 0.9  # see `SilhouetteMasker`, spare_kept
+
+# Who stands in front of whom, where somebody kept and somebody hidden overlap; see `SilhouetteMasker`, spare_kept.
+_KEPT_CERTAINTY = 0.5  # from which value of the network on a pixel is the kept person's
 _KEPT_FACE_SCALE = 1.2  # of a kept face's box: the face itself with a little hair, not what is beside the head
-_HEAD_SHARE = 0.3  # of a body's box: the part at the top that is never given up for somebody in front
+_HEAD_SHARE = 0.3  # of a body's box: the part at the top, where the head is
+_INSIDE = 0.6  # share of a hidden box within a kept one from which on it is behind, or a piece of the kept person
+_FEET_REACH = 25  # frames in which the feet's lowest place tells how near somebody stands: dancers leave the ground
+_SIGHTING_REACH = 2  # frames around a sighting in which a detector's word still counts, the default stride
 
 
 class Silhouettes(Protocol):
@@ -183,15 +189,15 @@ class SilhouetteMasker(AbstractMasker):
             of the people in plausible silhouettes, 0.5 covers 98.7 % and passes fewer as plausible.
         dilation: The least growth of a silhouette, as a share of the shorter side of the box: the network sees every
             person at the same size, so its errors grow with the person.
-        dilation_px: See `BoxMasker`.
+        dilation_px: See `BoxMasker`. 2 px more than the feather: silhouettes of people of 20-90 px leave limbs out.
         feather_px: See `BoxMasker`.
-        spare_kept: Cut somebody who is kept, and stands further in front, out of the hidden bodies' masks: where the
-            silhouette of the kept person is certain, and where a detector saw their face. Off by default in Python,
-            because the network marks *anybody* in a box: of what it gave back, a dancer before a distant crowd owned
-            89 %, a breakdancer among the crowd 45 %, and the rest showed clothes and limbs of people who were to be
-            hidden. On in the command's config, where the subject is to stay. Faces are what must never show: nothing is
-            ever cut from the region of a hidden face, and from the top of a hidden body's box, where the face is that
-            no detector saw, only a kept face that one did see.
+        spare_kept: Cut somebody who is kept, and stands further in front, out of the masks of the hidden: where the
+            network marks the kept person, and where a detector saw their face. Off by default in Python, because the
+            network marks *anybody* in a box: of what it gave back, a dancer before a distant crowd owned 85 %, a
+            breakdancer among the crowd half, and the rest showed clothes and limbs of people who were to be hidden.
+            On in the command's config, where the subject is to stay. Faces are what must never show: nothing is ever
+            cut from a hidden face that a detector sees, and from the top of a hidden body's box, where a face may be
+            that no detector sees, only a kept face that one does see.
 
     Raises:
         PaLibError: A setting is out of range.
@@ -205,7 +211,7 @@ class SilhouetteMasker(AbstractMasker):
         body_scale: float = 1.1,
         threshold: float = 0.1,
         dilation: float = 0.05,
-        dilation_px: float = 4.0,
+        dilation_px: float = 6.0,
         feather_px: float = 4.0,
         spare_kept: bool = False,
     ) -> None:
@@ -228,16 +234,15 @@ class SilhouetteMasker(AbstractMasker):
         grid: tuple[int, int] = (1, 1),
     ) -> FrameMasks:
         """Cover the hidden people by silhouettes and face ellipses; see `AbstractMasker.mask`."""
-        height, width = image.shape[:2]
-        canvas = Canvas(frame, grid, height, width)
-        heads = [self._head(presence, canvas) for presence in hidden if presence[1].kind == "face"]
+        canvas = Canvas(frame, grid, *image.shape[:2])
+        sparing = self._sparing(image, hidden, kept, canvas) if self.spare_kept and kept else None
         for presence in hidden:
+            spared = sparing.within(presence) if sparing is not None else None
             if presence[1].kind == "face":
-                canvas.add(presence, canvas.edited(presence) or self._head(presence, canvas), self.edge)
-                continue
-            shape = canvas.edited(presence) or self._silhouette(image, presence, canvas)
-            spared = self._spared(image, presence, kept, heads, canvas) if self.spare_kept else None
-            canvas.add(presence, shape, self.body_edge, spared)
+                canvas.add(presence, canvas.edited(presence) or self._head(presence, canvas), self.edge, spared)
+            else:
+                shape = canvas.edited(presence) or self._silhouette(image, presence, canvas)
+                canvas.add(presence, shape, self.body_edge, spared)
         return canvas.result()
 
     def _head(self, presence: Presence, canvas: Canvas) -> Patch | None:
@@ -265,42 +270,79 @@ class SilhouetteMasker(AbstractMasker):
         reach = box_raster(grown(box, 1 + 2 * _REACH), canvas.height, canvas.width)
         return patch if reach is None else Patch(reach.top, reach.left, part_inside(patch, reach))
 
-    def _spared(
-        self,
-        image: NDArray[np.uint8],
-        presence: Presence,
-        kept: Sequence[Presence],
-        heads: Sequence[Patch | None],
-        canvas: Canvas,
-    ) -> Patch | None:
-        """Where kept people certainly stand in front of a hidden one, but for hidden faces.
-
-        Bodies whose feet are lower are, outside of the hidden one's head; and faces that were seen, anywhere: no other
-        head can be where a face is seen.
-        """
-        box = box_of(presence)
-        in_front = []
+    def _sparing(
+        self, image: NDArray[np.uint8], hidden: Sequence[Presence], kept: Sequence[Presence], canvas: Canvas
+    ) -> _Sparing:
+        """The shapes of those who are kept, and the hidden faces that are nobody's to give up."""
+        height, width = canvas.height, canvas.width
+        bodies, faces = [], []
         for other in kept:
-            its = box_of(other)
-            is_overlap = min(box[2], its[2]) > max(box[0], its[0]) and min(box[3], its[3]) > max(box[1], its[1])
-            if other[1].kind == "person" and is_overlap and its[3] > box[3]:
-                edited = edited_mask(other, canvas.height, canvas.width)
-                in_front.append(edited or self._seen(image, its, _KEPT_CERTAINTY, canvas))
-        cuts = []
-        if in_front:
-            x0, y0, x1, _ = grown(box, 1 + 2 * _REACH)
-            own_head = box_raster((x0, y0, x1, box[1] + _HEAD_SHARE * (box[3] - box[1])), canvas.height, canvas.width)
-            cuts.append(_without(union(in_front), [own_head]))
-        cuts += [face for other in kept if (face := _seen_face(other, canvas)) is not None]
-        return _without(union(cuts), heads) if cuts else None
+            if other[1].kind == "person":
+                edited = edited_mask(other, height, width)
+                bodies.append((other, edited or self._seen(image, box_of(other), _KEPT_CERTAINTY, canvas)))
+            elif _is_sighted(other, reach=1):
+                faces.append(ellipse_around(box_of(other), "face", _KEPT_FACE_SCALE, height, width))
+        sighted = [one for one in hidden if one[1].kind == "face" and _is_sighted(one)]
+        heads = [head for one in sighted if (head := self._head(one, canvas)) is not None]
+        return _Sparing(
+            bodies, [face for face in faces if face is not None], heads, {one[0] for one in sighted}, (height, width)
+        )
 
 
-def _seen_face(presence: Presence, canvas: Canvas) -> Patch | None:
-    """The face of a kept person where a detector saw it in this frame or right beside it."""
+@dataclass(frozen=True)
+class _Sparing:
+    """What may be cut out of the masks of the hidden in one frame.
+
+    Args:
+        bodies: Those who are kept, with their silhouettes.
+        faces: Ellipses of kept faces that a detector sees.
+        heads: Ellipses of hidden faces that a detector sees.
+        faced: Hidden people who have one of them.
+        size: Rows and columns of the frame.
+    """
+
+    bodies: Sequence[tuple[Presence, Patch]]
+    faces: Sequence[Patch]
+    heads: Sequence[Patch]
+    faced: set[int]
+    size: tuple[int, int]
+
+    def within(self, presence: Presence) -> Patch | None:
+        """Where kept people stand in front of a hidden one. Hidden faces that are seen stay hidden everywhere.
+
+        No other head can be where a kept face is seen. Bodies are in front of one whose feet are higher up, and of one
+        that lies within theirs; and of a face that no detector sees just now, which is one that something covers.
+        """
+        is_face, is_sighted = presence[1].kind == "face", _is_sighted(presence)
+        if is_face and is_sighted:
+            return None
+        front = [body for other, body in self.bodies if is_face or _is_before(other, presence)]
+        cuts = list(self.faces)
+        if front:
+            may_hold_face = not is_face and is_sighted and presence[0] not in self.faced
+            cuts.append(_without(union(front), [self._top_of(presence)] if may_hold_face else []))
+        return _without(union(cuts), self.heads) if cuts else None
+
+    def _top_of(self, presence: Presence) -> Patch | None:
+        x0, y0, x1, _ = grown(box := box_of(presence), 1 + 2 * _REACH)
+        return box_raster((x0, y0, x1, box[1] + _HEAD_SHARE * (box[3] - box[1])), *self.size)
+
+
+def _is_sighted(presence: Presence, reach: int = _SIGHTING_REACH) -> bool:
+    """Whether a detector saw somebody in this frame or one close to it."""
     _, track, row = presence
-    if track.kind != "face" or not np.isfinite(track.scores[max(0, row - 1) : row + 2]).any():
-        return None
-    return ellipse_around(canvas.box(presence), "face", _KEPT_FACE_SCALE, canvas.height, canvas.width)
+    return bool(np.isfinite(track.scores[max(0, row - reach) : row + reach + 1]).any())
+
+
+def _is_before(kept: Presence, hidden: Presence) -> bool:
+    """Whether the one who is kept stands in front of the one who is hidden, as far as boxes tell."""
+    its, box = box_of(kept), box_of(hidden)
+    wide, high = min(box[2], its[2]) - max(box[0], its[0]), min(box[3], its[3]) - max(box[1], its[1])
+    if min(wide, high) <= 0:
+        return False
+    _, track, row = kept
+    feet = float(track.boxes[max(0, row - _FEET_REACH) : row + _FEET_REACH + 1, 3].max())
+    return feet > box[3] or wide * high > _INSIDE * (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _without(patch: Patch, others: Sequence[Patch | None]) -> Patch:

@@ -177,7 +177,7 @@ def test_the_soft_edge_goes_inward_from_the_grown_shape() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"feather_px": 5.0}, "feather_px 5 is wider than dilation_px 4"),
+        ({"feather_px": 7.0}, r"feather_px 7 is wider than dilation_px [46]"),
         ({"dilation_px": -1.0, "feather_px": -2.0}, "dilation_px .* -1"),
         ({"feather_px": float("nan")}, "feather_px .* nan"),
         ({"face_scale": 0.9}, "face_scale .* 0.9"),
@@ -316,9 +316,44 @@ def test_a_kept_face_that_was_seen_is_spared_even_at_a_hidden_head() -> None:
     hidden_face = presence((50.0, 24.0, 60.0, 36.0), "face", person_id=3)
     both = hidden(masker.mask(IMAGE, [presence(BODY), hidden_face], [kept_face]))
     assert (both[24:36, 50:60] == 1).all()  # whoever is in doubt is hidden
-    person_id, track, row = kept_face
-    guessed = (person_id, dataclasses.replace(track, scores=np.full_like(track.scores, np.nan)), row)
-    assert (hidden(masker.mask(IMAGE, [presence(BODY)], [guessed]))[20:80, 40:70] == 1).all()
+    assert (hidden(masker.mask(IMAGE, [presence(BODY)], [unsighted(kept_face)]))[20:80, 40:70] == 1).all()
+
+
+def unsighted(who: Presence) -> Presence:
+    """The same person in a frame where no detector spoke."""
+    person_id, track, row = who
+    return person_id, dataclasses.replace(track, scores=np.full_like(track.scores, np.nan)), row
+
+
+def test_what_no_detector_sees_gives_way_to_somebody_kept_in_front() -> None:
+    masker = SilhouetteMasker(ByBox(), spare_kept=True)
+    kept = [presence(IN_FRONT, person_id=2)]
+    face = presence((60.0, 30.0, 72.0, 44.0), "face")
+    assert (hidden(masker.mask(IMAGE, [face], kept))[30:44, 60:72] == 1).all()
+    assert not hidden(masker.mask(IMAGE, [unsighted(face)], kept))[15:88, 55:90].any()
+    gone = hidden(masker.mask(IMAGE, [unsighted(presence(BODY))], kept))
+    assert not gone[20:80, 58:70].any()  # its head too
+    assert (gone[20:80, 40:54] == 1).all()
+
+
+def test_the_top_of_a_hidden_body_gives_way_only_where_its_face_is_seen_elsewhere() -> None:
+    masker = SilhouetteMasker(ByBox(), spare_kept=True)
+    kept = [presence(IN_FRONT, person_id=2)]
+    face = presence((42.0, 22.0, 48.0, 30.0), "face")
+    faced = hidden(masker.mask(IMAGE, [presence(BODY), face], kept))
+    assert not faced[20:80, 60:70].any()
+    assert (faced[22:30, 42:48] == 1).all()
+    assert (hidden(masker.mask(IMAGE, [presence(BODY), unsighted(face)], kept))[20:38, 40:70] == 1).all()
+
+
+def test_who_leaves_the_ground_or_holds_the_other_within_still_stands_in_front() -> None:
+    masker = SilhouetteMasker(ByBox(), spare_kept=True)
+    in_the_air = (55.0, 5.0, 90.0, 70.0)
+    person_id, track, row = presence(in_the_air, person_id=2)
+    landed = dataclasses.replace(track, boxes=np.array([IN_FRONT, in_the_air], dtype=np.float32))
+    assert not hidden(masker.mask(IMAGE, [presence(BODY)], [(person_id, landed, row)]))[42:70, 58:70].any()
+    around = presence((30.0, 10.0, 80.0, 78.0), person_id=2)
+    assert not hidden(masker.mask(IMAGE, [presence(BODY)], [around]))[42:76, 42:68].any()
 
 
 def test_silhouettes_of_real_people(shared_data: Path) -> None:
