@@ -21,7 +21,7 @@ WAYS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--frames", type=int, default=100, help="length of the short clip; the long one has ten times more"
+        "--frames", type=int, default=40, help="length of the short clip; the long one has ten times more"
     )
     asked = parser.parse_args()
     lengths = (asked.frames, 10 * asked.frames)
