@@ -11,7 +11,7 @@ Boxes: ``x0 y0 x1 y1`` in pixels of the upright frame, ``x1`` and ``y1`` exclusi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # torch takes two seconds to import, and people/ and video/ do without it
+    import torch
     from torch import Tensor
 
 Kind = Literal["face", "person"]
@@ -169,3 +170,65 @@ class ClipMasks:
             region = alpha[mask.top : mask.top + rows, mask.left : mask.left + columns]
             torch.maximum(region, mask.alpha, out=region)
         return alpha
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What a training or validation step gets: clips of people, one person to a clip, and where that person is.
+
+    Images are clips of one frame.
+
+    Args:
+        frames: Shape b t 3 h w, float32 in [0, 1].
+        masks: Shape b t 1 h w, float32 in [0, 1], 1 = the person.
+        clip_ids: Shape b, int64: the clip's number in its data set. Everything random in a training step is drawn from
+            the seed, this number and the step, so results do not depend on how clips are dealt out to processes.
+        identities: Shape b, int64: who it is; -1 where nobody knows. None where the data has no identities.
+        prompts: b texts. None where the data has none.
+        flow: Shape b t-1 2 h w, px: where each pixel of a frame (x, then y) has moved in the next one. Only data that
+            is made, not filmed, knows it; None otherwise.
+    """
+
+    frames: Tensor
+    masks: Tensor
+    clip_ids: Tensor
+    identities: Tensor | None = None
+    prompts: tuple[str, ...] | None = None
+    flow: Tensor | None = None
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The same batch on another device; its name and arguments are those that Lightning looks for."""
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory; its name is the one that PyTorch's loaders look for."""
+        return self._mapped(lambda tensor: tensor.pin_memory())
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return Batch(
+            change(self.frames),
+            change(self.masks),
+            change(self.clip_ids),
+            None if self.identities is None else change(self.identities),
+            self.prompts,
+            None if self.flow is None else change(self.flow),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a validation step gives back, for metrics and previews.
+
+    Args:
+        source: Shape b t 3 h w, float in [0, 1].
+        anonymized: The same shape and range.
+        masks: Shape b t 1 h w, 1 = was to be anonymized.
+        clip_ids: Shape b, int64.
+        identities: Shape b, int64, or None; see `Batch`.
+    """
+
+    source: Tensor
+    anonymized: Tensor
+    masks: Tensor
+    clip_ids: Tensor
+    identities: Tensor | None = None

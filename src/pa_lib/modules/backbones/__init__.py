@@ -1,0 +1,1 @@
+"""Denoisers, one file each, all behind `AbstractBackbone`."""

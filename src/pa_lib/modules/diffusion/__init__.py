@@ -1,0 +1,1 @@
+"""The diffusion process in training and its samplers at inference."""

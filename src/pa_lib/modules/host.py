@@ -1,0 +1,124 @@
+"""What a backbone offers to its guests: adapters and temporal layers that work inside it without belonging to it.
+
+A guest is built for a backbone by `AbstractGuest.attach`, which makes its layers and hooks them into the backbone's.
+Its weights stay its own: they are not in the backbone's state, so each is frozen, trained, saved and shipped on its
+own, and a backbone without guests is exactly the network that was loaded. Hooks are bound methods of modules, so a deep
+copy of a system (an average of its weights, say) is hooked to its own copies.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import lightning
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, eq=False)
+class TextCondition:
+    """What a text encoder makes of the prompts of a batch.
+
+    Args:
+        states: Shape b l d, one vector per token.
+        pooled: Shape b p, one vector per prompt, for backbones that want it (SDXL); None otherwise.
+    """
+
+    states: Float[Tensor, "b l d"]
+    pooled: Float[Tensor, "b p"] | None = None
+
+
+@dataclass
+class FrameCount:
+    """How many frames the clips of the running batch have; a backbone sets it, its temporal guests read it."""
+
+    frames: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """A place after one spatial block of a backbone (ResNet and attention, or ResNet alone), before any resampling.
+
+    Args:
+        name: ``down_0_1``, ``mid_0``, ``up_3_2``: stage, level, layer, counted as diffusers does. Keys of a guest's
+            weights begin with it.
+        module: The module whose output is the block's: a tensor n c h w, or a diffusers output that holds one.
+        channels: c at this place.
+        has_attention: Whether the block ends in spatial attention.
+    """
+
+    name: str
+    module: nn.Module
+    channels: int
+    has_attention: bool
+
+
+class AbstractBackbone(lightning.LightningModule, ABC):
+    """Predicts from noisy latents, per frame; guests make it see more.
+
+    Attributes:
+        channels: c of the latents that it denoises.
+        condition_channels: Channels k of the condition that it takes beside them (mask and background); 0 for none.
+        text_width: d of the text states that it wants; None where it takes no text.
+        frame_count: Set by every forward, shared with temporal guests.
+    """
+
+    channels: int
+    condition_channels: int
+    text_width: int | None
+    frame_count: FrameCount
+
+    @abstractmethod
+    def forward(
+        self,
+        noisy: Float[Tensor, "b t c h w"],
+        timesteps: Int[Tensor, " b"],
+        condition: Float[Tensor, "b t k h w"] | None = None,
+        text: TextCondition | None = None,
+    ) -> Float[Tensor, "b t c h w"]:
+        """The prediction (noise, velocity or clean latents, as it was trained) for every frame.
+
+        Args:
+            noisy: Latents at the given time steps.
+            timesteps: One per clip, in 0..n_steps - 1; the frames of a clip share it.
+            condition: Mask first, background latents after it; concatenated behind `noisy`.
+            text: One prompt per clip; its frames share it.
+        """
+
+    @abstractmethod
+    def sites(self) -> tuple[Site, ...]:
+        """The places after every spatial block, in the order in which they run."""
+
+    @abstractmethod
+    def attention_projections(self) -> dict[str, nn.Linear]:
+        """Module name in the backbone's network -> the q, k, v and out projections of every spatial attention.
+
+        Names are diffusers' (``down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q``), so that weights travel.
+        """
+
+    @abstractmethod
+    def use_gradient_checkpointing(self) -> None:
+        """Recompute blocks in the backward pass instead of keeping what they made: less memory, a third more time."""
+
+
+class AbstractGuest(lightning.LightningModule, ABC):
+    """Layers that work inside a backbone. Right after `attach` the backbone's output is what it was before."""
+
+    @abstractmethod
+    def attach(self, backbone: AbstractBackbone) -> None:
+        """Make the layers that this backbone needs and hook them in. Once; attaching again raises `PaLibError`.
+
+        Adapters attach before temporal layers: at one site hooks run in the order in which they came.
+        """
+
+
+def on_sample(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Apply a function to the n c h w tensor of a module's output, whatever diffusers wraps it in."""
+    if isinstance(output, tuple):
+        return (change(output[0]), *output[1:])
+    if isinstance(output, Tensor):
+        return change(output)
+    return type(output)(sample=change(output.sample))
