@@ -1,0 +1,56 @@
+"""Pixels as latents, without a network: lossless, for small crops and for telling the parts of a system apart."""
+
+from __future__ import annotations
+
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from pa_lib.contracts import PaLibError
+from pa_lib.modules.autoencoders.base import AbstractAutoencoder
+
+
+class Patchify(AbstractAutoencoder):
+    """Space to depth: every square of pixels becomes one latent, red, green, blue after each other.
+
+    ``encode(x) = 2 x - 1``, rearranged; `decode` is its inverse to float exactness, at every value.
+
+    Args:
+        patch: Side of the square, px. Latents have 3 patch^2 channels.
+
+    Raises:
+        PaLibError: `patch` is not a positive whole number.
+
+    >>> import torch
+    >>> latents = Patchify(2).encode(torch.full((1, 3, 4, 6), 0.75))
+    >>> latents.shape, latents.unique().tolist()
+    (torch.Size([1, 12, 2, 3]), [0.5])
+    """
+
+    def __init__(self, patch: int = 4) -> None:
+        super().__init__()
+        if isinstance(patch, bool) or not isinstance(patch, int) or patch < 1:
+            raise PaLibError(f"patch {patch!r} of the patchify autoencoder; expected a whole number of pixels from 1")
+        self.channels = 3 * patch**2
+        self.downscale = patch
+
+    def encode(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c h/f w/f"]:
+        """Latents in [-1, 1]; see `AbstractAutoencoder.encode`."""
+        height, width = pixels.shape[-2:]
+        if height % self.downscale or width % self.downscale:
+            raise PaLibError(
+                f"the patchify autoencoder got {width} x {height} px, expected multiples of {self.downscale}; "
+                "choose another crop size or another patch"
+            )
+        patch = self.downscale
+        return rearrange(pixels * 2 - 1, "n c (h y) (w x) -> n (c y x) h w", y=patch, x=patch)
+
+    def decode(self, latents: Float[Tensor, "n c h/f w/f"]) -> Float[Tensor, "n 3 h w"]:
+        """Pixels; see `AbstractAutoencoder.decode`."""
+        if latents.shape[1] != self.channels:
+            raise PaLibError(
+                f"the patchify autoencoder got {latents.shape[1]} channels, expected {self.channels}; "
+                "choose a backbone with as many latent channels"
+            )
+        patch = self.downscale
+        return (rearrange(latents, "n (c y x) h w -> n c (h y) (w x)", c=3, y=patch, x=patch) + 1) / 2

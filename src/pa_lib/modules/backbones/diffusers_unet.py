@@ -1,0 +1,201 @@
+"""Any text-conditional UNet of diffusers as a backbone: SD 1.5, SD 2, SDXL, and their inpainting variants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from pa_lib.contracts import PaLibError
+from pa_lib.modules.backbones._blocks import block_sites, flat_input, recomputed, spatial_projections, text_widths
+from pa_lib.modules.host import AbstractBackbone, FrameCount, Site, TextCondition
+from pa_lib.modules.weights_folder import load_network
+
+_PIXELS_PER_LATENT = 8  # of every autoencoder that SDXL was trained with; its size conditions count pixels
+
+
+class DiffusersUNet(AbstractBackbone):
+    """A `UNet2DConditionModel` that takes clips: every frame is an image to it, and guests make it see more.
+
+    Give one of `path`, `unet` and `config`. A UNet that knows nothing of masks (4 channels in, 4 out) gets further
+    input channels for the condition with weights of zero: training starts as the base model, whatever the condition
+    is. One that was trained for inpainting (4 + 5 in, 4 out) is kept as it is. Channel order is that of diffusers'
+    inpainting models: noisy, mask, background.
+
+    Args:
+        path: Local folder saved by diffusers, of the whole pipeline or of the UNet alone, or an id on the hub.
+        unet: A UNet that is there already. It is used, not copied.
+        config: A diffusers config; weights are random.
+        condition_channels: k of the condition, mask and background together; 0 for none.
+        subfolder: Where in `path` the UNet is.
+        null_tokens: How many tokens stand in for the text where none is given. They are weights of this module, of
+            unit variance at first. 0: a UNet with cross-attention refuses to run without text. Ours, for networks
+            that are trained from nothing; one that was trained with text wants its own empty prompt.
+
+    Raises:
+        PaLibError: Not exactly one of the three is given; nothing can be loaded; the UNet wants a condition that we
+            do not have (classes, images), or its channels fit neither way.
+
+    >>> config = dict(block_out_channels=[8, 16], layers_per_block=1, norm_num_groups=4, attention_head_dim=2,
+    ...               cross_attention_dim=8, down_block_types=["CrossAttnDownBlock2D", "DownBlock2D"],
+    ...               up_block_types=["UpBlock2D", "CrossAttnUpBlock2D"])
+    >>> backbone = DiffusersUNet(config=config, null_tokens=1)
+    >>> noisy, condition = torch.zeros(1, 2, 4, 8, 8), torch.zeros(1, 2, 5, 8, 8)
+    >>> backbone(noisy, torch.tensor([3]), condition).shape
+    torch.Size([1, 2, 4, 8, 8])
+
+    Source: Rombach et al. 2022, https://arxiv.org/abs/2112.10752, for the network and the nine channels of its
+    inpainting variant; zero weights for new input channels follow diffusers' inpainting training.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        *,
+        unet: UNet2DConditionModel | None = None,
+        config: Mapping[str, Any] | None = None,
+        condition_channels: int = 5,
+        subfolder: str = "unet",
+        null_tokens: int = 0,
+    ) -> None:
+        super().__init__()
+        self.unet = load_network(UNet2DConditionModel, path, unet, config, subfolder)
+        _refuse_other_conditions(self.unet)
+        self.channels = int(self.unet.config["out_channels"])
+        self.condition_channels = condition_channels
+        _widen_input(self.unet, self.channels, condition_channels)
+        self.text_width = _text_width(self.unet)
+        self.frame_count = FrameCount()
+        self._wants_pooled = self.unet.config["addition_embed_type"] == "text_time"
+        self.null_text = self._stand_in(null_tokens)
+
+    @property
+    def is_text_optional(self) -> bool:
+        """Whether it runs without text: it has no cross-attention, or tokens that stand in."""
+        return self.text_width is None or self.null_text is not None
+
+    def forward(
+        self,
+        noisy: Float[Tensor, "b t c h w"],
+        timesteps: Int[Tensor, " b"],
+        condition: Float[Tensor, "b t k h w"] | None = None,
+        text: TextCondition | None = None,
+    ) -> Float[Tensor, "b t c h w"]:
+        """The prediction for every frame; see `AbstractBackbone.forward`.
+
+        Raises:
+            PaLibError: Channels or sizes do not fit; text is missing, or not as wide as the UNet's.
+        """
+        images = flat_input(noisy, condition, self.channels, self.condition_channels)
+        clips, frames = noisy.shape[:2]
+        self.frame_count.frames = frames
+        states = self._states(text, clips)
+        predicted: Tensor = self.unet(
+            images,
+            timesteps.repeat_interleave(frames),
+            None if states is None else states.to(noisy.dtype).repeat_interleave(frames, 0),
+            added_cond_kwargs=self._added_conditions(text, noisy),
+            return_dict=False,
+        )[0]
+        return rearrange(predicted, "(b t) c h w -> b t c h w", t=frames)
+
+    def sites(self) -> tuple[Site, ...]:
+        """The places after every spatial block; see `AbstractBackbone.sites`."""
+        return block_sites(self.unet)
+
+    def attention_projections(self) -> dict[str, nn.Linear]:
+        """Projections of every self- and cross-attention; see `AbstractBackbone.attention_projections`."""
+        return spatial_projections(self.unet)
+
+    def use_gradient_checkpointing(self) -> None:
+        """Recompute ResNets and transformer blocks in the backward pass."""
+        self.unet.enable_gradient_checkpointing(partial(recomputed, self.frame_count))
+
+    def _stand_in(self, tokens: int) -> nn.Parameter | None:
+        if tokens and (self.text_width is None or self._wants_pooled):
+            why = "also wants pooled text" if self._wants_pooled else "has no cross-attention"
+            raise PaLibError(f"null_tokens is {tokens} but this UNet {why}; set null_tokens to 0")
+        return nn.Parameter(torch.randn(1, tokens, self.text_width or 0)) if tokens else None
+
+    def _states(self, text: TextCondition | None, clips: int) -> Float[Tensor, "b l d"] | None:
+        if self.text_width is None:
+            return None  # diffusers' networks without cross-attention look at no states
+        if text is None:
+            if self.null_text is None:
+                raise PaLibError(
+                    f"the UNet wants text of width {self.text_width} and got none; choose module/text=clip "
+                    "(the empty prompt is the unconditional one), or set null_tokens of a UNet trained from nothing"
+                )
+            return self.null_text.expand(clips, -1, -1)
+        if text.states.shape[0] != clips or text.states.shape[-1] != self.text_width:
+            raise PaLibError(
+                f"the UNet got text of shape {tuple(text.states.shape)}, expected {clips} l {self.text_width}; "
+                "use the text encoder of the same model (module.text.path) and one prompt per clip"
+            )
+        return text.states
+
+    def _added_conditions(
+        self, text: TextCondition | None, noisy: Float[Tensor, "b t c h w"]
+    ) -> dict[str, Tensor] | None:
+        """SDXL's: pooled text, and original size, crop corner, target size in pixels: the crop's own, uncropped."""
+        if not self._wants_pooled:
+            return None
+        if text is None or text.pooled is None:
+            raise PaLibError("the UNet wants pooled text and got none; use the text encoders of the same SDXL model")
+        clips, frames, _, height, width = noisy.shape
+        size = (height * _PIXELS_PER_LATENT, width * _PIXELS_PER_LATENT)
+        time_ids = torch.tensor([*size, 0, 0, *size], dtype=noisy.dtype, device=noisy.device)
+        pooled = text.pooled.to(noisy.dtype).repeat_interleave(frames, 0)
+        return {"text_embeds": pooled, "time_ids": time_ids.expand(clips * frames, -1)}
+
+
+def _refuse_other_conditions(unet: UNet2DConditionModel) -> None:
+    config = unet.config
+    added = config["addition_embed_type"]
+    unknown = [
+        name for name in ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type") if config[name] is not None
+    ]
+    if unknown or added not in (None, "text_time"):
+        names = ", ".join(f"{name}={config[name]}" for name in unknown) or f"addition_embed_type={added}"
+        raise PaLibError(f"this UNet wants conditions that we do not have ({names}); choose an SD 1, SD 2 or SDXL one")
+
+
+def _text_width(unet: UNet2DConditionModel) -> int | None:
+    widths = text_widths(unet)
+    if len(widths) > 1:
+        raise PaLibError(f"this UNet's blocks want text of {len(widths)} widths {sorted(widths)}; choose one with one")
+    return widths.pop() if widths else None
+
+
+def _widen_input(unet: UNet2DConditionModel, channels: int, condition_channels: int) -> None:
+    """Make `conv_in` take the condition too, with zero weights for it, unless it does so already."""
+    old = unet.conv_in
+    wanted = channels + condition_channels
+    if old.in_channels == wanted:
+        return
+    if old.in_channels != channels:
+        raise PaLibError(
+            f"this UNet takes {old.in_channels} channels and predicts {channels}, expected it to take {channels} (to be "
+            f"widened) or {wanted} (with {condition_channels} of condition); choose another UNet or condition_channels"
+        )
+    new = nn.Conv2d(
+        wanted,
+        old.out_channels,
+        old.kernel_size,  # type: ignore[arg-type]
+        padding=old.padding,  # type: ignore[arg-type]
+        device=old.weight.device,
+        dtype=old.weight.dtype,
+    )
+    with torch.no_grad():
+        new.weight.zero_()
+        new.weight[:, :channels].copy_(old.weight)
+        if new.bias is not None and old.bias is not None:
+            new.bias.copy_(old.bias)
+    unet.conv_in = new
+    unet.register_to_config(in_channels=wanted)  # type: ignore[no-untyped-call]
