@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from pa_lib.contracts import Clip, ClipMasks, PersonMask
 from pa_lib.functional import composite
@@ -68,8 +70,18 @@ def protect_frames(
         seed: Handed to the module.
     """
     masked = (_masked(frame, record, masker, info) for frame in frames)
-    for window in _windows(masked, module.window_frames, set(record.cuts)):
-        yield from _anonymized(window, info, module, seed)
+    held: dict[int, Tensor] = {}  # frames that come again in the next window, as this one has painted them
+    for window in _windows(masked, module.window_frames, module.overlap_frames, set(record.cuts)):
+        painted, fault = {}, None
+        try:
+            painted = _painted(window.items, info, module, seed)
+        except Exception as error:  # whatever it was, nobody in this window is protected by it
+            fault = f"anonymizer: {_told(error)}"
+        painted = held | painted | _cross_faded(held, painted)
+        n_done = len(window.items) - window.n_held
+        for item in window.items[:n_done]:
+            yield _protected(item, painted.get(item.frame.index), fault, info)
+        held = {index: painted[index] for item in window.items[n_done:] if (index := item.frame.index) in painted}
 
 
 def _masked(frame: Frame, record: TracksRecord, masker: AbstractMasker, info: VideoInfo) -> _Masked:
@@ -89,72 +101,78 @@ def _masked(frame: Frame, record: TracksRecord, masker: AbstractMasker, info: Vi
     return _Masked(frame, is_searched, result.masks, result.fallbacks)
 
 
-def _windows(frames: Iterable[_Masked], size: int, cuts: set[int]) -> Iterator[list[_Masked]]:
-    """Runs of at most `size` frames of one shot."""
-    window: list[_Masked] = []
+class _Window(NamedTuple):
+    """What a system sees at a time; the last `n_held` frames come again at the start of the next window."""
+
+    items: list[_Masked]
+    n_held: int
+
+
+def _windows(frames: Iterable[_Masked], size: int, overlap: int, cuts: set[int]) -> Iterator[_Window]:
+    """Runs of at most `size` frames of one shot, each beginning with the last `overlap` frames of the one before."""
+    items: list[_Masked] = []
     for item in frames:
-        if window and (len(window) == size or item.frame.index in cuts):
-            yield window
-            window = []
-        window.append(item)
-    if window:
-        yield window
+        if items and item.frame.index in cuts:
+            yield _Window(items, 0)
+            items = []
+        elif len(items) == size:
+            yield _Window(items, overlap)
+            items = items[size - overlap :]
+        items.append(item)
+    if items:
+        yield _Window(items, 0)
 
 
-def _anonymized(
-    window: list[_Masked], info: VideoInfo, module: AbstractAnonymizer, seed: int
-) -> Iterator[ProtectedFrame]:
-    """The frames of one window, anonymized where anybody is hidden."""
-    replacements: dict[int, Picture] = {}
-    fault = None
-    try:
-        replacements = _replacements(window, info, module, seed)
-    except Exception as error:  # whatever it was, nobody in this window is protected
-        fault = f"anonymizer: {_told(error)}"
-    for item in window:
-        index, source = item.frame.index, item.frame.picture
-        n_hidden = len({mask.person_id for mask in item.people})
-        record = FrameRecord(
-            index,
-            item.frame.time_s,
-            "untouched",
-            n_hidden=n_hidden,
-            searched=item.is_searched,
-            fallbacks=item.fallbacks,
-        )
-        problem = item.fault or (fault if item.people else None)
-        if problem is not None or source is None:
-            record = replace(record, status="redacted", mask_area=1.0, fault=problem)
-            picture = redacted_picture(info.format)
-        elif item.people:
-            record = replace(record, status="anonymized", mask_area=_area(item.people, info))
-            picture = replacements[index]
-        else:
-            picture = source
-        yield ProtectedFrame(item.frame.with_picture(picture), record, source)
+def _cross_faded(held: dict[int, Tensor], painted: dict[int, Tensor]) -> dict[int, Tensor]:
+    """Frames that two windows have painted, passing from the first one's to the second one's."""
+    both = sorted(held.keys() & painted.keys())
+    steps = [(at + 1) / (len(both) + 1) for at in range(len(both))]
+    return {
+        index: torch.lerp(held[index].float(), painted[index].float(), step).round().to(torch.uint8)
+        for index, step in zip(both, steps, strict=True)
+    }
 
 
-def _replacements(window: list[_Masked], info: VideoInfo, module: AbstractAnonymizer, seed: int) -> dict[int, Picture]:
-    """Frame index -> anonymized picture, for every frame of a window in which somebody is hidden.
+def _protected(item: _Masked, painted: Tensor | None, fault: str | None, info: VideoInfo) -> ProtectedFrame:
+    """One frame as it may be written: what the system painted under the masks, or the whole frame redacted."""
+    index, source = item.frame.index, item.frame.picture
+    n_hidden = len({mask.person_id for mask in item.people})
+    record = FrameRecord(
+        index, item.frame.time_s, "untouched", n_hidden=n_hidden, searched=item.is_searched, fallbacks=item.fallbacks
+    )
+    problem = item.fault
+    if problem is None and item.people and painted is None:
+        problem = fault or "the anonymizer did not reach this frame"
+    if problem is not None or source is None:
+        record = replace(record, status="redacted", mask_area=1.0, fault=problem)
+        return ProtectedFrame(item.frame.with_picture(redacted_picture(info.format)), record, source)
+    if item.people and painted is not None:
+        is_hidden = _hidden(item.people, info)
+        record = replace(record, status="anonymized", mask_area=float(is_hidden.mean()))
+        rgb = np.ascontiguousarray(painted.permute(1, 2, 0).numpy())
+        return ProtectedFrame(item.frame.with_picture(source.replaced(rgb, is_hidden)), record, source)
+    return ProtectedFrame(item.frame.with_picture(source), record, source)
 
-    Frames that cannot be protected end a window: what a system sees is consecutive.
+
+def _painted(items: list[_Masked], info: VideoInfo, module: AbstractAnonymizer, seed: int) -> dict[int, Tensor]:
+    """Frame index -> the frame with what the system made of those under its masks, 3 h w, for every frame of a window in which somebody is hidden.
+
+    Frames that cannot be protected end a run: what a system sees is consecutive.
     """
-    done: dict[int, Picture] = {}
-    for run in _runs(window):
+    done: dict[int, Tensor] = {}
+    for run in _runs(items):
         if not any(item.people for item in run):
             continue
-        pictures = [item.frame.picture for item in run if item.frame.picture is not None]
-        frames = torch.from_numpy(np.stack([picture.rgb() for picture in pictures])).permute(0, 3, 1, 2)
+        pictures = [item.frame.picture.rgb() for item in run if item.frame.picture is not None]
+        frames = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
         people = tuple(replace(mask, frame=at) for at, item in enumerate(run) for mask in item.people)
         masks = ClipMasks(people, len(run), info.height, info.width)
         clip = Clip(frames, run[0].frame.index, info.fps)
         anonymized = module.anonymize(clip, masks, seed=seed)
-        for at, (item, picture) in enumerate(zip(run, pictures, strict=True)):
+        for at, item in enumerate(run):
             if item.people:
-                alpha = masks.union(at)
-                pixels = composite(frames[at : at + 1], anonymized.frames[at : at + 1], alpha[None, None])
-                rgb = np.ascontiguousarray(pixels[0].permute(1, 2, 0).numpy())
-                done[item.frame.index] = picture.replaced(rgb, alpha.numpy() > 0)
+                one = slice(at, at + 1)
+                done[item.frame.index] = composite(frames[one], anonymized.frames[one], masks.union(at)[None, None])[0]
     return done
 
 
@@ -164,10 +182,11 @@ def _runs(window: list[_Masked]) -> Iterator[list[_Masked]]:
             yield list(items)
 
 
-def _area(people: tuple[PersonMask, ...], info: VideoInfo) -> float:
-    """Share of the frame that is replaced."""
+def _hidden(people: tuple[PersonMask, ...], info: VideoInfo) -> NDArray[np.bool_]:
+    """The pixels of one frame, h w, that anybody's mask touches."""
     single = ClipMasks(tuple(replace(mask, frame=0) for mask in people), 1, info.height, info.width)
-    return float((single.union(0) > 0).float().mean())
+    hidden: NDArray[np.bool_] = (single.union(0) > 0).numpy()
+    return hidden
 
 
 def _told(error: Exception) -> str:

@@ -17,12 +17,15 @@ class AbstractAnonymizer(ABC):
     Attributes:
         window_frames: How many consecutive frames the system wants to see at a time, >= 1. The caller cuts a video into
             such windows; the last one of a shot may be shorter.
+        overlap_frames: How many frames at the start of a window it has seen in the one before, < `window_frames`. What
+            the two windows made of them is cross-faded, so that nobody changes from one frame to the next.
         is_non_interfering: Whether the result is a function of what lies *outside* the masks, of the masks and of the
             seed alone: change hidden pixels in any way and the result is the same bit for bit. Only then can nobody
             compute the hidden pixels back from it. A system that says True is tested for it.
     """
 
     window_frames: int
+    overlap_frames: int = 0
     is_non_interfering: bool
 
     @abstractmethod
