@@ -29,8 +29,8 @@ _DRAWING_A_TIMESTEP = 0x7157E9  # a last key of their own: callers draw the nois
 class DiffusionProcess:
     """Variance-preserving diffusion in discrete steps: ``x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps``.
 
-    ``a_t`` is the product of ``1 - beta`` up to t. Betas are those of diffusers' `DDPMScheduler`. No module: it has no weights and no state; its tables follow the
-    tensors that it is given from device to device.
+    ``a_t`` is the product of ``1 - beta`` up to t; betas are those of diffusers' `DDPMScheduler`. No module: it has no
+    weights and no state, and its tables follow the tensors that it is given from device to device.
 
     Args:
         n_steps: Number of noise levels, >= 1.
