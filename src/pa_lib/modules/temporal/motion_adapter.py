@@ -1,0 +1,239 @@
+"""The way of temporal weights to diffusers' `MotionAdapter` and back, and from AnimateDiff's released files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from pa_lib.contracts import PaLibError
+from pa_lib.modules.temporal.attention import TemporalTransformer, largest_divisor, position_codes
+
+if TYPE_CHECKING:
+    from diffusers.models.unets.unet_motion_model import MotionAdapter
+
+_PLACE = re.compile(r"(down|mid|up)_(\d+)(?:_(\d+))?")
+_RENAMES = (  # AnimateDiff's names -> diffusers'
+    (".temporal_transformer.", "."),
+    (".attention_blocks.0.", ".attn1."),
+    (".attention_blocks.1.", ".attn2."),
+    (".norms.0.", ".norm1."),
+    (".norms.1.", ".norm2."),
+    (".ff_norm.", ".norm3."),
+)
+_COMPUTED = (".pos_encoder.pe", ".pos_embed.pe")
+
+
+def place_of(site: str) -> tuple[str, int, int]:
+    """Part of the U, stage and layer that a site's name tells.
+
+    >>> place_of("up_3_2"), place_of("mid_0")
+    (('up', 3, 2), ('mid', 0, 0))
+
+    Raises:
+        PaLibError: The name is not made as `Site` says.
+    """
+    match = _PLACE.fullmatch(site)
+    if match is None:
+        raise PaLibError(
+            f"site {site!r} of the backbone does not tell its stage, as down_0_1 or mid_0 would; "
+            "use every site (levels null, has_mid true) and no MotionAdapter with this backbone"
+        )
+    return match[1], int(match[2]), int(match[3] or 0)
+
+
+def prefix_of(site: str) -> str:
+    """What the names of a site's weights begin with in a `MotionAdapter`.
+
+    >>> prefix_of("up_3_2"), prefix_of("mid_0")
+    ('up_blocks.3.motion_modules.2.', 'mid_block.motion_modules.0.')
+    """
+    part, stage, layer = place_of(site)
+    return f"mid_block.motion_modules.{stage}." if part == "mid" else f"{part}_blocks.{stage}.motion_modules.{layer}."
+
+
+def diffusers_names(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Weights under diffusers' names, without position codes, from diffusers' or AnimateDiff's own.
+
+    Args:
+        state: Names and tensors; also as AnimateDiff's trainer leaves them, below ``state_dict``, behind ``module.``.
+    """
+    state = state.get("state_dict", state)
+    renamed = {}
+    for name, weight in state.items():
+        if name.endswith(_COMPUTED):
+            continue
+        name = name.removeprefix("module.")
+        for old, new in _RENAMES:
+            name = name.replace(old, new)
+        renamed[name] = weight
+    return renamed
+
+
+def read_motion_weights(path: Path) -> dict[str, Tensor]:
+    """Weights from a folder that diffusers saved, a safetensors file, or AnimateDiff's .ckpt (tensors only).
+
+    Raises:
+        PaLibError: There is no such file, or it holds no weights.
+    """
+    file = path / "diffusion_pytorch_model.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        raise PaLibError(f"no motion weights at {file}; give a folder of diffusers, a .safetensors or a .ckpt file")
+    try:
+        state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise PaLibError(f"cannot read motion weights from {file}: {str(error).splitlines()[0]}") from error
+    except Exception as error:
+        # torch and pickle raise what they like on files that are none, or that hold more than tensors
+        raise PaLibError(f"{file} is no file of weights that can be loaded safely: {type(error).__name__}") from error
+    return diffusers_names(state)
+
+
+def weights_by_site(
+    state: Mapping[str, Tensor], layers: Mapping[str, nn.Module], sites: Mapping[str, int]
+) -> dict[str, Tensor]:
+    """Pick each layer's weights out of a `MotionAdapter`'s.
+
+    Args:
+        state: Under diffusers' names.
+        layers: Site name -> the layer that the weights are for.
+        sites: Every site's channels: weights for a site that has no layer are named as such.
+
+    Returns:
+        Site name, dot, name in the layer -> weight.
+
+    Raises:
+        PaLibError: Weights are missing, left over or of another shape.
+    """
+    wanted = {
+        f"{prefix_of(site)}{name}": (f"{site}.{name}", weight)
+        for site, layer in layers.items()
+        for name, weight in layer.state_dict().items()
+    }
+    if missing := [name for name in wanted if name not in state]:
+        raise PaLibError(
+            f"the motion weights lack {_some(missing)}; "
+            "leave out sites that they do not have (has_mid, levels) or take weights of the same backbone"
+        )
+    if extra := [name for name in state if name not in wanted]:
+        without_layer = sorted(site for site in sites if site not in layers and _has_any(extra, prefix_of(site)))
+        reason = f" (no layer at {', '.join(without_layer)}: set has_mid and levels)" if without_layer else ""
+        raise PaLibError(f"the motion weights hold {_some(extra)}, for which there is no place{reason}")
+    for name, (_, ours) in wanted.items():
+        if state[name].shape != ours.shape:
+            raise PaLibError(
+                f"motion weight {name} has shape {tuple(state[name].shape)}, the backbone needs {tuple(ours.shape)}; "
+                "take weights that were made for this backbone"
+            )
+    return {ours: state[name] for name, (ours, _) in wanted.items()}
+
+
+def check_same_settings(adapter: MotionAdapter, layers: Mapping[str, TemporalTransformer]) -> None:
+    """Raise `PaLibError` where an adapter's heads or groups differ: its weights would fit, and mean something else."""
+    config: Any = adapter.config
+    n_stages = len(config.block_out_channels)
+    heads = config.motion_num_attention_heads
+    heads = [heads] * n_stages if isinstance(heads, int) else list(heads)
+    for site, layer in layers.items():
+        part, stage, _ = place_of(site)
+        level = {"down": stage, "mid": n_stages - 1, "up": n_stages - 1 - stage}[part]
+        if not 0 <= level < n_stages:
+            continue  # its weights will be found missing, which says more
+        if layer.heads != heads[level]:
+            raise PaLibError(f"the MotionAdapter has {heads[level]} heads at {site}, this has {layer.heads}; set heads")
+        if layer.groups != config.motion_norm_num_groups:
+            raise PaLibError(
+                f"the MotionAdapter norms {config.motion_norm_num_groups} groups, this {layer.groups} at {site}; "
+                "set groups"
+            )
+
+
+def build_motion_adapter(
+    layers: Mapping[str, TemporalTransformer], sites: Mapping[str, int], heads: int, groups: int, max_frames: int
+) -> MotionAdapter:
+    """A `MotionAdapter` with copies of the layers' weights; sites without a layer get one that changes nothing.
+
+    Args:
+        layers: Site name -> layer.
+        sites: Site name -> channels, of all sites of the backbone.
+        heads: As asked for; fewer where they do not divide the channels.
+        groups: Likewise.
+        max_frames: Length of the table of position codes that diffusers needs.
+
+    Raises:
+        PaLibError: The backbone's stages are laid out as no `MotionAdapter` can be.
+    """
+    from diffusers.models.unets.unet_motion_model import MotionAdapter
+
+    channels, depths = _stages(sites)
+    counts = {largest_divisor(width, groups) for width in channels}
+    if len(counts) > 1:
+        raise PaLibError(
+            f"a MotionAdapter norms the same number of groups everywhere, this {sorted(counts)}; "
+            f"set groups to a divisor of {', '.join(map(str, channels))}"
+        )
+    has_mid = any(place_of(site)[0] == "mid" for site in layers)
+    with torch.device("meta"):  # nothing is drawn or filled only to be replaced
+        adapter: MotionAdapter = MotionAdapter(
+            block_out_channels=channels,
+            motion_layers_per_block=depths,
+            motion_mid_block_layers_per_block=1,
+            motion_num_attention_heads=_one_if_equal([largest_divisor(width, heads) for width in channels]),
+            motion_norm_num_groups=counts.pop(),
+            motion_max_seq_length=max_frames,
+            use_motion_mid_block=has_mid,
+        )
+    like = next(weight for layer in layers.values() for weight in layer.parameters())
+    state: dict[str, Tensor] = {}
+    for site, width in sites.items():
+        if place_of(site)[0] == "mid" and not has_mid:
+            continue
+        layer = layers.get(site) or _layer_without_effect(width, like)
+        codes = position_codes(max_frames, width, like.device).to(like.dtype)
+        weights = layer.state_dict() | {"transformer_blocks.0.pos_embed.pe": codes[None]}
+        state |= {f"{prefix_of(site)}{name}": weight.detach().clone() for name, weight in weights.items()}
+    adapter.load_state_dict(state, assign=True)
+    return adapter
+
+
+def _layer_without_effect(channels: int, like: Tensor) -> TemporalTransformer:
+    with torch.random.fork_rng(devices=[]):  # saving in the middle of a training must not change how it goes on
+        return TemporalTransformer(channels, heads=1).to(like)
+
+
+def _stages(sites: Mapping[str, int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Channels and number of layers of every stage on the way down; raises where the way up does not mirror them."""
+    widths: dict[str, dict[int, list[int]]] = {"down": {}, "mid": {}, "up": {}}
+    for site, width in sites.items():
+        part, stage, _ = place_of(site)
+        widths[part].setdefault(stage, []).append(width)
+    down = [widths["down"][stage] for stage in sorted(widths["down"])]
+    up = [widths["up"][stage] for stage in sorted(widths["up"])]
+    mirrored = [[stage[0]] * (len(stage) + 1) for stage in reversed(down)]
+    is_even = all(len(set(stage)) == 1 for stage in down)
+    if not is_even or up != mirrored or widths["mid"] not in ({}, {0: [down[-1][0]]}):
+        raise PaLibError(
+            f"sites {', '.join(f'{site} ({width})' for site, width in sites.items())} are not laid out as in a "
+            "MotionAdapter (stages of one width, one layer more on the way up); use save_weights"
+        )
+    return tuple(stage[0] for stage in down), tuple(len(stage) for stage in down)
+
+
+def _one_if_equal(numbers: Sequence[int]) -> int | tuple[int, ...]:
+    return numbers[0] if len(set(numbers)) == 1 else tuple(numbers)
+
+
+def _has_any(names: Sequence[str], prefix: str) -> bool:
+    return any(name.startswith(prefix) for name in names)
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + rest
