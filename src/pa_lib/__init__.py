@@ -1,5 +1,24 @@
 """pa_lib: generative video anonymization. Importing it pulls in no optional or heavy dependency."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
 
-__all__ = ["__version__"]
+__all__ = ["__version__", "load_module"]
+
+if TYPE_CHECKING:
+    from pa_lib.checkpoint import load_module
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load_module":  # at first use
+        from pa_lib.checkpoint import load_module
+
+        return load_module
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from pa_lib import __version__
+from pa_lib.checkpoint import targets_in
 from pa_lib.contracts import PaLibError
 
 T = TypeVar("T")
@@ -40,6 +42,21 @@ def option_groups(folder: Path, prefix: str = "") -> dict[str, list[str]]:
             groups[name] = options
         groups |= option_groups(child, f"{name}/")
     return groups
+
+
+@dataclass(frozen=True)
+class Composition:
+    """A composed config, and how it came about.
+
+    Args:
+        config: Plain and resolved.
+        choices: Config group -> the option taken, e.g. ``module`` -> ``passersby``; None where a group is empty.
+        swept: Setting or group -> its values with commas between, as a ``sweep`` option lists them.
+    """
+
+    config: dict[str, Any]
+    choices: dict[str, Any]
+    swept: dict[str, str]
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -76,7 +93,12 @@ def parse(command: str, description: str, arguments: Sequence[str]) -> tuple[lis
 
 
 def compose(name: str, overrides: Sequence[str], config_dir: Path | None = None) -> dict[str, Any]:
-    """Compose ``conf/<name>.yaml`` with `overrides` into a plain, resolved dictionary.
+    """Compose ``conf/<name>.yaml`` with `overrides` into a plain, resolved dictionary; see `composition`."""
+    return composition(name, overrides, config_dir).config
+
+
+def composition(name: str, overrides: Sequence[str], config_dir: Path | None = None) -> Composition:
+    """Compose ``conf/<name>.yaml`` with `overrides`, and tell which option each group took.
 
     Raises:
         ConfigError: One line that names the unknown option or setting and the ones there are, a missing value, or a
@@ -84,7 +106,7 @@ def compose(name: str, overrides: Sequence[str], config_dir: Path | None = None)
     """
     import hydra
     from hydra.errors import HydraException
-    from omegaconf import OmegaConf
+    from omegaconf import OmegaConf, open_dict
     from omegaconf.errors import OmegaConfBaseException
 
     if config_dir is not None and not config_dir.is_dir():
@@ -92,7 +114,11 @@ def compose(name: str, overrides: Sequence[str], config_dir: Path | None = None)
     search = [] if config_dir is None else [f"hydra.searchpath=[{config_dir.resolve().as_uri()}]"]
     try:
         with hydra.initialize_config_dir(str(config_folder().resolve()), version_base="1.3"):
-            composed = hydra.compose(name, [*search, *overrides])
+            composed = hydra.compose(name, [*search, *overrides], return_hydra_config=True)
+        with open_dict(composed):
+            own = composed.pop("hydra")
+        choices = OmegaConf.to_container(own.runtime.choices)
+        swept = OmegaConf.to_container(own.sweeper.params or OmegaConf.create())
         OmegaConf.resolve(composed)
         missing = sorted(OmegaConf.missing_keys(composed))
         config = OmegaConf.to_container(composed)
@@ -101,10 +127,14 @@ def compose(name: str, overrides: Sequence[str], config_dir: Path | None = None)
     if missing:
         raise ConfigError(f"missing setting: {', '.join(missing)}; give it as {missing[0]}=...")
     assert isinstance(config, dict)
-    for target in _targets(config):
+    assert isinstance(choices, dict)
+    assert isinstance(swept, dict)
+    for target in targets_in(config):
         if not target.startswith(_TARGET_PREFIXES):
             raise ConfigError(f"refused _target_ {target}: expected one below {', '.join(_TARGET_PREFIXES)}")
-    return {str(key): value for key, value in config.items()}
+    plain = {str(key): value for key, value in config.items()}
+    own_choices = {str(group): option for group, option in choices.items() if not str(group).startswith("hydra/")}
+    return Composition(plain, own_choices, {str(key): str(value) for key, value in swept.items()})
 
 
 def build(node: dict[str, Any], **extra: Any) -> Any:
@@ -140,17 +170,6 @@ def checked(settings: type[T], node: dict[str, Any], name: str) -> T:
         first = error.errors()[0]
         where = ".".join(part for part in (name, *map(str, first["loc"])) if part)
         raise ConfigError(f"{where}: got {first['input']!r}: {first['msg']}") from error
-
-
-def _targets(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        if "_target_" in node:
-            yield str(node["_target_"])
-        for value in node.values():
-            yield from _targets(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _targets(value)
 
 
 def _one_line(error: Exception, name: str) -> str:
