@@ -1,1 +1,8 @@
-"""Data sets and LightningDataModules, one file per family. Nothing heavy is imported until a name is used."""
+"""Data sets and LightningDataModules, one file per family.
+
+Nothing is imported until a name is used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,205 @@
+"""What all data modules share: clips to batches, loaders for any number of processes, and a place in a checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pa_lib.contracts import Batch, PaLibError
+from pa_lib.data.sampling import ClipLoader, Draw, GlobalBatchSampler, ResumableLoader
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One clip of one person, as a data set gives it.
+
+    Args:
+        frames: Shape t 3 h w, float32 in [0, 1].
+        mask: Shape t 1 h w, float32 in [0, 1], 1 = the person.
+        clip_id: The clip's number in its data set.
+        identity: Who it is, -1 where nobody knows; None where the data has no identities.
+        prompt: A text; None where the data has none.
+        flow: Shape t-1 2 h w, px; see `contracts.Batch`.
+    """
+
+    frames: Float[Tensor, "t 3 h w"]
+    mask: Float[Tensor, "t 1 h w"]
+    clip_id: int
+    identity: int | None = None
+    prompt: str | None = None
+    flow: Float[Tensor, "t-1 2 h w"] | None = None
+
+
+class AbstractClipSet(Dataset[Sample], ABC):
+    """Clips by number. Everything random in one hangs on its seed, the clip and the epoch, and on nothing else."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of clips."""
+
+    @abstractmethod
+    def sample(self, draw: Draw) -> Sample:
+        """One clip."""
+
+    def __getitem__(self, draw: Draw | int) -> Sample:
+        """One clip; a bare number means its first epoch."""
+        return self.sample(draw if isinstance(draw, Draw) else Draw(range(len(self))[draw], 0))
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Clips of one data set, stacked.
+
+    Raises:
+        PaLibError: Clips of different sizes, or of which only some know identities, prompts or flow.
+    """
+    shapes = {tuple(sample.frames.shape) for sample in samples}
+    if len(shapes) > 1:
+        raise PaLibError(f"clips of shapes {sorted(shapes)} in one batch: expected one size; set side and n_frames")
+    return Batch(
+        torch.stack([sample.frames for sample in samples]),
+        torch.stack([sample.mask for sample in samples]),
+        torch.tensor([sample.clip_id for sample in samples], dtype=torch.int64),
+        identities=_stacked([sample.identity for sample in samples], "identities"),
+        prompts=_all_or_none([sample.prompt for sample in samples], "prompts"),
+        flow=_stacked([sample.flow for sample in samples], "flow"),
+    )
+
+
+class AbstractDataModule(LightningDataModule, ABC):
+    """Loaders whose batches do not depend on the number of processes and workers, and that resume in mid-epoch.
+
+    With a trainer, `batch_size` is divided among its processes; without one, the loaders are those of a single process.
+    `state_dict` says how many batches the training has taken; after `load_state_dict` the train loader goes on with
+    those that would have come. `setup` begins anew, a further call of `train_dataloader` goes on.
+
+    Args:
+        batch_size: Clips that all processes together see in one step, >= 1.
+        n_workers: Processes that make clips, per training process; 0 = the training process itself.
+        seed: Of the order and of everything random in the clips, >= 0.
+        val_share: Share of the data that is held out, in [0, 1). 0: no validation.
+    """
+
+    def __init__(self, *, batch_size: int = 8, n_workers: int = 0, seed: int = 0, val_share: float = 0.1) -> None:
+        super().__init__()
+        if n_workers < 0 or batch_size < 1:
+            raise PaLibError(f"batch_size {batch_size}, n_workers {n_workers}: expected at least 1 and at least 0")
+        if not 0 <= val_share < 1:
+            raise PaLibError(f"val_share {val_share}: expected a share in [0, 1)")
+        self.batch_size = batch_size
+        self.n_workers = n_workers
+        self.seed = seed
+        self.val_share = val_share
+        self._sets: tuple[AbstractClipSet, AbstractClipSet | None] | None = None
+        self._loader: ResumableLoader | None = None
+        self._resumed: dict[str, int] | None = None
+
+    @abstractmethod
+    def make_sets(self) -> tuple[AbstractClipSet, AbstractClipSet | None]:
+        """Training and held-out clips; None where nothing is held out."""
+
+    @property
+    def train_set(self) -> AbstractClipSet:
+        """The clips to learn from."""
+        return self._made()[0]
+
+    @property
+    def val_set(self) -> AbstractClipSet | None:
+        """The clips held out."""
+        return self._made()[1]
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the data and begin at its beginning; a checkpoint that is resumed is loaded after this."""
+        self._made()
+        self._loader = self._resumed = None
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Shuffled; clips at the end of an epoch that do not fill a global batch are left out.
+
+        Raises:
+            PaLibError: Fewer clips than a batch, a batch that does not divide among the processes, or a checkpoint
+                from within an epoch of other data.
+        """
+        clips = self.train_set
+        sampler = self._sampler(len(clips), is_train=True)
+        loader = ResumableLoader(clips, sampler, collate, self.n_workers)
+        state = self._resumed if self._loader is None else self._loader.state_dict()
+        if state is not None:
+            loader.load_state_dict(state)
+        self._loader = loader
+        return loader
+
+    def val_dataloader(self) -> ClipLoader | list[Any]:
+        """Every held-out clip once, in order and the same every time; an empty list where nothing is held out."""
+        clips = self.val_set
+        if clips is None:
+            return []
+        return ClipLoader(clips, self._sampler(len(clips), is_train=False), collate, self.n_workers)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Epochs and batches that the training has taken, and of what."""
+        if self._loader is not None:
+            return dict(self._loader.state_dict())
+        return dict(self._resumed or {})
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Let the next train loader go on there."""
+        self._resumed = {name: int(value) for name, value in state_dict.items()} or None
+        self._loader = None
+
+    def _made(self) -> tuple[AbstractClipSet, AbstractClipSet | None]:
+        if self._sets is None:
+            self._sets = self.make_sets()
+        return self._sets
+
+    def _sampler(self, n_clips: int, *, is_train: bool) -> GlobalBatchSampler:
+        trainer = self.trainer
+        # Of the data-parallel group: with tensor parallelism several processes see the same clips.
+        group = (trainer.distributed_sampler_kwargs if trainer is not None else None) or {}
+        overfit: float = getattr(trainer, "overfit_batches", 0) if is_train else 0  # a number of batches or a share
+        n_used = overfit if isinstance(overfit, int) else max(1, int(overfit * (n_clips // self.batch_size)))
+        return GlobalBatchSampler(
+            n_clips,
+            self.batch_size,
+            rank=int(group.get("rank", 0)),
+            world_size=int(group.get("num_replicas", 1)),
+            seed=self.seed,
+            is_shuffled=is_train,
+            is_last_dropped=is_train,
+            n_used=n_used or None,
+        )
+
+
+def held_out(groups: Iterable[str], share: float, seed: int) -> set[str]:
+    """The groups that are held out: drawn by name, so that data added later moves few of the others.
+
+    Whole groups (a person, a video) go to one side, so that nobody is validated on who was learned from. With a share
+    above 0 and two groups or more, both sides get at least one.
+    """
+    names = sorted(set(groups), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    if share == 0 or len(names) < 2:
+        return set()
+    return set(names[: min(max(1, math.floor(share * len(names) + 0.5)), len(names) - 1)])
+
+
+def _stacked(values: Sequence[Any], name: str) -> Tensor | None:
+    known = _all_or_none(values, name)
+    if known is None:
+        return None
+    return torch.stack(known) if isinstance(known[0], Tensor) else torch.tensor(known, dtype=torch.int64)
+
+
+def _all_or_none(values: Sequence[Any], name: str) -> tuple[Any, ...] | None:
+    n_known = sum(value is not None for value in values)
+    if n_known not in (0, len(values)):
+        raise PaLibError(f"{n_known} of {len(values)} clips have {name}: expected all or none of a batch")
+    return tuple(values) if n_known else None
