@@ -108,14 +108,15 @@ def cut_and_hide(
     Args:
         frame: Pixels in [0, 1] as float, or 0..255 as uint8.
         hidden: Everybody's mask, of the whole frame.
-        own: One person's mask, of the whole frame.
+        own: One person's mask, of the whole frame; counts as hidden.
         box: Square, whole pixels; may reach beyond the frame, where the crop is black and not hidden.
         side: Of the crop, px.
 
     Returns:
         Pixels in [0, 1]; hidden and own as 0 or 1. Float32.
     """
-    is_hidden, is_own = cut(hidden[None], box), cut(own[None], box)
+    is_own = cut(own[None], box)
+    is_hidden = cut(hidden[None], box) | is_own
     pixels = cut(frame, box)
     pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
     pixels = torch.where(is_hidden, 0.0, pixels)

@@ -108,21 +108,21 @@ class CropAligner:
                 f"{n_frames} frames of {width} x {height} came with masks for {len(own)} frames "
                 f"and hidden pixels of shape {tuple(hidden.shape)}"
             )
-        owns = [_painted(masks, height, width) for masks in map(_listed, own)]
-        geometry = CropGeometry(self._boxes(owns))
+        masks_of = [_listed(masks) for masks in own]
+        geometry = CropGeometry(self._boxes(masks_of))
         cuts = []
-        for index, mask in enumerate(owns):
-            masked = mask.to(frames.device)
-            everybody = hidden[index].to(frames.device) | masked
+        for index, masks in enumerate(masks_of):
+            masked = _painted(masks, height, width).to(frames.device)
+            everybody = hidden[index].to(frames.device)
             cuts.append(cut_and_hide(frames[index], everybody, masked, geometry.box(index), self.side))
         pixels, hides, is_own = (torch.stack(parts) for parts in zip(*cuts, strict=True))
         return Crops(pixels, hides, is_own, geometry)
 
-    def _boxes(self, owns: Sequence[Bool[Tensor, "h w"]]) -> Float[Tensor, "t 4"]:
+    def _boxes(self, own: Sequence[Sequence[PersonMask]]) -> Float[Tensor, "t 4"]:
         nowhere = (float("nan"),) * 4
-        boxes = torch.tensor([extent(0, 0, mask) or nowhere for mask in owns], dtype=torch.float64).reshape(-1, 4)
+        boxes = torch.tensor([_extent(masks) or nowhere for masks in own], dtype=torch.float64).reshape(-1, 4)
         if not bool(boxes.isfinite().any()):
-            raise PaLibError(f"the person to crop is hidden in none of {len(owns)} frames; leave the person out")
+            raise PaLibError(f"the person to crop is hidden in none of {len(own)} frames; leave the person out")
         return square_boxes(boxes, self.expansion, self.steadiness)
 
 
@@ -171,8 +171,7 @@ class Reintegrator:
         if not bool(pixels.isfinite().all()):
             raise ValueError("the crops to paste hold NaN or infinity")
         for index, masks in enumerate(map(_listed, own)):
-            where = _painted(masks, height, width)
-            box = extent(0, 0, where)
+            where, box = _painted(masks, height, width), _extent(masks)
             if box is not None:
                 self._paste_one(frames[index], pixels[index], geometry.box(index), where.to(frames.device), box)
         return frames
@@ -211,6 +210,15 @@ def _painted(masks: Sequence[PersonMask], height: int, width: int) -> Bool[Tenso
             raise ValueError(f"the mask of person {mask.person_id} reaches beyond its frame of {width} x {height}")
         painted[top:bottom, left:right] |= (mask.alpha > 0).cpu()
     return painted
+
+
+def _extent(masks: Sequence[PersonMask]) -> tuple[int, int, int, int] | None:
+    """Box of everything above 0 in any of the masks."""
+    boxes = [box for mask in masks if (box := extent(mask.top, mask.left, mask.alpha)) is not None]
+    if not boxes:
+        return None
+    x0, y0, x1, y1 = zip(*boxes, strict=True)
+    return min(x0), min(y0), max(x1), max(y1)
 
 
 def _places(masks: Sequence[PersonMask]) -> Iterator[tuple[int, int, int, int]]:

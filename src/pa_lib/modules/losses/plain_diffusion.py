@@ -1,0 +1,42 @@
+"""The usual diffusion loss, against which the masked one is held."""
+
+from __future__ import annotations
+
+import lightning
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pa_lib.modules.losses.weighted_error import checked_gamma, min_snr_weights, weighted_error
+
+
+class PlainDiffusionLoss(lightning.LightningModule):
+    """``mean((p - y)^2)``: the ablation without mask weighting. With several processes see `weighted_error`.
+
+    Args:
+        min_snr_gamma: Limit of min-SNR weights (Hang et al. 2023), > 0, usually 5; None for none.
+
+    Raises:
+        PaLibError: The limit is out of range.
+
+    >>> prediction, target, mask = torch.ones(1, 1, 4, 2, 2), torch.zeros(1, 1, 4, 2, 2), torch.zeros(1, 1, 1, 2, 2)
+    >>> float(PlainDiffusionLoss()(prediction, target, mask))
+    1.0
+    """
+
+    def __init__(self, min_snr_gamma: float | None = None) -> None:
+        super().__init__()
+        self.min_snr_gamma = checked_gamma(min_snr_gamma)
+
+    def forward(
+        self,
+        prediction: Float[Tensor, "b t c h w"],
+        target: Float[Tensor, "b t c h w"],
+        mask: Float[Tensor, "b t 1 h w"],
+        snr: Float[Tensor, " b"] | None = None,
+        prediction_type: str = "epsilon",
+    ) -> Float[Tensor, ""]:
+        """The loss of a batch, float32; arguments as in `MaskedDiffusionLoss.forward`, of `mask` only the shape."""
+        gamma = self.min_snr_gamma
+        clip_weights = None if gamma is None else min_snr_weights(snr, gamma, prediction_type)
+        return weighted_error(prediction, target, torch.ones_like(mask), clip_weights)

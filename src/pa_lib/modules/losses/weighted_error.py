@@ -1,0 +1,91 @@
+"""What both diffusion losses are made of: a weighted mean of squared errors, the same on any number of processes."""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, distributed
+
+from pa_lib.contracts import PaLibError
+
+
+def weighted_error(
+    prediction: Float[Tensor, "b t c h w"],
+    target: Float[Tensor, "b t c h w"],
+    weights: Float[Tensor, "b t 1 h w"],
+    clip_weights: Float[Tensor, " b"] | None = None,
+) -> Float[Tensor, ""]:
+    """``sum(s W (p - y)^2) / (c sum(W))`` in float32, W a pixel's weight and s a clip's, which is not divided by.
+
+    Where gradients are on and processes train together, the sum of W is that of all of them divided by their number:
+    the mean over processes of the loss, and of its gradient, is then what one process with all clips would get,
+    however the weight is dealt out. Such a call is a meeting of all processes: each must make as many.
+
+    Raises:
+        PaLibError: The shapes do not fit.
+    """
+    _check(prediction, target, weights)
+    weights = weights.float()
+    squares = weights * (prediction.float() - target.float()).square()
+    if clip_weights is not None:
+        squares = squares * rearrange(clip_weights.to(squares), "b -> b 1 1 1 1")
+    total = _mean_over_processes(weights.sum().detach()) * prediction.shape[2]
+    # Nothing to weigh: the numerator is zero with gradient zero, and so is the loss, instead of 0 / 0.
+    return squares.sum() / torch.where(total > 0, total, torch.ones_like(total))
+
+
+def min_snr_weights(snr: Float[Tensor, " b"] | None, gamma: float, prediction_type: str) -> Float[Tensor, " b"]:
+    """Weights that keep clean and noisy time steps from pulling against each other.
+
+    ``min(SNR, gamma)`` for x_0, divided by ``SNR`` for the noise and by ``SNR + 1`` for v.
+
+    Source: Hang et al. 2023, section 3.4.
+
+    Raises:
+        PaLibError: The ratios are missing, or the prediction is unknown.
+
+    >>> min_snr_weights(torch.tensor([1.0, 10.0]), 5.0, "epsilon").tolist()
+    [1.0, 0.5]
+    """
+    if snr is None:
+        raise PaLibError("min_snr_gamma is set, but the loss got no signal-to-noise ratios; pass snr")
+    if prediction_type == "epsilon":
+        return (gamma / snr).clamp(max=1)  # not min(SNR, gamma) / SNR, which is 0 / 0 at zero terminal SNR
+    if prediction_type == "v_prediction":
+        return snr.clamp(max=gamma) / (snr + 1)
+    if prediction_type == "sample":
+        return snr.clamp(max=gamma)
+    raise PaLibError(f"unknown prediction {prediction_type!r}; choose epsilon, v_prediction, sample")
+
+
+def checked_gamma(gamma: float | None) -> float | None:
+    """The same number, if it can be a limit."""
+    if gamma is not None and not 0 < gamma < float("inf"):
+        raise PaLibError(f"min_snr_gamma of the loss is {gamma}, expected more than 0 (5 is usual), or null for none")
+    return gamma
+
+
+def _mean_over_processes(total: Tensor) -> Tensor:
+    """Of the weight of all processes each takes one share; validation, without gradients, stays by itself."""
+    if not (torch.is_grad_enabled() and distributed.is_available() and distributed.is_initialized()):
+        return total
+    n_processes = distributed.get_world_size()
+    if n_processes > 1:
+        total = total.clone()
+        distributed.all_reduce(total)
+    return total / n_processes
+
+
+def _check(prediction: Tensor, target: Tensor, weights: Tensor) -> None:
+    if prediction.ndim != 5 or prediction.shape != target.shape:
+        raise PaLibError(
+            f"the loss got a prediction of shape {tuple(prediction.shape)} and a target of {tuple(target.shape)}; "
+            "expected both alike, b t c h w"
+        )
+    b, t, _, h, w = prediction.shape
+    if tuple(weights.shape) != (b, t, 1, h, w):
+        raise PaLibError(
+            f"the loss got a mask of shape {tuple(weights.shape)} for latents of {tuple(prediction.shape)}; "
+            f"expected {(b, t, 1, h, w)}: bring the mask to the latent grid"
+        )
