@@ -1,0 +1,42 @@
+"""The null adapter changes nothing and takes what others take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from pa_lib.contracts import PaLibError
+from pa_lib.modules.adapters.none import NoAdapter
+from pa_lib.modules.host import AbstractBackbone
+
+
+def test_it_has_nothing_and_does_nothing(
+    backbone: AbstractBackbone, predict: Callable[[AbstractBackbone], Tensor]
+) -> None:
+    before = predict(backbone)
+    adapter = NoAdapter()
+    adapter.attach(backbone)
+    assert torch.equal(predict(backbone), before)
+    assert not adapter.state_dict()
+    assert not any(module._forward_hooks for module in backbone.modules())
+
+
+def test_scale_is_kept_and_checked() -> None:
+    adapter = NoAdapter()
+    adapter.scale = 0.5
+    assert adapter.scale == 0.5
+    with pytest.raises(PaLibError, match="scale nan"):
+        adapter.scale = math.nan
+    with pytest.raises(PaLibError, match="scale inf"):
+        NoAdapter(math.inf)
+
+
+def test_attaching_twice_is_refused_as_everywhere(backbone: AbstractBackbone) -> None:
+    adapter = NoAdapter()
+    adapter.attach(backbone)
+    with pytest.raises(PaLibError, match="attached already"):
+        adapter.attach(backbone)
