@@ -1,12 +1,16 @@
+from .augment import ClipAugmentation
 from .base import AbstractClipSet, AbstractDataModule, Sample, collate
+from .faces import FaceDataModule
 from .sampling import ClipLoader, Draw, GlobalBatchSampler, Position, ResumableLoader, clip_generator
 from .synthetic import SyntheticDataModule
 
 __all__ = [
     "AbstractClipSet",
     "AbstractDataModule",
+    "ClipAugmentation",
     "ClipLoader",
     "Draw",
+    "FaceDataModule",
     "GlobalBatchSampler",
     "Position",
     "ResumableLoader",

@@ -1,0 +1,148 @@
+"""Augmentation of whole clips: drawn once for a clip, the same for all of its frames, from a generator of its own.
+
+The operations are kornia's functional ones. Its random modules would draw from torch's global generator, and what came
+out would hang on everything else that drew from it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import torch
+from jaxtyping import Float
+from kornia.enhance import (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_hue,
+    adjust_saturation,
+    jpeg_codec_differentiable,
+)
+from kornia.filters import gaussian_blur2d
+from kornia.geometry import get_rotation_matrix2d, warp_affine
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from pa_lib.contracts import PaLibError
+from pa_lib.data.base import Sample
+
+_N_NUMBERS = 20  # drawn for every clip, whatever is switched on: one option does not change what another draws
+
+
+@dataclass(frozen=True)
+class ClipAugmentation:
+    """Flip, geometry, colour, blur, loss of resolution and compression, each with a probability and a strength.
+
+    Masks go through flip and geometry with the frames; all else is of the frames alone. The flow is dropped: it would
+    no longer be that of the frames.
+
+    Args:
+        flip_p: Probability of a mirrored clip.
+        geometry_p: Of a turn, zoom and shift.
+        rotation_deg: Largest turn, to either side.
+        zoom: Largest change of size, as a share: 0.1 gives factors from 1 / 1.1 to 1.1.
+        shift: Largest shift, as a share of the side.
+        colour_p: Of other brightness, contrast, saturation and hue.
+        colour: Largest change of the first three, as a share; the hue turns by at most a tenth of it, of a full circle.
+        blur_p: Of a Gaussian blur.
+        blur_px: Largest standard deviation, px.
+        downscale_p: Of a loss of resolution: shrunk and enlarged again.
+        downscale: Largest factor, >= 1.
+        jpeg_p: Of compression like JPEG.
+        jpeg_quality: Lowest quality, 1 to 100, on the usual scale; the highest is 95.
+
+    Raises:
+        PaLibError: A probability outside [0, 1] or a strength out of its range.
+
+    >>> clip = Sample(torch.rand(2, 3, 16, 16), torch.ones(2, 1, 16, 16), clip_id=0)
+    >>> ClipAugmentation()(clip, torch.Generator().manual_seed(0)).frames.shape
+    torch.Size([2, 3, 16, 16])
+    """
+
+    flip_p: float = 0.5
+    geometry_p: float = 0.5
+    rotation_deg: float = 8.0
+    zoom: float = 0.1
+    shift: float = 0.05
+    colour_p: float = 0.5
+    colour: float = 0.2
+    blur_p: float = 0.1
+    blur_px: float = 1.0
+    downscale_p: float = 0.1
+    downscale: float = 2.0
+    jpeg_p: float = 0.1
+    jpeg_quality: float = 40.0
+
+    def __post_init__(self) -> None:
+        least = {"downscale": 1.0, "jpeg_quality": 1.0}
+        most = {"jpeg_quality": 95.0, "colour": 0.9, "shift": 0.5}
+        for name in (field.name for field in fields(self)):
+            low, high = least.get(name, 0.0), 1.0 if name.endswith("_p") else most.get(name, math.inf)
+            if not low <= getattr(self, name) <= high:
+                raise PaLibError(f"augmentation {name} {getattr(self, name)}: expected {low:g} to {high:g}")
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """The clip, changed. Shapes and ranges stay.
+
+        Args:
+            sample: Not changed.
+            generator: Takes the same number of random numbers in every call.
+        """
+        chance, extent = torch.rand(2, _N_NUMBERS, generator=generator).tolist()
+        span = [2 * value - 1 for value in extent]  # in [-1, 1]
+        frames, mask = sample.frames, sample.mask
+        if chance[0] < self.flip_p:
+            frames, mask = frames.flip(-1), mask.flip(-1)
+        if chance[1] < self.geometry_p:
+            warped = self._warped(torch.cat([frames, mask], 1), span[0:4])
+            frames, mask = warped[:, :3], warped[:, 3:]
+        changes: tuple[tuple[float, Callable[[Tensor, list[float]], Tensor], list[float]], ...] = (
+            (self.colour_p, self._coloured, span[4:8]),
+            (self.blur_p, self._blurred, extent[8:9]),
+            (self.downscale_p, self._coarsened, extent[9:10]),
+            (self.jpeg_p, self._compressed, extent[10:11]),
+        )
+        for drawn, (probability, change, by) in zip(chance[2:], changes, strict=False):
+            if drawn < probability:
+                frames = change(frames, by)
+        return replace(sample, frames=frames.clamp(0, 1).contiguous(), mask=mask.clamp(0, 1).contiguous(), flow=None)
+
+    def _warped(self, planes: Float[Tensor, "t c h w"], by: list[float]) -> Float[Tensor, "t c h w"]:
+        height, width = planes.shape[-2:]
+        centre = torch.tensor([[(width - 1) / 2, (height - 1) / 2]])
+        factor = math.exp(by[1] * math.log1p(self.zoom))
+        matrix = get_rotation_matrix2d(centre, torch.tensor([by[0] * self.rotation_deg]), torch.full((1, 2), factor))
+        matrix[:, :, 2] += torch.tensor([[by[2] * self.shift * width, by[3] * self.shift * height]])
+        # Mirrored at the border, masks as well: a person who is mirrored into the picture is one.
+        warped: Tensor = warp_affine(
+            planes, matrix.expand(len(planes), 2, 3), (height, width), padding_mode="reflection", align_corners=True
+        )
+        return warped
+
+    def _coloured(self, frames: Tensor, by: list[float]) -> Tensor:
+        frames = adjust_brightness(frames, 0.5 * self.colour * by[0])
+        frames = adjust_contrast(frames, 1 + self.colour * by[1])
+        frames = adjust_saturation(frames, 1 + self.colour * by[2])
+        coloured: Tensor = adjust_hue(frames, 2 * math.pi * 0.1 * self.colour * by[3])
+        return coloured
+
+    def _blurred(self, frames: Tensor, by: list[float]) -> Tensor:
+        sigma = max(by[0] * self.blur_px, 1e-3)
+        # Reflected at the border, so the kernel must be smaller than the frame.
+        radius = min(math.ceil(3 * sigma), min(frames.shape[-2:]) - 1)
+        blurred: Tensor = gaussian_blur2d(frames, 2 * radius + 1, (sigma, sigma))
+        return blurred
+
+    def _coarsened(self, frames: Tensor, by: list[float]) -> Tensor:
+        height, width = frames.shape[-2:]
+        factor = 1 + by[0] * (self.downscale - 1)
+        small = interpolate(
+            frames, (max(1, round(height / factor)), max(1, round(width / factor))), mode="bilinear", antialias=True
+        )
+        return interpolate(small, (height, width), mode="bilinear")
+
+    def _compressed(self, frames: Tensor, by: list[float]) -> Tensor:
+        quality = self.jpeg_quality + by[0] * (95 - self.jpeg_quality)
+        compressed: Tensor = jpeg_codec_differentiable(frames, torch.full((len(frames),), quality))
+        return compressed

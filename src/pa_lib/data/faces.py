@@ -1,0 +1,277 @@
+"""Portraits: images with an index of face boxes. Stills become clips by the motion of a camera and of light."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import grid_sample, interpolate
+
+from pa_lib.contracts import PaLibError
+from pa_lib.data.augment import ClipAugmentation
+from pa_lib.data.base import AbstractClipSet, AbstractDataModule, Sample, held_out
+from pa_lib.data.index import FileTree, Row, read_table
+from pa_lib.data.motion import Similarity, pixel_grid, smooth_curves
+from pa_lib.data.sampling import Draw, clip_generator
+
+INDEX = "index.tsv"
+_BOX = ("box_x", "box_y", "box_w", "box_h")
+_EYES = ("eye1_x", "eye1_y", "eye2_x", "eye2_y")
+
+
+@dataclass(frozen=True)
+class _Face:
+    """One row of the index."""
+
+    number: int
+    row: Row
+    file: str
+    box: tuple[float, float, float, float]
+    tilt: float
+    group: str
+    split: str
+
+    @staticmethod
+    def of(number: int, row: Row, tree: FileTree) -> _Face:
+        x, y, width, height = (row.number(column) for column in _BOX)
+        if width <= 0 or height <= 0:
+            raise row.wrong(f"the face box is {width:g} x {height:g} px, expected more than 0")
+        if not tree.has(row["file"]):
+            raise row.wrong(f"there is no image {row['file']} in {tree.path}")
+        split = row.get("split", "")
+        if split not in ("train", "val", ""):
+            raise row.wrong(f"split is '{split}', expected train, val or nothing")
+        tilt = 0.0
+        if all(row.get(column) for column in _EYES):
+            left_x, left_y, right_x, right_y = (row.number(column) for column in _EYES)
+            tilt = math.atan2(right_y - left_y, right_x - left_x)
+        return _Face(number, row, row["file"], (x, y, width, height), tilt, row.get("group", ""), split)
+
+
+class FaceClipSet(AbstractClipSet):
+    """The faces of `FaceDataModule` on one side of the split.
+
+    Args:
+        tree: Where the images are.
+        faces: Rows of the index.
+        identities: Of each of them.
+        n_frames, side, head_scale, motion, light, seed: See `FaceDataModule`.
+        augmentation: None: the pictures as they are, but for motion and light.
+    """
+
+    def __init__(
+        self,
+        tree: FileTree,
+        faces: Sequence[_Face],
+        identities: Sequence[int] | None,
+        *,
+        n_frames: int,
+        side: int,
+        head_scale: float,
+        motion: float,
+        light: float,
+        seed: int,
+        augmentation: ClipAugmentation | None = None,
+    ) -> None:
+        self.tree = tree
+        self.faces = faces
+        self.identities = identities
+        self.n_frames = n_frames
+        self.side = side
+        self.head_scale = head_scale
+        self.motion = motion
+        self.light = light
+        self.seed = seed
+        self.augmentation = augmentation
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def sample(self, draw: Draw) -> Sample:
+        """One portrait as a clip, under another motion and another light in every epoch."""
+        face = self.faces[draw.index]
+        generator = clip_generator(self.seed, Draw(face.number, draw.epoch))
+        try:
+            picture = self.tree.picture(face.file).float() / 255
+        except PaLibError as error:
+            raise face.row.wrong(str(error)) from error
+        times = torch.arange(self.n_frames, dtype=torch.float32)
+        curves = smooth_curves(times, 9, generator)
+        # Counted from the first frame, which is the still itself.
+        curves = (curves - curves[:, :1]) / 2
+        camera = Similarity(
+            0.15 * self.motion * curves[0],
+            torch.exp(0.15 * self.motion * curves[1]),
+            0.12 * self.motion * self.side * curves[2:4].T,
+        )
+        pixels = pixel_grid(self.n_frames, self.side, self.side)
+        still = camera.inverse(pixels)
+        view = _View.of(picture, face.box, self.side)
+        gain = torch.exp(0.3 * self.light * curves[4] + 0.1 * self.light * curves[5:8]).T[..., None, None]
+        gamma = torch.exp(0.3 * self.light * curves[8])[:, None, None, None]
+        frames = (gain * view.sampled(picture, still).clamp(min=0) ** gamma).clamp(0, 1)
+        flow = None
+        if self.n_frames > 1:
+            flow = camera.part(slice(1, None))(still[:-1]) - pixels[:-1]
+            flow = flow.permute(0, 3, 1, 2).contiguous()
+        sample = Sample(
+            frames=frames,
+            mask=self._head(face, view, still, camera.scale)[:, None],
+            clip_id=face.number,
+            identity=None if self.identities is None else self.identities[draw.index],
+            flow=flow,
+        )
+        return sample if self.augmentation is None else self.augmentation(sample, generator)
+
+    def _head(self, face: _Face, view: _View, points: Tensor, scale: Tensor) -> Float[Tensor, "t h w"]:
+        """The head's ellipse, turned with the line of the eyes, at points of the still; its edge is 1 px wide."""
+        x, y, width, height = face.box
+        centre = view.placed(x + width / 2, y + height / 2)
+        along, across = (points - centre).unbind(-1)
+        cosine, sine = math.cos(face.tilt), math.sin(face.tilt)
+        turned = torch.stack([cosine * along + sine * across, cosine * across - sine * along], -1)
+        axes = self.head_scale / 2 * view.scale * torch.tensor([width, height])
+        scaled = turned / axes
+        k0, k1 = scaled.norm(dim=-1), (scaled / axes).norm(dim=-1)
+        distance = k0 * (k0 - 1) / k1.clamp(min=1e-9) * scale[:, None, None]
+        mask: Tensor = (0.5 - distance).clamp(0, 1)
+        return mask
+
+
+class FaceDataModule(AbstractDataModule):
+    """Portraits with an index, as images or as clips with a moving camera and changing light.
+
+    Layout, in a folder or in a zip of it::
+
+        index.tsv          tab-separated, a header, one row per face:
+          file             path of a JPEG or PNG below the folder; several faces may share one
+          box_x box_y box_w box_h                 the face from brow to chin, px: left, top, width, height
+          eye1_x eye1_y eye2_x eye2_y             optional: image-left and image-right eye, px; they give the tilt
+          group            optional: rows of one person share it; empty where nobody knows
+          split            optional: train or val; without it `val_share` of the groups are held out
+          ...              any other columns, e.g. source and licence, are left alone
+
+    The picture is the largest square around the head that lies within the image, brought to `side`. The mask is ours:
+    the ellipse around the face box, `head_scale` times as large, turned with the eyes, which is what the ellipse masker
+    covers in a video. Pseudo-clips are ours, too: frame 0 is the still; the others see it through a camera that turns,
+    zooms and shifts along low-frequency curves, while gain, gamma and colour cast drift. The mask is evaluated in the
+    moved picture, not resampled, and the flow is that of the camera (None with an augmentation).
+
+    Args:
+        path: The folder or the zip.
+        n_frames: Of a clip, >= 1; 1 = images.
+        side: Of the square frames, px, >= 16.
+        head_scale: Axes of the mask over the sides of the face box.
+        motion: Strength of the camera's motion, >= 0: 1 shifts by at most 0.12 of the side, turns by at most 9 degrees
+            and zooms by at most 16 % from the first frame on.
+        light: Strength of the change of light, >= 0: 1 changes the gain by at most 35 %.
+        augmentation: Of the training clips, None = none.
+        batch_size: Clips that all processes together see in one step.
+        n_workers: Processes that read and make clips; 0 = the training process itself.
+        seed: Of order, motion, light and augmentation.
+        val_share: Of the groups that are held out where the index has no split.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        n_frames: int = 1,
+        side: int = 64,
+        head_scale: float = 1.6,
+        motion: float = 1.0,
+        light: float = 1.0,
+        augmentation: ClipAugmentation | None = None,
+        batch_size: int = 8,
+        n_workers: int = 0,
+        seed: int = 0,
+        val_share: float = 0.1,
+    ) -> None:
+        super().__init__(batch_size=batch_size, n_workers=n_workers, seed=seed, val_share=val_share)
+        if n_frames < 1 or side < 16 or not (head_scale > 0 and motion >= 0 and light >= 0):
+            raise PaLibError(
+                f"faces: n_frames {n_frames}, side {side}, head_scale {head_scale}, motion {motion}, light {light}: "
+                "expected at least 1, 16, more than 0, 0 and 0"
+            )
+        self.path = path
+        self.n_frames = n_frames
+        self.side = side
+        self.head_scale = head_scale
+        self.motion = motion
+        self.light = light
+        self.augmentation = augmentation
+
+    def make_sets(self) -> tuple[FaceClipSet, FaceClipSet | None]:
+        """Read the index and divide it.
+
+        Raises:
+            PaLibError: Names the table and the line of what is wrong.
+        """
+        tree = FileTree(self.path)
+        rows = read_table(tree, INDEX, ("file", *_BOX))
+        faces = [_Face.of(number, row, tree) for number, row in enumerate(rows)]
+        # Where nobody knows the person, each row is somebody of its own.
+        names = [face.group or f"line {face.row.line}" for face in faces]
+        out = held_out(names, self.val_share, self.seed)
+        has_split = any(face.split for face in faces)
+        is_val = [face.split == "val" if has_split else name in out for face, name in zip(faces, names, strict=True)]
+        numbers = {name: number for number, name in enumerate(sorted({face.group for face in faces if face.group}))}
+        sets = []
+        for side in (False, True):
+            mine = [face for face, out_here in zip(faces, is_val, strict=True) if out_here == side]
+            sets.append(
+                FaceClipSet(
+                    tree,
+                    mine,
+                    [numbers.get(face.group, -1) for face in mine] if numbers else None,
+                    n_frames=self.n_frames,
+                    side=self.side,
+                    head_scale=self.head_scale,
+                    motion=self.motion,
+                    light=self.light,
+                    seed=self.seed,
+                    augmentation=None if side else self.augmentation,
+                )
+            )
+        if not len(sets[0]):
+            raise PaLibError(f"{tree.path}/{INDEX}: no row has split train, nothing to learn from")
+        return sets[0], sets[1] if len(sets[1]) else None
+
+
+@dataclass(frozen=True)
+class _View:
+    """The square of an image that fills the frame: centre (px of the image, its corner at 0 0) and frame px per px."""
+
+    x: float
+    y: float
+    scale: float
+
+    @staticmethod
+    def of(picture: Tensor, box: tuple[float, float, float, float], side: int) -> _View:
+        height, width = picture.shape[-2:]
+        square = min(height, width)
+        x, y = box[0] + box[2] / 2, box[1] + box[3] / 2
+        return _View(
+            min(max(x, square / 2), width - square / 2), min(max(y, square / 2), height - square / 2), side / square
+        )
+
+    def placed(self, x: float, y: float) -> Tensor:
+        """A point of the image, in px of the frame, counted from its centre."""
+        return torch.tensor([(x - self.x) * self.scale, (y - self.y) * self.scale])
+
+    def sampled(self, picture: Tensor, points: Float[Tensor, "t h w 2"]) -> Float[Tensor, "t 3 h w"]:
+        """The picture at points of the frame; mirrored beyond its border."""
+        height, width = picture.shape[-2:]
+        source = picture[None]
+        if self.scale < 1:  # shrunk with a filter first: bilinear sampling of a larger picture would alias
+            size = max(1, round(height * self.scale)), max(1, round(width * self.scale))
+            source = interpolate(source, size, mode="bilinear", antialias=True)
+        at = points / self.scale + torch.tensor([self.x, self.y])
+        at = 2 * at / torch.tensor([width, height]) - 1
+        n = len(points)
+        return grid_sample(source.expand(n, -1, -1, -1), at, padding_mode="reflection", align_corners=False)
