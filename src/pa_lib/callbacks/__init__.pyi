@@ -1,0 +1,14 @@
+from .average import ExponentialAverage
+from .checkpoints import ConfigInCheckpoint, LastCheckpoint
+from .nan_guard import NanGuard
+from .preview import Preview
+from .random_state import RandomState
+
+__all__ = [
+    "ConfigInCheckpoint",
+    "ExponentialAverage",
+    "LastCheckpoint",
+    "NanGuard",
+    "Preview",
+    "RandomState",
+]

@@ -1,0 +1,183 @@
+"""An average of the weights over the training, which is what gets used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+from pa_lib.contracts import PaLibError
+
+
+class ExponentialAverage(Callback):
+    """Exponential moving average of the weights that are trained, used for validation and in checkpoints.
+
+    ``a <- d a + (1 - d) w`` after every optimizer step, with ``d = min(decay, (1 + n) / (10 + n))`` for the n-th, so
+    that the average does not hang on the initial weights. Frozen weights and buffers are not averaged: with a frozen
+    backbone a copy of it would cost its memory again and an update of it most of a step (Lightning's
+    `EMAWeightAveraging` copies the whole module). The average is kept in float32 also where weights are bfloat16.
+
+    A checkpoint's ``state_dict`` holds the average, under ``training_weights`` lie the weights that training goes on
+    from; a resumed run goes on exactly. After `fit` the module holds the average.
+
+    Args:
+        decay: d in [0, 1).
+
+    Source: Karras et al. 2024, "Analyzing and improving the training dynamics of diffusion models", section 3, on why
+    to average; the warm-up is TensorFlow's `ExponentialMovingAverage` with ``num_updates``.
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        super().__init__()
+        if not 0 <= decay < 1:
+            raise PaLibError(f"decay {decay}: expected a number in [0, 1)")
+        self.decay = decay
+        self.n_updates = 0
+        self._averages: dict[str, Tensor] = {}
+        self._set_aside: dict[str, Tensor] = {}  # the training weights while the module holds the average
+        self._seen_at = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many steps went into the average."""
+        return {"n_updates": self.n_updates}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.n_updates = int(state_dict["n_updates"])
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take up the training weights again where the same callback fits twice."""
+        self._take_up_training(pl_module)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin the average with the weights as they are, if no checkpoint brought one."""
+        self._begin(pl_module)
+        self._seen_at = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Take one step into the average."""
+        if trainer.global_step == self._seen_at:  # batches are being summed; no step yet
+            return
+        self._seen_at = trainer.global_step
+        self.n_updates += 1
+        decay = min(self.decay, (1 + self.n_updates) / (10 + self.n_updates))
+        with torch.no_grad():
+            averages, weights = [], []
+            for name, weight in _trained(pl_module):
+                averages.append(self._averages[name])
+                weights.append(weight.detach().to(self._averages[name].dtype))
+            torch._foreach_lerp_(averages, weights, 1 - decay)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Validate the average."""
+        if trainer.state.fn == "fit":
+            self._begin(pl_module)
+            self._show_average(pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Back to the training weights."""
+        if trainer.state.fn == "fit":
+            self._take_up_training(pl_module)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the average in the module."""
+        self._show_average(pl_module)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """The average where weights are looked for, the training weights beside it."""
+        if not self._averages:
+            return
+        held: dict[str, Tensor] = dict(_trained(pl_module))
+        training = self._set_aside or held
+        state = checkpoint["state_dict"]
+        kept: dict[str, Tensor] = {}
+        precise: dict[str, Tensor] = {}
+        for name in held:
+            # Where weights are divided among processes all of them must come by, though one saves.
+            kept[name], averaged = _whole(training[name]), _whole(self._averages[name])
+            if name in state:
+                state[name] = averaged.to(held[name].dtype)
+            if averaged.dtype != held[name].dtype:
+                precise[name] = averaged
+        checkpoint["training_weights"] = kept
+        checkpoint["precise_averages"] = precise
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Part the two again: the module has just been given the average.
+
+        Raises:
+            PaLibError: Other weights are trained than in the run that saved.
+        """
+        kept = checkpoint.get("training_weights")
+        if trainer.state.fn != "fit" or kept is None:
+            return  # a checkpoint without an average: it begins here
+        precise = checkpoint.get("precise_averages", {})
+        own = dict(_trained(pl_module))
+        if odd := sorted(own.keys() ^ kept.keys()):
+            side = "not trained" if odd[0] in own else "trained"
+            raise PaLibError(
+                f"the checkpoint cannot be resumed: {odd[0]} was {side} in it ({len(odd)} such weights differ); "
+                "resume with the same trainable slots, or begin a new stage with init_from"
+            )
+        self._set_aside = {}
+        with torch.no_grad():
+            for name, weight in own.items():
+                self._averages[name] = _average_of(weight)
+                if name in precise:
+                    self._averages[name].copy_(_like(precise[name], self._averages[name]))
+                weight.copy_(_like(kept[name], weight))
+
+    def _begin(self, module: LightningModule) -> None:
+        for name, weight in _trained(module):
+            if name not in self._averages:
+                self._averages[name] = _average_of(weight)
+            elif self._averages[name].device != weight.device:  # loaded before the module went to its device
+                self._averages[name] = self._averages[name].to(weight.device)
+
+    @torch.no_grad()
+    def _show_average(self, module: LightningModule) -> None:
+        if not self._averages or self._set_aside:
+            return
+        for name, weight in _trained(module):
+            self._set_aside[name] = weight.detach().clone()
+            weight.copy_(self._averages[name])
+
+    @torch.no_grad()
+    def _take_up_training(self, module: LightningModule) -> None:
+        for name, weight in _trained(module):
+            if name in self._set_aside:
+                weight.copy_(self._set_aside[name])
+        self._set_aside = {}
+
+
+def _trained(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    return ((name, weight) for name, weight in module.named_parameters() if weight.requires_grad)
+
+
+def _average_of(weight: Tensor) -> Tensor:
+    wide = torch.float32 if weight.dtype in (torch.bfloat16, torch.float16) else weight.dtype
+    return weight.detach().clone().to(wide)
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """A tensor put together from the shares of all processes, on the CPU."""
+    from torch.distributed.tensor import DTensor
+
+    plain = tensor.detach()
+    if isinstance(plain, DTensor):
+        plain = plain.full_tensor()
+    return plain.cpu().clone()
+
+
+def _like(whole: Tensor, share: Tensor) -> Tensor:
+    """`whole` divided as `share` is."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if isinstance(share, DTensor):
+        return distribute_tensor(whole.to(share.device), share.device_mesh, share.placements)
+    return whole

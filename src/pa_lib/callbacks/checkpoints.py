@@ -1,0 +1,108 @@
+"""Where a run can be taken up again, and what a checkpoint needs in order to be rebuilt elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from pa_lib import __version__
+from pa_lib.contracts import PaLibError
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps one file up to date: every few optimizer steps and at the very last one.
+
+    It saves right after an optimizer step, never between two batches that are summed into one step, so that a resumed
+    run takes the same steps as one that was not interrupted. Lightning's own `ModelCheckpoint` does not save the step
+    at which ``max_steps`` ends a run, and with ``save_last`` writes everything twice.
+
+    Args:
+        path: The file, ``.ckpt``. Written aside and moved, so that a crash leaves the earlier one.
+        every_n_steps: Optimizer steps between two saves, >= 1.
+    """
+
+    def __init__(self, path: str | Path, every_n_steps: int = 500) -> None:
+        super().__init__()
+        if every_n_steps < 1:
+            raise PaLibError(f"every_n_steps {every_n_steps}: expected at least 1")
+        self.path = Path(path)
+        self.every_n_steps = every_n_steps
+        self._saved_at = self._seen_at = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count where the run begins."""
+        self._saved_at = self._seen_at = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save where it is time."""
+        step = trainer.global_step
+        # A module with several optimizers may count more than one step to a batch: ask what was passed, not hit.
+        has_passed = step // self.every_n_steps > self._seen_at // self.every_n_steps
+        is_last = 0 <= trainer.max_steps <= step
+        if step > self._seen_at and (has_passed or is_last or trainer.should_stop):
+            self._save(trainer)
+        self._seen_at = step
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save at the last epoch's end, where epochs and not steps end the run."""
+        is_last = trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch + 1
+        if is_last and trainer.global_step > self._saved_at:
+            self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        trainer.save_checkpoint(self.path, weights_only=False)
+        self._saved_at = trainer.global_step
+
+
+class ConfigInCheckpoint(Callback):
+    """Adds ``checkpoint["pa_lib"] = {"version", "config"}``, from which `pa_lib.load_module` rebuilds the module.
+
+    Weights of slots that the module names in ``external_slots()`` (pretrained, frozen, rebuilt from their own files)
+    are left out of the checkpoint, and are not asked for when it is resumed.
+
+    Args:
+        config: The plain, resolved ``module`` config: ``_target_`` and arguments.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.config = dict(config)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Let Lightning load a state that lacks the external slots; `on_load_checkpoint` asks for all the others."""
+        if _external(pl_module):
+            pl_module.strict_loading = False
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the entry, leave out what lies elsewhere."""
+        checkpoint["pa_lib"] = {"version": __version__, "config": self.config}
+        if outside := _external(pl_module):
+            state = checkpoint["state_dict"]
+            checkpoint["state_dict"] = {name: value for name, value in state.items() if not name.startswith(outside)}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Make good for the strictness that `setup` took away.
+
+        Raises:
+            PaLibError: The checkpoint lacks weights of the module, or has others.
+        """
+        outside, given = _external(pl_module), checkpoint.get("state_dict")
+        if not outside or given is None:
+            return
+        own = {name for name in pl_module.state_dict() if not name.startswith(outside)}
+        if odd := sorted(own ^ {name for name in given if not name.startswith(outside)}):
+            side = "lacks" if odd[0] in own else "has, and the module has not,"
+            raise PaLibError(f"the checkpoint does not fit the module: it {side} {odd[0]} ({len(odd)} such in all)")
+
+
+def _external(module: LightningModule) -> tuple[str, ...]:
+    tell = getattr(module, "external_slots", None)
+    return () if tell is None else tuple(sorted(f"{slot}." for slot in tell()))
