@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,11 +44,10 @@ def load_network(
     if path is not None:
         return from_folder(kind, path, subfolder)
     try:
-        # from_config takes what config.json holds (lists, "_class_name"), and leaves the caller's mapping alone
-        made: Network = kind.from_config(dict(config or {}))  # type: ignore[attr-defined]
+        # not from_config, which drops misspelt settings; what begins with _ is diffusers' note of class and version
+        return kind(**{name: value for name, value in (config or {}).items() if not name.startswith("_")})
     except (TypeError, ValueError, AttributeError, IndexError) as error:
         raise PaLibError(f"config makes no {kind.__name__}: {_one_line(error)}; mend the config") from error
-    return made
 
 
 def from_folder(kind: type[Network], path: str, subfolder: str, *, named: str = "config.json") -> Network:
@@ -56,7 +56,7 @@ def from_folder(kind: type[Network], path: str, subfolder: str, *, named: str = 
     Args:
         kind: A class of diffusers or transformers.
         path: A folder that holds `subfolder`, or is the network's own, or an id on the hub (``owner/name``).
-        subfolder: ``unet``, ``vae``, ``text_encoder`` and so on.
+        subfolder: ``unet``, ``vae``, ``text_encoder`` and so on; empty where the network is at the root.
         named: The file that must be there.
 
     Raises:
@@ -88,6 +88,31 @@ def from_folder(kind: type[Network], path: str, subfolder: str, *, named: str = 
         )
         raise PaLibError(f"cannot load a {kind.__name__} from {where}: {_one_line(error)}; {do}") from error
     return made
+
+
+def settings_file(path: str, name: str) -> dict[str, Any]:
+    """What a JSON file at the root of a local folder, or of a model on the hub, says.
+
+    Raises:
+        PaLibError: It is not there, cannot be reached, or is no JSON object.
+    """
+    folder = Path(path).expanduser()
+    try:
+        if folder.is_dir():
+            file = folder / name
+        else:
+            from huggingface_hub import hf_hub_download
+
+            file = Path(hf_hub_download(path, name))
+        settings = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # the hub's errors are OSErrors, its word on a wrong id a ValueError
+        raise PaLibError(
+            f"no readable {name} in {path}: {_one_line(error)}; set path to the folder of a whole pipeline as "
+            "diffusers saves it, or to a hub id (owner/name) that can be reached"
+        ) from error
+    if not isinstance(settings, dict):
+        raise PaLibError(f"{name} in {path} holds a {type(settings).__name__}, expected a JSON object; mend the file")
+    return settings
 
 
 def _one_line(error: Exception) -> str:

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pa_lib.contracts import PaLibError
+from pa_lib.modules.autoencoders._chunks import check_channels, check_size
 from pa_lib.modules.autoencoders.base import AbstractAutoencoder
 
 
@@ -36,21 +37,12 @@ class Patchify(AbstractAutoencoder):
 
     def encode(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c h/f w/f"]:
         """Latents in [-1, 1]; see `AbstractAutoencoder.encode`."""
-        height, width = pixels.shape[-2:]
-        if height % self.downscale or width % self.downscale:
-            raise PaLibError(
-                f"the patchify autoencoder got {width} x {height} px, expected multiples of {self.downscale}; "
-                "choose another crop size or another patch"
-            )
+        check_size(pixels, self.downscale)
         patch = self.downscale
         return rearrange(pixels * 2 - 1, "n c (h y) (w x) -> n (c y x) h w", y=patch, x=patch)
 
     def decode(self, latents: Float[Tensor, "n c h/f w/f"]) -> Float[Tensor, "n 3 h w"]:
         """Pixels; see `AbstractAutoencoder.decode`."""
-        if latents.shape[1] != self.channels:
-            raise PaLibError(
-                f"the patchify autoencoder got {latents.shape[1]} channels, expected {self.channels}; "
-                "choose a backbone with as many latent channels"
-            )
+        check_channels(latents, self.channels)
         patch = self.downscale
         return (rearrange(latents, "n (c y x) h w -> n c (h y) (w x)", c=3, y=patch, x=patch) + 1) / 2

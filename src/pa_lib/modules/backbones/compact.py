@@ -44,7 +44,8 @@ class CompactUNet(AbstractBackbone):
     torch.Size([1, 2, 4, 8, 8])
 
     Ours: sizes and the choice of groups. With the default sizes, 48 channels and 49 of condition it has 13.6 million
-    weights; eight 16 x 16 frames forward and backward take 0.6 s on one core. Source: Ho et al. 2020, https://arxiv.org/abs/2006.11239, for the network.
+    weights; eight 16 x 16 frames forward and backward take 0.6 s on one core.
+    Source: Ho et al. 2020, https://arxiv.org/abs/2006.11239, for the network.
     """
 
     def __init__(

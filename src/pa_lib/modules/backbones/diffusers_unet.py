@@ -181,8 +181,9 @@ def _widen_input(unet: UNet2DConditionModel, channels: int, condition_channels: 
         return
     if old.in_channels != channels:
         raise PaLibError(
-            f"this UNet takes {old.in_channels} channels and predicts {channels}, expected it to take {channels} (to be "
-            f"widened) or {wanted} (with {condition_channels} of condition); choose another UNet or condition_channels"
+            f"this UNet takes {old.in_channels} channels and predicts {channels}, expected it to take {channels} (it is"
+            f" widened then) or {wanted} (with the condition); choose another UNet, or another condition_channels than "
+            f"{condition_channels}"
         )
     new = nn.Conv2d(
         wanted,
