@@ -68,7 +68,7 @@ def test_frames_go_through_one_by_one() -> None:
     assert backbone.frame_count.frames == 3
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(st.integers(0, 999), st.integers(1, 8), st.floats(-100, 100))
 def test_a_widened_unet_starts_as_the_base_whatever_the_condition_is(seed: int, extra: int, size: float) -> None:
     unet = raw(seed)
@@ -126,9 +126,8 @@ def test_state_round_trip(make: Any) -> None:
     second.load_state_dict(first.state_dict())
     noisy, steps, condition = clips()
     with torch.no_grad():
-        assert torch.equal(
-            first.eval()(noisy, steps, condition, text()), second.eval()(noisy, steps, condition, text())
-        )
+        predicted = first.eval()(noisy, steps, condition, text())
+        assert torch.equal(second.eval()(noisy, steps, condition, text()), predicted)
 
 
 class Doubling(nn.Module):
@@ -218,7 +217,7 @@ def test_recomputing_sees_the_frame_count_of_its_own_forward() -> None:
     backbone.use_gradient_checkpointing()
     twin = copy.deepcopy(backbone)
     seen: list[int] = []
-    twin.sites()[1].module.register_forward_hook(lambda *_: seen.append(twin.frame_count.frames))
+    twin.sites()[1].module.register_forward_pre_hook(lambda *_: seen.append(twin.frame_count.frames))
     noisy, steps, condition = clips()
     long = twin(noisy, steps, condition, text())
     twin(noisy[:, :1], steps, condition[:, :1], text())
@@ -300,7 +299,7 @@ def test_folder_without_config_or_weights(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/nowhere/at/all", "./nowhere", "nowhere"])
 def test_no_such_folder(path: str) -> None:
-    with pytest.raises(PaLibError, match="no folder .*set path to a folder"):
+    with pytest.raises(PaLibError, match=r"no folder .*set path to a folder"):
         DiffusersUNet(path)
 
 
@@ -309,11 +308,8 @@ def test_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("nobody/nothing does not appear to have\na file named config.json.")
 
     monkeypatch.setattr(UNet2DConditionModel, "from_pretrained", fail)
-    with pytest.raises(
-        PaLibError, match="cannot load a UNet2DConditionModel from nobody/nothing/unet: .*connection"
-    ) as e:
+    with pytest.raises(PaLibError, match=r"UNet2DConditionModel from nobody/nothing/unet: [^\n]*connection[^\n]*$"):
         DiffusersUNet("nobody/nothing")
-    assert "\n" not in str(e.value)
 
 
 @pytest.mark.parametrize("given", [{}, {"config": TINY, "path": "x"}])

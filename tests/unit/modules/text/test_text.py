@@ -131,10 +131,7 @@ def test_a_constant_prompt_leaves_the_empty_one() -> None:
 def saved(folder: Path, is_sdxl: bool) -> str:
     encoder().save_pretrained(folder / "text_encoder")
     tokenizer().save_pretrained(folder / "tokenizer")
-    index: dict[str, Any] = {
-        "_class_name": "StableDiffusionPipeline",
-        "text_encoder": ["transformers", "CLIPTextModel"],
-    }
+    index: dict[str, Any] = {"text_encoder": ["transformers", "CLIPTextModel"]}
     if is_sdxl:
         encoder_2().save_pretrained(folder / "text_encoder_2")
         tokenizer().save_pretrained(folder / "tokenizer_2")
