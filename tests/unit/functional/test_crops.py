@@ -1,0 +1,115 @@
+"""Squares hold their boxes, cuts copy, and resizing reaches exactly where the mask says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pa_lib.functional.crops import cut, cut_and_hide, extent, resize, square_boxes
+from pa_lib.functional.draws import uniform
+
+BOX = st.tuples(st.integers(-5, 40), st.integers(-5, 40), st.integers(1, 50), st.integers(1, 50))
+
+
+@given(st.lists(BOX, min_size=1, max_size=6), st.floats(1, 3), st.sampled_from([0.0, 0.7, 5.0]))
+def test_squares_hold_their_boxes_on_whole_pixels(
+    sizes: list[tuple[int, int, int, int]], expansion: float, steadiness: float
+) -> None:
+    boxes = torch.tensor([(x, y, x + w, y + h) for x, y, w, h in sizes], dtype=torch.float32)
+    squares = square_boxes(boxes, expansion, steadiness)
+    assert torch.equal(squares, squares.round())
+    sides = squares[:, 2:] - squares[:, :2]
+    assert torch.equal(sides[:, 0], sides[:, 1])
+    assert (squares[:, :2] <= boxes[:, :2]).all()
+    assert (squares[:, 2:] >= boxes[:, 2:]).all()
+    if not steadiness:
+        longest = (boxes[:, 2:] - boxes[:, :2]).amax(1)
+        assert (sides[:, 0] >= longest * expansion - 1e-5).all()
+        assert (sides[:, 0] < longest * expansion + 1 + 1e-5).all()
+        centres = (squares[:, 2:] + squares[:, :2] - boxes[:, 2:] - boxes[:, :2]) / 2
+        assert centres.abs().max() <= 0.5
+
+
+def test_a_frame_without_a_box_takes_the_nearest_square() -> None:
+    nowhere = [float("nan")] * 4
+    squares = square_boxes(torch.tensor([nowhere, [0, 0, 4, 4], nowhere, nowhere, [8, 8, 12, 12]]), 1.0)
+    assert squares.tolist() == [[0, 0, 4, 4]] * 3 + [[8, 8, 12, 12]] * 2
+    with pytest.raises(ValueError, match="no frame has a box"):
+        square_boxes(torch.full((2, 4), float("nan")))
+
+
+def test_steadiness_smooths_a_shaking_box() -> None:
+    centres = 50 + 3 * torch.randn(40, 2, generator=torch.Generator().manual_seed(0)).round()
+    boxes = torch.cat([centres - 10, centres + 10], dim=1)
+    shaking, steady = square_boxes(boxes, 1.5), square_boxes(boxes, 1.5, steadiness=3)
+    jumps = [float((squares[1:, :2] - squares[:-1, :2]).abs().mean()) for squares in (shaking, steady)]
+    assert jumps[1] < jumps[0] / 3
+
+
+@given(st.integers(-9, 9), st.integers(-9, 9), st.integers(1, 16), st.integers(1, 16))
+def test_cuts_are_those_of_a_padded_frame(x: int, y: int, width: int, height: int) -> None:
+    frame = torch.arange(3 * 6 * 7, dtype=torch.uint8).reshape(3, 6, 7) + 1
+    padded = np.pad(frame.numpy(), ((0, 0), (30, 30), (30, 30)))
+    expected = padded[:, 30 + y : 30 + y + height, 30 + x : 30 + x + width]
+    assert np.array_equal(cut(frame, (x, y, x + width, y + height)).numpy(), expected)
+
+
+def test_extent_is_of_everything_above_zero() -> None:
+    assert extent(0, 0, torch.zeros(3, 3)) is None
+    assert extent(0, 0, torch.zeros(0, 4)) is None
+    assert extent(2, 1, torch.tensor([[0, 1e-6, 0], [0, 0, 0]])) == (2, 2, 3, 3)
+
+
+def test_resizing_is_the_triangle_filter() -> None:
+    # Shrinking by 2: a triangle of 2 source px half-width around each centre, weights 1 3 3 1 over 8 inside.
+    line = torch.tensor([0.0, 0, 0, 8, 0, 0, 0, 0]).reshape(1, 1, 1, 8)
+    assert resize(line, 1, 4).flatten().tolist() == pytest.approx([8 * 0 / 8, 3, 1, 0])
+    assert torch.equal(resize(torch.ones(1, 1, 7, 7), 3, 3).round(decimals=6), torch.ones(1, 1, 3, 3))
+
+
+def within_reach(mask: NDArray[np.bool_], side: int, slack: float) -> NDArray[np.bool_]:
+    """Where a triangle as wide as the shrinking, or 1 px, around a crop pixel's centre meets the mask.
+
+    At its very ends the weight is 0 up to rounding, hence the slack: some pixels there may be marked or not.
+    """
+    scale = len(mask) / side
+    distance = np.abs((np.arange(side)[:, None] + 0.5) * scale - (np.arange(len(mask))[None, :] + 0.5))
+    meets = distance < max(scale, 1.0) + slack
+    return (meets.astype(int) @ mask.astype(int) @ meets.T.astype(int)) > 0
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 999), st.integers(3, 40), st.integers(2, 24), st.sampled_from([0.01, 0.2, 0.7]))
+def test_every_crop_pixel_that_a_hidden_one_could_touch_is_hidden_and_no_other(
+    seed: int, extent_px: int, side: int, density: float
+) -> None:
+    frame = uniform((3, 24, 30), seed)
+    hidden = uniform((24, 30), seed, 1) < density
+    own = hidden & (uniform((24, 30), seed, 2) < 0.5)
+    corner = (uniform((2,), seed, 3) * 20 - 8).int().tolist()
+    box = (corner[0], corner[1], corner[0] + extent_px, corner[1] + extent_px)
+    pixels, is_hidden, is_own = cut_and_hide(frame, hidden, own, box, side)
+
+    # whatever is put under the mask, nothing changes; and where the crop is not hidden it is the untouched source's
+    for other in (0.0, 1.0, uniform((3, 24, 30), seed, 4)):
+        changed = torch.where(hidden, torch.as_tensor(other), frame)
+        assert torch.equal(cut_and_hide(changed, hidden, own, box, side)[0], pixels)
+        untouched = resize(cut(changed, box)[None], side, side)[0]
+        assert torch.equal((is_hidden == 0) & (untouched != pixels), torch.zeros_like(pixels).bool())
+    for mask, marked in ((hidden, is_hidden), (own, is_own)):
+        inside = cut(mask[None], box)[0].numpy()
+        least, most = (within_reach(inside, side, slack) for slack in (-1e-4, 1e-4))
+        assert (marked[0].numpy() >= least).all()
+        assert (marked[0].numpy() <= most).all()
+    assert (is_own <= is_hidden).all()
+
+
+def test_bytes_and_floats_are_cut_alike() -> None:
+    frame = (uniform((3, 12, 12), 1) * 256).byte()
+    nobody = torch.zeros(12, 12, dtype=torch.bool)
+    from_bytes = cut_and_hide(frame, nobody, nobody, (-2, 0, 10, 12), 8)[0]
+    torch.testing.assert_close(from_bytes, cut_and_hide(frame.float() / 255, nobody, nobody, (-2, 0, 10, 12), 8)[0])

@@ -1,0 +1,81 @@
+"""Augmented masks cover at least what they covered, alike in every frame of a clip."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pa_lib.contracts import PaLibError
+from pa_lib.functional.draws import uniform
+from pa_lib.modules.mask_augmentation import MaskAugmentation
+
+SHARES = st.floats(0, 1)
+
+
+@settings(deadline=None, max_examples=60)
+@given(SHARES, SHARES, st.integers(0, 99), st.sampled_from([0.0, 0.02, 0.3, 1.0]))
+def test_masks_never_shrink_and_stay_masks(dilation: float, box: float, seed: int, density: float) -> None:
+    masks = uniform((2, 3, 1, 9, 12), seed)
+    masks = torch.where(uniform(masks.shape, seed, 1) < density, masks, 0.0)
+    before = masks.clone()
+    changed = MaskAugmentation(dilation, box)(masks, [(seed, 0), (seed, 1)])
+    assert torch.equal(masks, before)
+    assert changed.shape == masks.shape
+    assert (changed >= masks).all()
+    assert changed.max() <= 1
+    assert not changed[:, :, :, :, :][masks.amax((3, 4), keepdim=True).expand(masks.shape) == 0].any()
+
+
+def test_a_clips_draw_depends_on_its_keys_alone() -> None:
+    masks = (uniform((4, 2, 1, 32, 32), 1) < 0.01).float()
+    keys = [(5, clip) for clip in range(4)]
+    augmentation = MaskAugmentation(0.3, 0.5)
+    together = augmentation(masks, keys)
+    for index in range(4):
+        assert torch.equal(together[index : index + 1], augmentation(masks[index : index + 1], keys[index : index + 1]))
+
+
+def test_growth_is_a_square_of_at_most_the_share_the_same_in_every_frame_and_of_every_size() -> None:
+    masks = torch.zeros(60, 2, 1, 40, 50)
+    masks[:, 0, 0, 20, 10] = masks[:, 1, 0, 15, 40] = 1
+    grown = MaskAugmentation(0.1, 0.0)(masks, [(0, clip) for clip in range(60)])
+    seen = set()
+    for clip, before in zip(grown, masks, strict=True):
+        reach = round((float(clip[0].sum()) ** 0.5 - 1) / 2)
+        for frame in range(2):
+            kernel = np.ones((2 * reach + 1, 2 * reach + 1), dtype=np.uint8)
+            assert np.array_equal(clip[frame, 0].numpy(), cv2.dilate(before[frame, 0].numpy(), kernel))
+        seen.add(reach)
+    assert seen == {0, 1, 2, 3, 4}
+
+
+def test_boxes_hold_each_frames_mask_tightly() -> None:
+    masks = torch.zeros(1, 3, 1, 8, 8)
+    masks[0, 0, 0, 2, 3] = masks[0, 0, 0, 5, 1] = 1
+    masks[0, 1, 0, 7, 7] = 0.2
+    boxes = MaskAugmentation(box_probability=1)(masks, [(0,)])
+    expected = torch.zeros_like(masks)
+    expected[0, 0, 0, 2:6, 1:4] = 1
+    expected[0, 1, 0, 7, 7] = 1
+    assert torch.equal(boxes, expected)
+
+
+def test_boxes_come_as_often_as_asked() -> None:
+    masks = torch.zeros(400, 1, 1, 6, 6)
+    masks[..., 0, 0] = masks[..., 3, 3] = 1
+    boxes = MaskAugmentation(0, 0.2)(masks, [(1, clip) for clip in range(400)])
+    share = float((boxes.sum((1, 2, 3, 4)) == 16).float().mean())
+    assert share == pytest.approx(0.2, abs=5 * (0.16 / 400) ** 0.5)
+
+
+def test_senseless_settings_and_missing_keys_are_refused() -> None:
+    with pytest.raises(PaLibError, match="max_dilation"):
+        MaskAugmentation(max_dilation=-0.1)
+    with pytest.raises(PaLibError, match="box_probability"):
+        MaskAugmentation(box_probability=1.5)
+    with pytest.raises(ValueError, match="1 keys were given for 2 clips"):
+        MaskAugmentation()(torch.zeros(2, 1, 1, 4, 4), [(0,)])
