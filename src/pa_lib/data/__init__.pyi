@@ -3,6 +3,7 @@ from .base import AbstractClipSet, AbstractDataModule, Sample, collate
 from .faces import FaceDataModule
 from .sampling import ClipLoader, Draw, GlobalBatchSampler, Position, ResumableLoader, clip_generator
 from .synthetic import SyntheticDataModule
+from .tracklets import TrackletDataModule
 
 __all__ = [
     "AbstractClipSet",
@@ -16,6 +17,7 @@ __all__ = [
     "ResumableLoader",
     "Sample",
     "SyntheticDataModule",
+    "TrackletDataModule",
     "clip_generator",
     "collate",
 ]

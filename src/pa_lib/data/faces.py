@@ -169,7 +169,7 @@ class FaceDataModule(AbstractDataModule):
         head_scale: Axes of the mask over the sides of the face box.
         motion: Strength of the camera's motion, >= 0: 1 shifts by at most 0.12 of the side, turns by at most 9 degrees
             and zooms by at most 16 % from the first frame on.
-        light: Strength of the change of light, >= 0: 1 changes the gain by at most 35 %.
+        light: Strength of the change of light, >= 0: 1 changes the gain by a factor of at most 1.5.
         augmentation: Of the training clips, None = none.
         batch_size: Clips that all processes together see in one step.
         n_workers: Processes that read and make clips; 0 = the training process itself.

@@ -47,6 +47,14 @@ class FileTree:
         """Whether there is such a file."""
         return name in self._names if self._names is not None else (self.path / name).is_file()
 
+    def in_folders(self, file: str) -> list[str]:
+        """``folder/file`` for every folder of the top level that holds such a file, sorted; hidden ones left out."""
+        if self._names is not None:
+            found = [name for name in self._names if name.count("/") == 1 and name.endswith(f"/{file}")]
+        else:
+            found = [path.relative_to(self.path).as_posix() for path in self.path.glob(f"*/{file}")]
+        return sorted(name for name in found if not name.startswith("."))
+
     def read(self, name: str) -> bytes:
         """The whole file.
 

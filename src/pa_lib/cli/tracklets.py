@@ -1,0 +1,181 @@
+"""pa-tracklets: videos in, training clips of the people in them out.
+
+Exit codes: 0 all is cut, or had been; 1 a video could not be done, and nothing of it is left; 2 the command line is
+wrong; 130 interrupted. What was interrupted is begun again the next time, what is finished is passed over.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pa_lib.cli.compose import ConfigError, build, checked, compose, parse
+from pa_lib.contracts import PaLibError
+
+if TYPE_CHECKING:  # torch and the codecs are not needed to answer --help or to refuse a wrong setting
+    from rich.console import Console
+
+    from pa_lib.pipeline.cut_tracklets import CutOutcome, TrackletCutter
+
+DESCRIPTION = """\
+Cut square clips of single people, with masks, out of videos: training data for data=tracklets.
+
+  pa-tracklets input=videos output=tracklets             whole bodies, out of every video of a folder
+  pa-tracklets input=clip.mp4 output=faces kind=face     faces
+  pa-tracklets input=videos output=tracklets             once more: finished videos are passed over
+
+settings (all of them, with their meaning: conf/tracklets.yaml):
+  input=PATH  output=FOLDER  side=N  kind=person|face|all  expansion=X  min_px=N  min_frames=N  max_frames=N
+  people.search.stride=N  limits.max_pixels=N  ...
+"""
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    signal.signal(signal.SIGTERM, _terminate)  # so that staged folders are removed on the way out
+    try:
+        overrides, config_dir = parse("pa-tracklets", DESCRIPTION, sys.argv[1:] if arguments is None else arguments)
+        return _cut(compose("tracklets", overrides, config_dir))
+    except KeyboardInterrupt:
+        print("pa-tracklets: interrupted; finished videos stay, and are passed over the next time", file=sys.stderr)
+        return INTERRUPTED
+    except PaLibError as error:
+        print(f"pa-tracklets: error: {error}", file=sys.stderr)
+        return USAGE if isinstance(error, ConfigError) else FAILED
+
+
+def _cut(config: dict[str, Any]) -> int:
+    output = Path(config["output"]).expanduser()
+    if output.exists() and not output.is_dir():
+        raise PaLibError(f"output={output}: got a file, expected a folder")
+    sources = find_videos(config["input"], output)
+    cutter = _build_cutter(config)
+
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    outcomes: list[CutOutcome] = []
+    n_failed = 0
+    for number, source in enumerate(sources, 1):
+        title = source.name if len(sources) == 1 else f"[{number}/{len(sources)}] {source.name}"
+        try:
+            outcome = _cut_one(cutter, source, output, title, console)
+        except PaLibError as error:
+            if len(sources) == 1:
+                raise
+            print(f"pa-tracklets: error: {source}: {error}", file=sys.stderr)
+            n_failed += 1
+            continue
+        outcomes.append(outcome)
+        told = "there already" if outcome.is_old else "cut"
+        dropped = f", {outcome.n_dropped} given up (a frame could not be masked)" if outcome.n_dropped else ""
+        print(f"{source.name}: {_counts([outcome])} {told}{dropped}")
+    print(f"{output}: {_counts(outcomes)} of {len(outcomes)} videos" + (f", {n_failed} failed" if n_failed else ""))
+    return FAILED if n_failed else OK
+
+
+def find_videos(source: str, output: Path) -> list[Path]:
+    """Every video that an ``input=`` names: a file or a folder of images itself, all below another folder, or a glob.
+
+    Single images, results of `pa-anonymize` and what lies in the output folder are passed over in folders and globs.
+
+    Raises:
+        PaLibError: There is none.
+    """
+    from pa_lib.video import is_supported
+    from pa_lib.video.images import IMAGE_SUFFIXES
+
+    path = Path(source).expanduser()
+    if path.is_dir():
+        inside = [file for file in path.iterdir() if file.name[0] != "."]
+        if inside and all(file.is_file() and file.suffix.lower() in IMAGE_SUFFIXES for file in inside):
+            return [path]
+        candidates = list(path.rglob("*"))
+    elif not path.exists() and glob.has_magic(source):
+        candidates = [Path(file) for file in glob.glob(str(path), recursive=True)]
+    else:
+        return [path]
+    found = sorted(
+        file
+        for file in candidates
+        if file.is_file()
+        and is_supported(file)
+        and file.suffix.lower() not in IMAGE_SUFFIXES
+        and ".anonymized" not in file.suffixes
+        and output not in file.parents
+    )
+    if not found:
+        raise PaLibError(f"input={source}: no video there; give a video, a folder of them, or a glob")
+    return found
+
+
+def _build_cutter(config: dict[str, Any]) -> TrackletCutter:
+    from pa_lib.pipeline import SearchSettings
+    from pa_lib.pipeline.cut_tracklets import CutSettings, TrackletCutter
+    from pa_lib.video import Limits
+
+    people = config["people"]
+    return TrackletCutter(
+        **{name: build(people[name]) for name in ("finder", "tracker", "masker")},
+        settings=checked(CutSettings, {field.name: config[field.name] for field in fields(CutSettings)}, ""),
+        search=checked(SearchSettings, people["search"], "people.search"),
+        limits=checked(Limits, config["limits"], "limits"),
+    )
+
+
+def _cut_one(cutter: TrackletCutter, source: Path, output: Path, title: str, console: Console) -> CutOutcome:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from pa_lib.cli.rate import FrameRateColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        FrameRateColumn(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+    )
+    bars = Progress(*columns, console=console)
+    tasks: dict[str, Any] = {}
+
+    def on_progress(stage: str, done: int, total: int | None) -> None:
+        if stage not in tasks:
+            bars.start()  # not before: an error without any work leaves one line, not a frame of bars around it
+            tasks[stage] = bars.add_task(f"{title}: {stage}", total=total)
+        bars.update(tasks[stage], completed=done, total=total)
+
+    try:
+        return cutter.run(source, output, on_progress)
+    finally:
+        if tasks:
+            bars.stop()
+
+
+def _counts(outcomes: Sequence[CutOutcome]) -> str:
+    n_tracklets, n_frames = sum(o.n_tracklets for o in outcomes), sum(o.n_frames for o in outcomes)
+    return f"{n_tracklets} tracklets ({n_frames} frames)"
+
+
+def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + signum)
+
+
+def run() -> NoReturn:
+    """Entry point of the installed command."""
+    if os.environ.get("PA_DEBUG"):
+        sys.exit(main())
+    try:
+        code = main()
+    except Exception as error:
+        print(f"pa-tracklets: error: {type(error).__name__}: {error} (a bug: PA_DEBUG=1 shows where)", file=sys.stderr)
+        code = FAILED
+    sys.exit(code)

@@ -1,0 +1,258 @@
+"""Tracklets: square crops that follow one person through a video, with masks, as `pa-tracklets` cuts them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pa_lib.contracts import Kind, PaLibError
+from pa_lib.data.augment import ClipAugmentation
+from pa_lib.data.base import AbstractClipSet, AbstractDataModule, Sample, held_out
+from pa_lib.data.index import FileTree
+from pa_lib.data.sampling import Draw, clip_generator
+from pa_lib.functional.crops import resize
+
+INDEX = "tracklets.json"
+_FRAME_SUFFIXES = (".jpg", ".frame.png")
+
+
+@dataclass(frozen=True)
+class Tracklet:
+    """One entry of an index.
+
+    Args:
+        files: What the names of its files begin with, from the top of the data on.
+        suffix: Of its frames.
+        video: Name of the folder of its video.
+        person: Who it is, unique within the video.
+        kind: What was followed.
+        first_frame: Index in the video of its first frame.
+        fps: Frames a second.
+        n_frames: How many there are.
+    """
+
+    files: str
+    suffix: str
+    video: str
+    person: str
+    kind: str
+    first_frame: int
+    fps: float
+    n_frames: int
+
+
+@dataclass(frozen=True)
+class _Window:
+    """One clip: a stretch of a tracklet."""
+
+    number: int
+    tracklet: Tracklet
+    first: int
+    identity: int
+
+
+class TrackletClipSet(AbstractClipSet):
+    """The clips of `TrackletDataModule` on one side of the split.
+
+    Args:
+        tree: Where the files are.
+        windows: The clips.
+        n_frames: Of a clip.
+        side: Of the square frames, px.
+        seed: Of the augmentation.
+        augmentation: None: the clips as they are.
+    """
+
+    def __init__(
+        self,
+        tree: FileTree,
+        windows: Sequence[_Window],
+        *,
+        n_frames: int,
+        side: int,
+        seed: int,
+        augmentation: ClipAugmentation | None = None,
+    ) -> None:
+        self.tree = tree
+        self.windows = windows
+        self.n_frames = n_frames
+        self.side = side
+        self.seed = seed
+        self.augmentation = augmentation
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def sample(self, draw: Draw) -> Sample:
+        """One clip."""
+        window = self.windows[draw.index]
+        at = range(window.first, window.first + self.n_frames)
+        frames = [self._resized(self._frame(window.tracklet, i)) for i in at]
+        masks = [self._resized(self.tree.mask(f"{window.tracklet.files}{i:06d}.png")[None]) for i in at]
+        sample = Sample(torch.stack(frames), torch.stack(masks), clip_id=window.number, identity=window.identity)
+        if self.augmentation is None:
+            return sample
+        return self.augmentation(sample, clip_generator(self.seed, Draw(window.number, draw.epoch)))
+
+    def _frame(self, tracklet: Tracklet, at: int) -> Tensor:
+        return self.tree.picture(f"{tracklet.files}{at:06d}{tracklet.suffix}").float() / 255
+
+    def _resized(self, planes: Tensor) -> Tensor:
+        if planes.shape[-2] != planes.shape[-1]:
+            raise PaLibError(f"data {self.tree.path}: a crop of {tuple(planes.shape[-2:])} px, expected a square")
+        if planes.shape[-1] == self.side:
+            return planes
+        return resize(planes[None], self.side, self.side)[0].clamp(0, 1)
+
+
+class TrackletDataModule(AbstractDataModule):
+    """Clips of people cut out of videos.
+
+    Layout, in a folder or in a zip of it: a folder for each video, and in it ::
+
+        tracklets.json    {"version": 1, "video": sha256, "tracklets": [{...}, ...]}, each tracklet with
+          id              unique within the video
+          files           what the names of its files begin with: "0001-", or "0001/" for a folder of its own
+          person          who it is, unique within the video: several tracklets may show one person
+          kind            person or face: what was followed
+          first_frame     index in the video of the first frame
+          fps             frames a second
+          boxes           [x0, y0, x1, y1] px in the video, one for each frame, without gaps in time
+        0001-000000.jpg   the first crop, square; the numbers count from 0. Without loss: 0001-000000.frame.png
+        0001-000000.png   its mask, grey, 255 = the person
+
+    Frames lie `n_frames` a clip; clips begin every `stride` frames. Tracklets that are shorter than a clip are passed
+    over. Whole videos are held out, or, of a single video, whole people.
+
+    Args:
+        path: The folder or the zip.
+        n_frames: Of a clip, >= 1.
+        stride: Frames from the beginning of a clip to that of the next one of its tracklet, >= 1; None = `n_frames`.
+        side: Of the square frames, px, >= 16.
+        kind: Take only tracklets of a ``person`` or of a ``face``; None = all.
+        augmentation: Of the training clips, None = none.
+        batch_size: Clips that all processes together see in one step.
+        n_workers: Processes that read clips; 0 = the training process itself.
+        seed: Of order, augmentation, and who is held out.
+        val_share: Of the videos (of the people where there is one video) that are held out.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        n_frames: int = 8,
+        stride: int | None = None,
+        side: int = 64,
+        kind: Kind | None = None,
+        augmentation: ClipAugmentation | None = None,
+        batch_size: int = 8,
+        n_workers: int = 0,
+        seed: int = 0,
+        val_share: float = 0.1,
+    ) -> None:
+        super().__init__(batch_size=batch_size, n_workers=n_workers, seed=seed, val_share=val_share)
+        if n_frames < 1 or side < 16 or (stride is not None and stride < 1):
+            raise PaLibError(
+                f"tracklets: n_frames {n_frames}, stride {stride}, side {side}: expected at least 1, 1 and 16"
+            )
+        if kind not in (None, "person", "face"):
+            raise PaLibError(f"tracklets: kind is '{kind}', expected person, face or nothing")
+        self.path = path
+        self.n_frames = n_frames
+        self.stride = n_frames if stride is None else stride
+        self.side = side
+        self.kind = kind
+        self.augmentation = augmentation
+
+    def make_sets(self) -> tuple[TrackletClipSet, TrackletClipSet | None]:
+        """Read the indices and divide the clips.
+
+        Raises:
+            PaLibError: There is nothing to read, or an index is wrong: names it and the tracklet.
+        """
+        tree = FileTree(self.path)
+        tracklets = [t for t in read_tracklets(tree) if self.kind in (None, t.kind)]
+        long_enough = [t for t in tracklets if t.n_frames >= self.n_frames]
+        if not long_enough:
+            raise PaLibError(
+                f"data {tree.path}: none of {len(tracklets)} tracklets"
+                f"{f' of kind {self.kind}' if self.kind else ''} has {self.n_frames} frames; cut more or set n_frames"
+            )
+        people = [(tracklet.video, tracklet.person) for tracklet in long_enough]
+        identities = {person: number for number, person in enumerate(sorted(set(people)))}
+        is_one = len({video for video, _ in people}) == 1
+        groups = [person if is_one else video for video, person in people]
+        out = held_out(groups, self.val_share, self.seed)
+        sides: tuple[list[_Window], list[_Window]] = ([], [])
+        number = 0
+        for tracklet, person, group in zip(long_enough, people, groups, strict=True):
+            for first in range(0, tracklet.n_frames - self.n_frames + 1, self.stride):
+                sides[group in out].append(_Window(number, tracklet, first, identities[person]))
+                number += 1
+        train, val = (
+            TrackletClipSet(
+                tree,
+                windows,
+                n_frames=self.n_frames,
+                side=self.side,
+                seed=self.seed,
+                augmentation=None if is_val else self.augmentation,
+            )
+            for is_val, windows in enumerate(sides)
+        )
+        return train, val if len(val) else None
+
+
+def read_tracklets(tree: FileTree) -> list[Tracklet]:
+    """The tracklets of all videos, in order of the videos' names.
+
+    Raises:
+        PaLibError: There is no index, or one is wrong, or a tracklet's first or last file is not there.
+    """
+    found = tree.in_folders(INDEX)
+    if not found:
+        raise PaLibError(f"data {tree.path}: no folder in it holds a {INDEX}; cut tracklets with pa-tracklets")
+    tracklets = []
+    for name in found:
+        where = f"{tree.path}/{name}"
+        try:
+            index = json.loads(tree.read(name))
+            version, entries = index["version"], list(index["tracklets"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise PaLibError(f"{where}: expected an index of tracklets as JSON ({error})") from error
+        if version != 1:
+            raise PaLibError(f"{where}: version {version}, expected 1; cut the tracklets again")
+        tracklets += [_tracklet(tree, name.removesuffix(f"/{INDEX}"), entry, where) for entry in entries]
+    return tracklets
+
+
+def _tracklet(tree: FileTree, folder: str, entry: Any, where: str) -> Tracklet:
+    try:
+        told = f"tracklet {entry['id']}"
+        n_frames = len(entry["boxes"])
+        prefix = f"{folder}/{entry['files']}"
+        suffix = next((s for s in _FRAME_SUFFIXES if tree.has(f"{prefix}{0:06d}{s}")), ".jpg")
+        tracklet = Tracklet(
+            prefix,
+            suffix,
+            folder,
+            str(entry["person"]),
+            str(entry["kind"]),
+            int(entry["first_frame"]),
+            float(entry["fps"]),
+            n_frames,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise PaLibError(f"{where}: a tracklet is incomplete ({type(error).__name__}: {error})") from error
+    for at in {0, n_frames - 1}:
+        for file in (f"{prefix}{at:06d}{suffix}", f"{prefix}{at:06d}.png"):
+            if at < 0 or not tree.has(file):
+                raise PaLibError(f"{where}, {told}: there is no {file}")
+    return tracklet

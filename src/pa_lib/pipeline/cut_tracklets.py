@@ -1,0 +1,326 @@
+"""Videos in, tracklets out: square crops that follow one person each, with masks, as `TrackletDataModule` reads them.
+
+A video is done whole or not at all: its tracklets are written under a hidden name and appear at the end, under one that
+is made of the video's content. So whatever was interrupted is done again, and whatever is there is passed over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pa_lib.contracts import PaLibError, PersonMask, Track
+from pa_lib.functional.crops import cut, resize, square_boxes
+from pa_lib.people import AbstractFinder, AbstractMasker, Findings, KalmanTracker, find_people, link_people
+from pa_lib.pipeline.anonymize_video import Progress, SearchSettings
+from pa_lib.video import Frame, Limits, StagedFolder, VideoInfo, fingerprint, probe, read_frames
+
+INDEX, VERSION = "tracklets.json", 1
+_REACH = {"face": 1.6, "person": 1.1}  # what the maskers cover over the sides of a box, so that crops hold the masks
+_NAME_LENGTH = 16  # of the video's sha256: two of a billion videos share it by a chance of 3 in a hundred
+
+
+@dataclass(frozen=True)
+class CutSettings:
+    """What is cut, and how.
+
+    Args:
+        side: Of the stored crops, px, >= 16.
+        kind: ``person`` cuts around whole bodies, ``face`` around faces, ``all`` both.
+        expansion: Side of a crop over the longer side of what is masked, >= 1; as the crops of the use have it.
+        steadiness_s: Over how long centre and size of the crop are smoothed (standard deviation of a Gaussian), s.
+        min_px: Tracklets whose box is smaller than this, by its longer side and in the median, are left out.
+        min_frames: Shorter ones are left out.
+        max_frames: Longer ones are divided.
+        jpeg_quality: Of the stored frames, 1 to 100. Masks are stored without loss.
+
+    Raises:
+        PaLibError: A value out of its range.
+    """
+
+    side: int = 128
+    kind: Literal["person", "face", "all"] = "person"
+    expansion: float = 1.25
+    steadiness_s: float = 0.2
+    min_px: float = 48.0
+    min_frames: int = 8
+    max_frames: int = 256
+    jpeg_quality: int = 95
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("person", "face", "all"):
+            raise PaLibError(f"kind: got '{self.kind}', expected person, face or all")
+        for name, low, high in (
+            ("side", 16, 4096),
+            ("expansion", 1, 10),
+            ("steadiness_s", 0, 10),
+            ("min_px", 0, 1e5),
+            ("min_frames", 1, self.max_frames),
+            ("jpeg_quality", 1, 100),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise PaLibError(f"{name}: got {getattr(self, name)}, expected {low:g} to {high:g}")
+
+
+@dataclass(frozen=True)
+class CutOutcome:
+    """What became of one video.
+
+    Args:
+        folder: Where its tracklets are.
+        n_tracklets: How many.
+        n_frames: Crops in all of them.
+        is_old: It had been done before, and nothing was touched.
+        n_dropped: Tracklets that were left out because a frame could not be masked.
+    """
+
+    folder: Path
+    n_tracklets: int
+    n_frames: int
+    is_old: bool = False
+    n_dropped: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class _Tracklet:
+    """A stretch of one track, as it will be cut."""
+
+    name: str
+    person_id: int
+    track: Track
+    rows: slice
+    squares: NDArray[np.int64]
+
+    @property
+    def first(self) -> int:
+        return int(self.track.frames[self.rows.start])
+
+    def entry(self, fps: float) -> dict[str, Any]:
+        """Its place in the index."""
+        return {
+            "id": self.name,
+            "files": f"{self.name}-",
+            "person": self.person_id,
+            "kind": self.track.kind,
+            "first_frame": self.first,
+            "fps": fps,
+            "boxes": np.asarray(self.track.boxes[self.rows], np.float64).round(2).tolist(),
+            "squares": self.squares.tolist(),
+        }
+
+
+class TrackletCutter:
+    """Cuts tracklets out of whole files with parts that the caller brings.
+
+    Args:
+        finder: Sees faces, people or both in single frames.
+        tracker: Joins sightings into tracks without gaps.
+        masker: Decides which pixels are the person's: use the one that will hide people later, so that training sees
+            the masks of the use.
+        settings: What is cut, and how.
+        search: How densely a video is searched.
+        limits: What is refused before it is decoded.
+    """
+
+    def __init__(
+        self,
+        finder: AbstractFinder,
+        tracker: KalmanTracker,
+        masker: AbstractMasker,
+        *,
+        settings: CutSettings | None = None,
+        search: SearchSettings | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.finder = finder
+        self.tracker = tracker
+        self.masker = masker
+        self.settings = settings or CutSettings()
+        self.search = search or SearchSettings()
+        self.limits = limits or Limits()
+
+    def run(self, source: Path, output: Path, on_progress: Progress | None = None) -> CutOutcome:
+        """Cut one video, unless that has been done.
+
+        Args:
+            source: A video, GIF, or folder of images.
+            output: The folder of all tracklets; each video gets a folder in it.
+            on_progress: Called with (stage, frames done, frames in all or None).
+
+        Raises:
+            PaLibError: The video cannot be read, the output not be written, or it was cut with other settings before.
+        """
+        tell = on_progress or (lambda stage, done, total: None)
+        info = probe(source, self.limits)
+        sha256 = fingerprint(source)
+        folder = output / sha256[:_NAME_LENGTH]
+        if folder.exists():
+            return self._old(folder)
+        output.mkdir(parents=True, exist_ok=True)
+        findings = find_people(
+            _counted(info, "finding people", tell),
+            self.finder,
+            stride=self.search.stride,
+            batch=self.search.batch,
+            cut_threshold=self.search.cut_threshold,
+        )
+        self.finder.release()
+        tracks = self.tracker.track(findings, info.width, info.height)
+        people = link_people(tracks, findings.times_s, findings.cuts)
+        owners = {track.track_id: person.person_id for person in people for track in person.tracks}
+        planned = self._planned(tracks, owners, findings, info.fps)
+        with StagedFolder(folder) as staged:
+            dropped = self._cut(info, tracks, owners, planned, staged.path, tell) if planned else set()
+            kept = [tracklet for tracklet in planned if tracklet.name not in dropped]
+            index = {
+                "version": VERSION,
+                "video": sha256,
+                "settings": asdict(self.settings),
+                "tracklets": [tracklet.entry(info.fps) for tracklet in kept],
+            }
+            (staged.path / INDEX).write_text(json.dumps(index) + "\n", encoding="utf-8")
+            staged.commit()
+        return CutOutcome(folder, len(kept), sum(len(t.squares) for t in kept), n_dropped=len(dropped))
+
+    def _old(self, folder: Path) -> CutOutcome:
+        """What an earlier run has left."""
+        try:
+            index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+            settings, tracklets = index["settings"], index["tracklets"]
+            n_frames = sum(len(tracklet["boxes"]) for tracklet in tracklets)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise PaLibError(
+                f"{folder} is there but holds no tracklets; remove it, or choose another output"
+            ) from error
+        if changed := [name for name, value in asdict(self.settings).items() if settings.get(name) != value]:
+            told = ", ".join(f"{name}={settings.get(name)}" for name in changed)
+            raise PaLibError(f"{folder} was cut with {told}; set the same, or choose another output")
+        return CutOutcome(folder, len(tracklets), n_frames, is_old=True)
+
+    def _planned(
+        self, tracks: Sequence[Track], owners: dict[int, int], findings: Findings, fps: float
+    ) -> list[_Tracklet]:
+        """Stretches of tracks from the first sighting to the last, without frames that could not be decoded."""
+        settings = self.settings
+        planned: list[_Tracklet] = []
+        faulty = np.array(sorted(findings.faults), np.int64)
+        for track in tracks:
+            if settings.kind not in ("all", track.kind):
+                continue
+            seen = np.flatnonzero(np.isfinite(track.scores))
+            rows = np.arange(seen[0], seen[-1] + 1)
+            is_good = ~np.isin(track.frames[rows], faulty)
+            for run in np.split(rows, np.flatnonzero(np.diff(is_good)) + 1):
+                if not is_good[run[0] - rows[0]]:
+                    continue
+                n_parts = -(-len(run) // settings.max_frames)
+                for part in np.array_split(run, n_parts):
+                    boxes = track.boxes[part]
+                    if len(part) < settings.min_frames:
+                        continue
+                    if np.median((boxes[:, 2:] - boxes[:, :2]).max(axis=1)) < settings.min_px:
+                        continue
+                    squares = square_boxes(
+                        torch.from_numpy(boxes),
+                        settings.expansion * _REACH[track.kind],
+                        steadiness=settings.steadiness_s * fps,
+                    )
+                    name = f"{len(planned) + 1:04d}"
+                    stretch = slice(int(part[0]), int(part[-1]) + 1)
+                    planned.append(
+                        _Tracklet(name, owners[track.track_id], track, stretch, squares.numpy().astype(np.int64))
+                    )
+        return planned
+
+    def _cut(
+        self,
+        info: VideoInfo,
+        tracks: Sequence[Track],
+        owners: dict[int, int],
+        planned: Sequence[_Tracklet],
+        folder: Path,
+        tell: Progress,
+    ) -> set[str]:
+        """Write crops and masks; returns the tracklets that had to be given up, whose files are removed."""
+        starting = defaultdict(list)
+        for tracklet in planned:
+            starting[tracklet.first].append(tracklet)
+        live: list[_Tracklet] = []
+        dropped: set[str] = set()
+        for frame in _counted(info, "cutting", tell):
+            live += starting.pop(frame.index, [])
+            live = [t for t in live if frame.index < t.first + len(t.squares) and t.name not in dropped]
+            if not live:
+                continue
+            people = {tracklet.person_id for tracklet in live}
+            present = [
+                (owners[track.track_id], track, row)
+                for track in tracks
+                if owners[track.track_id] in people and (row := track.row(frame.index)) is not None
+            ]
+            try:
+                if frame.picture is None:
+                    raise ValueError(frame.fault)
+                masks = self.masker.mask(frame.picture.rgb(), present, (), frame=frame.index).masks
+            except ValueError:  # this frame cannot be masked: whoever is in it has a gap, and no clip may have one
+                dropped |= {tracklet.name for tracklet in live}
+                continue
+            picture = torch.from_numpy(frame.picture.rgb().transpose(2, 0, 1).copy())
+            for tracklet in live:
+                alpha = _alpha(tracklet, masks, info.height, info.width)
+                self._write(tracklet, frame.index - tracklet.first, picture, alpha, folder)
+        for name in dropped:
+            for file in folder.glob(f"{name}-*"):
+                file.unlink()
+        return dropped
+
+    def _write(self, tracklet: _Tracklet, at: int, picture: Tensor, alpha: Tensor, folder: Path) -> None:
+        x0, y0, x1, y1 = tracklet.squares[at].tolist()
+        side = self.settings.side
+        crop = resize(cut(picture, (x0, y0, x1, y1))[None].float(), side, side)[0]
+        mask = resize(cut(alpha[None], (x0, y0, x1, y1))[None], side, side)[0, 0]
+        bgr = crop.round().clamp(0, 255).byte().flip(0).permute(1, 2, 0).numpy()
+        grey = (mask * 255).round().clamp(0, 255).byte().numpy()
+        _save(folder / f"{tracklet.name}-{at:06d}.jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, self.settings.jpeg_quality])
+        _save(folder / f"{tracklet.name}-{at:06d}.png", grey, [])
+
+
+def _alpha(tracklet: _Tracklet, masks: Sequence[PersonMask], height: int, width: int) -> Tensor:
+    """The person's own mask: of the face for a face, of everything for a body. Shape h w."""
+    alpha = torch.zeros(height, width)
+    for mask in masks:
+        if mask.person_id == tracklet.person_id and tracklet.track.kind in ("person", mask.kind):
+            rows, columns = mask.alpha.shape
+            region = alpha[mask.top : mask.top + rows, mask.left : mask.left + columns]
+            torch.maximum(region, mask.alpha, out=region)
+    return alpha
+
+
+def _save(path: Path, image: NDArray[Any], options: list[int]) -> None:
+    is_made, data = cv2.imencode(path.suffix, image, options)
+    if not is_made:
+        raise PaLibError(f"output {path} could not be encoded")
+    try:
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise PaLibError(f"output {path} cannot be written: {error.strerror}") from error
+
+
+def _counted(info: VideoInfo, stage: str, tell: Callable[[str, int, int | None], None]) -> Iterator[Frame]:
+    """The frames of a video, with progress told after each."""
+    done, total = 0, info.n_frames_estimate
+    for frame in read_frames(info):
+        yield frame
+        done = frame.index + 1
+        tell(stage, done, total if total is None else max(total, done))
+    tell(stage, done, done)
