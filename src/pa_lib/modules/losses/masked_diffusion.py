@@ -15,8 +15,8 @@ class MaskedDiffusionLoss(lightning.LightningModule):
     """``sum(W (p - y)^2) / (c sum(W))`` with ``W = m + background_weight (1 - m)`` on the latent grid, over the batch.
 
     Dividing by the weight, not by the size, keeps the loss of small people as large as that of large ones. With
-    several processes see `weighted_error`: their mean is what one process would get. A batch without weight (an empty
-    mask at background_weight 0) has loss 0 and gradient 0.
+    several processes see `weighted_error`: their mean is what one process would get. Accumulated batches are divided
+    each by its own weight. A batch without weight (an empty mask at background_weight 0) has loss 0 and gradient 0.
 
     Args:
         background_weight: Of latents outside the mask, >= 0; those inside weigh 1. 1 is the plain loss, 0 leaves the
