@@ -33,7 +33,6 @@ class ClipText(AbstractText):
             encoder, and whether the empty prompt is zeros there, is read from its model_index.json.
         encoder, tokenizer: They are used, not copied.
         encoder_2, tokenizer_2: The second ones, of SDXL.
-        prompt: Stands in for every prompt that is not empty; None: prompts as they come.
 
     Raises:
         PaLibError: Neither is given, or both; or it cannot be loaded.
@@ -49,10 +48,8 @@ class ClipText(AbstractText):
         tokenizer: CLIPTokenizer | None = None,
         encoder_2: CLIPTextModelWithProjection | None = None,
         tokenizer_2: CLIPTokenizer | None = None,
-        prompt: str | None = None,
     ) -> None:
         super().__init__()
-        self.prompt = prompt
         self._is_empty_zero = False
         if path is not None and (encoder, tokenizer, encoder_2, tokenizer_2) == (None,) * 4:
             index = settings_file(path, "model_index.json")
@@ -85,8 +82,6 @@ class ClipText(AbstractText):
         """
         if isinstance(prompts, str) or not prompts:
             raise PaLibError(f"clip text got {prompts!r}, expected a list of prompts, one per clip")
-        if self.prompt is not None:
-            prompts = [prompt and self.prompt for prompt in prompts]
         embeddings = [self._embedding(prompt) for prompt in prompts]
         states = torch.stack([states for states, _ in embeddings])
         pooled = [pooled for _, pooled in embeddings if pooled is not None]
