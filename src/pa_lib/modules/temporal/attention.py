@@ -174,8 +174,13 @@ class _GatedGelu(nn.Module):
         self.proj = nn.Linear(channels, 8 * channels)
 
     def forward(self, tokens: Float[Tensor, "n t c"]) -> Float[Tensor, "n t d"]:
-        result: Tensor = _GateByGelu.apply(self.proj(tokens))
-        return result
+        both = self.proj(tokens)
+        if torch.compiler.is_compiling():  # the compiler fuses the plain formula, and finds itself what to recompute
+            value, gate = both.chunk(2, dim=-1)
+            gated: Tensor = value * F.gelu(gate)
+        else:
+            gated = _GateByGelu.apply(both)
+        return gated
 
 
 class _GateByGelu(torch.autograd.Function):
@@ -198,9 +203,11 @@ class _GateByGelu(torch.autograd.Function):
         value, gate = both.chunk(2, dim=-1)
         result = torch.empty_like(both)
         of_value, of_gate = result.chunk(2, dim=-1)
-        torch.mul(gradient, value, out=of_value)  # for a while; the line after next needs the place
-        torch.ops.aten.gelu_backward.grad_input(of_value, gate, grad_input=of_gate)
-        torch.mul(gradient, F.gelu(gate), out=of_value)
+        # Nothing but the result is allocated: here is where the whole layer's memory peaks
+        torch.ops.aten.gelu_backward.grad_input(gradient, gate, grad_input=of_gate)
+        of_gate.mul_(value)
+        torch.ops.aten.gelu.out(gate, out=of_value)
+        of_value.mul_(gradient)
         return result
 
 

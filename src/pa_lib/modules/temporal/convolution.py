@@ -28,6 +28,7 @@ class TemporalConvolution(nn.Module):
         groups: Upper bound of the groups of the norms; the largest divisor of `channels` up to it is taken.
         is_norm_per_frame: Whether the norms take their statistics from each frame or from all frames of a clip.
 
+    >>> import torch
     >>> layer = TemporalConvolution(8)
     >>> x = torch.randn(6, 8, 4, 4)  # 2 clips of 3 frames
     >>> torch.equal(layer(x, frames=3), x)

@@ -158,6 +158,18 @@ def test_half_precision_is_near(is_norm_per_frame: bool) -> None:
     assert (layer.bfloat16()(x.bfloat16(), FRAMES).float() - expected).abs().max() / scale < 0.03
 
 
+@pytest.mark.parametrize("is_norm_per_frame", [True, False])
+def test_a_compiler_takes_it_whole(is_norm_per_frame: bool) -> None:
+    layer = stirred(TemporalTransformer(CHANNELS, HEADS, GROUPS, is_norm_per_frame))
+    for_layer, for_compiled = (pictures().requires_grad_() for _ in range(2))
+    expected = layer(for_layer, FRAMES)
+    got = torch.compile(layer, backend="aot_eager", fullgraph=True)(for_compiled, FRAMES)
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
+    expected.sum().backward()
+    got.sum().backward()
+    torch.testing.assert_close(for_compiled.grad, for_layer.grad, rtol=1e-4, atol=1e-4)
+
+
 def test_very_many_positions_go_through_attention_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = stirred(TemporalTransformer(CHANNELS, HEADS, GROUPS))
     x = pictures()
