@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -36,6 +36,7 @@ class ExponentialAverage(Callback):
             raise PaLibError(f"decay {decay}: expected a number in [0, 1)")
         self.decay = decay
         self.n_updates = 0
+        self._weights: dict[str, nn.Parameter] = {}  # that are trained; listed once, for a walk takes milliseconds
         self._averages: dict[str, Tensor] = {}
         self._set_aside: dict[str, Tensor] = {}  # the training weights while the module holds the average
         self._seen_at = 0
@@ -49,12 +50,13 @@ class ExponentialAverage(Callback):
         self.n_updates = int(state_dict["n_updates"])
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take up the training weights again where the same callback fits twice."""
+        """List what is trained; take up the training weights again where the same callback fits twice."""
         self._take_up_training(pl_module)
+        self._weights = _trained(pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the average with the weights as they are, if no checkpoint brought one."""
-        self._begin(pl_module)
+        self._begin()
         self._seen_at = trainer.global_step
 
     def on_train_batch_end(
@@ -66,17 +68,16 @@ class ExponentialAverage(Callback):
         self._seen_at = trainer.global_step
         self.n_updates += 1
         decay = min(self.decay, (1 + self.n_updates) / (10 + self.n_updates))
-        with torch.no_grad():
-            averages, weights = [], []
-            for name, weight in _trained(pl_module):
-                averages.append(self._averages[name])
-                weights.append(weight.detach().to(self._averages[name].dtype))
-            torch._foreach_lerp_(averages, weights, 1 - decay)
+        averages = [self._averages[name] for name in self._weights]
+        weights = [
+            weight.detach().to(mean.dtype) for weight, mean in zip(self._weights.values(), averages, strict=True)
+        ]
+        torch._foreach_lerp_(averages, weights, 1 - decay)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validate the average."""
         if trainer.state.fn == "fit":
-            self._begin(pl_module)
+            self._begin()
             self._show_average(pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -92,8 +93,8 @@ class ExponentialAverage(Callback):
         """The average where weights are looked for, the training weights beside it."""
         if not self._averages:
             return
-        held: dict[str, Tensor] = dict(_trained(pl_module))
-        training = self._set_aside or held
+        held = self._weights
+        training: Mapping[str, Tensor] = self._set_aside or held
         state = checkpoint["state_dict"]
         kept: dict[str, Tensor] = {}
         precise: dict[str, Tensor] = {}
@@ -117,7 +118,7 @@ class ExponentialAverage(Callback):
         if trainer.state.fn != "fit" or kept is None:
             return  # a checkpoint without an average: it begins here
         precise = checkpoint.get("precise_averages", {})
-        own = dict(_trained(pl_module))
+        own = _trained(pl_module)
         if odd := sorted(own.keys() ^ kept.keys()):
             side = "not trained" if odd[0] in own else "trained"
             raise PaLibError(
@@ -132,8 +133,8 @@ class ExponentialAverage(Callback):
                     self._averages[name].copy_(_like(precise[name], self._averages[name]))
                 weight.copy_(_like(kept[name], weight))
 
-    def _begin(self, module: LightningModule) -> None:
-        for name, weight in _trained(module):
+    def _begin(self) -> None:
+        for name, weight in self._weights.items():
             if name not in self._averages:
                 self._averages[name] = _average_of(weight)
             elif self._averages[name].device != weight.device:  # loaded before the module went to its device
@@ -143,20 +144,31 @@ class ExponentialAverage(Callback):
     def _show_average(self, module: LightningModule) -> None:
         if not self._averages or self._set_aside:
             return
-        for name, weight in _trained(module):
+        _reshard(module)
+        for name, weight in self._weights.items():
             self._set_aside[name] = weight.detach().clone()
             weight.copy_(self._averages[name])
 
     @torch.no_grad()
     def _take_up_training(self, module: LightningModule) -> None:
-        for name, weight in _trained(module):
-            if name in self._set_aside:
-                weight.copy_(self._set_aside[name])
+        _reshard(module)
+        for name, training in self._set_aside.items():
+            self._weights[name].copy_(training)
         self._set_aside = {}
 
 
-def _trained(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    return ((name, weight) for name, weight in module.named_parameters() if weight.requires_grad)
+def _trained(module: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
+
+
+def _reshard(module: nn.Module) -> None:
+    """Where weights are divided among processes, let go of what a validation has gathered and not given back."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        from torch.distributed.fsdp import FSDPModule
+
+        for part in module.modules():
+            if isinstance(part, FSDPModule):
+                part.reshard()
 
 
 def _average_of(weight: Tensor) -> Tensor:

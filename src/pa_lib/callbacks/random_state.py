@@ -28,11 +28,12 @@ class RandomState(Callback):
     def __init__(self) -> None:
         super().__init__()
         self._to_restore: State | None = None
+        self._after_batch: State | None = None
         self._before_validation: State | None = None
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Gather the states of all processes; every one of them gets here."""
-        own = self._before_validation or _read(pl_module.device)
+        own = _plain(self._before_validation or _read(pl_module.device))
         states = [own]
         if trainer.world_size > 1:
             states = [{} for _ in range(trainer.world_size)]
@@ -57,9 +58,15 @@ class RandomState(Callback):
             _write(self._to_restore, pl_module.device)
             self._to_restore = None
 
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Take note of the state: a validation draws numbers for its loaders before anybody is told of it."""
+        self._after_batch = _read(pl_module.device)
+
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set the training's numbers aside."""
-        self._before_validation = _read(pl_module.device)
+        self._before_validation = self._after_batch
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take them up again."""
@@ -69,23 +76,30 @@ class RandomState(Callback):
 
 
 def _read(device: torch.device) -> State:
-    """Tensors and plain values only, so that a checkpoint stays loadable without running code."""
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
-    version, words, gauss = random.getstate()
     state: State = {
         "torch": torch.get_rng_state(),
-        "numpy": [str(name), [int(key) for key in keys], int(position), int(has_gauss), float(cached)],
-        "python": [version, list(words), gauss],
+        "numpy": np.random.get_state(legacy=True),
+        "python": random.getstate(),
     }
     if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(device)
     return state
 
 
+def _plain(state: State) -> State:
+    """Tensors and plain values only, so that a checkpoint stays loadable without running code."""
+    name, keys, position, has_gauss, cached = state["numpy"]
+    version, words, gauss = state["python"]
+    return state | {
+        "numpy": [str(name), [int(key) for key in keys], int(position), int(has_gauss), float(cached)],
+        "python": [version, list(words), gauss],
+    }
+
+
 def _write(state: State, device: torch.device) -> None:
     torch.set_rng_state(state["torch"].cpu())
     name, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
+    np.random.set_state((name, np.asarray(keys, dtype=np.uint32), position, has_gauss, cached))
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     if device.type == "cuda" and "cuda" in state:

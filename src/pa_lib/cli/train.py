@@ -59,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rest = [argument for argument in given if argument not in ("-m", "--multirun")]
         overrides, config_dir = parse("pa-train", DESCRIPTION, rest)
         return _train_many(overrides, config_dir) if is_many else _train_one(overrides, config_dir)
-    except KeyboardInterrupt:
-        print("pa-train: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print("pa-train: interrupted" + (f"; {stop}" if str(stop) else ""), file=sys.stderr)
         return INTERRUPTED
     except PaLibError as error:
         who = f" (process {rank})" if (rank := _rank()) else ""
@@ -108,13 +108,16 @@ def _build_trainer(node: dict[str, Any], callbacks: list[Callback], loggers: lis
     has_checkpoints = any(isinstance(callback, Checkpoint) for callback in callbacks)
     has_progress = any(isinstance(callback, ProgressBar) for callback in callbacks)
     make = build({**node, "_partial_": True})  # Hydra would copy the callbacks on their way in
-    with _one_line_errors(None):
-        trainer: Trainer = make(
-            callbacks=callbacks,
-            logger=loggers or False,
-            enable_checkpointing=has_checkpoints,
-            enable_progress_bar=has_progress,
-        )
+    try:
+        with _one_line_errors(None):
+            trainer: Trainer = make(
+                callbacks=callbacks,
+                logger=loggers or False,
+                enable_checkpointing=has_checkpoints,
+                enable_progress_bar=has_progress,
+            )
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
     return trainer
 
 
@@ -146,8 +149,9 @@ def _composed(overrides: Sequence[str], config_dir: Path | None) -> Composition:
     config = composed.config
     folder = config["output"]
     if folder is None:
-        is_of_a_run = config["ckpt"] not in (None, "last") and (Path(config["ckpt"]).parents[1] / _CONFIG).is_file()
-        folder = Path(config["ckpt"]).parents[1] if is_of_a_run else _named_folder(composed)
+        resumed = None if config["ckpt"] in (None, "last") else Path(config["ckpt"]).parent.parent
+        is_of_a_run = resumed is not None and (resumed / _CONFIG).is_file()
+        folder = resumed if is_of_a_run else _named_folder(composed)
         # Once more, so that whatever is written relative to the run folder finds it.
         composed = composition("train", [*overrides, f"output={_quoted(str(folder))}"], config_dir)
         config = composed.config
@@ -335,6 +339,7 @@ def _silence() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for category in (PossibleUserWarning, DeprecationWarning, FutureWarning):  # tips, and notes to developers
         warnings.filterwarnings("ignore", category=category)
+    warnings.filterwarnings("ignore", message=".*exists and is not empty")  # a run that is resumed, which it may be
 
 
 def _rank() -> int:

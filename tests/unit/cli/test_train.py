@@ -1,0 +1,267 @@
+"""pa-train: what it composes, where it writes, what it says, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import pa_lib
+from _training import TINY, allow_standin, write_configs
+from pa_lib.cli import compose as compose_file
+from pa_lib.cli.compose import compose, composition, config_folder, option_groups
+from pa_lib.cli.train import FAILED, OK, USAGE, _expanded, _rank, main
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A config folder with the stand-in; the test runs in an empty folder."""
+    monkeypatch.setattr(compose_file, "_TARGET_PREFIXES", compose_file._TARGET_PREFIXES)
+    allow_standin()
+    monkeypatch.chdir(tmp_path)
+    return write_configs(tmp_path / "conf")
+
+
+def call(config: Path, *more: str) -> int:
+    with_config = ["--config-dir", str(config), *TINY]
+    multirun = [argument for argument in more if argument == "-m"]
+    return main([*multirun, *with_config, *(argument for argument in more if argument != "-m")])
+
+
+def test_a_run_leaves_a_checkpoint_its_config_and_previews(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(config, "output=out", "callbacks.average.decay=0.5", "logger=[csv,tensorboard]") == OK
+    told = capsys.readouterr().out
+    folder = Path("out")
+    stored = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    written = yaml.safe_load((folder / "config.yaml").read_text())
+    assert stored["pa_lib"] == {"version": pa_lib.__version__, "config": written["module"]}
+    assert stored["global_step"] == 4
+    outcome = json.loads((folder / "outcome.json").read_text())
+    assert outcome["steps"] == 4
+    assert outcome["best"] == pytest.approx(float(torch.tensor(outcome["best"])))
+    assert {path.name for path in folder.iterdir()} == {
+        *("checkpoints", "config.yaml", "csv", "outcome.json", "previews", "tensorboard")
+    }
+    assert sorted(path.name for path in (folder / "previews").glob("*.png")) == [
+        "step_0000002.png",
+        "step_0000004.png",
+    ]
+    assert "go on       pa-train --config-dir" in told
+    assert "ckpt=out/checkpoints/last.ckpt trainer.max_steps=8" in told
+    assert "module.weights=out/checkpoints/last.ckpt" in told
+    assert "Tip" not in told
+    assert "litlogger" not in told
+    module = pa_lib.load_module(folder / "checkpoints" / "last.ckpt", trusted=("_training",))
+    assert torch.equal(module.adapter[1].weight, stored["state_dict"]["adapter.1.weight"])
+
+
+def test_the_run_folder_is_named_by_what_the_run_is(config: Path) -> None:
+    steps = ["trainer.max_steps=1", "trainer.limit_val_batches=0"]
+    assert call(config, *steps) == OK
+    (first,) = Path("runs/standin").iterdir()
+    assert call(config, *steps, "seed=1") == OK
+    assert len(list(Path("runs/standin").iterdir())) == 2
+    assert call(config, *steps) == USAGE  # there already
+    before = (first / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    assert call(config, *steps, "is_overwrite=true") == OK
+    assert (first / "checkpoints" / "last.ckpt").stat().st_mtime_ns > before
+    # Going on for longer is the same run, whether named by file or as the last one.
+    assert (
+        call(config, "trainer.limit_val_batches=0", "trainer.max_steps=2", f"ckpt={first}/checkpoints/last.ckpt") == OK
+    )
+    assert json.loads((first / "outcome.json").read_text())["steps"] == 2
+    assert len(list(Path("runs/standin").iterdir())) == 2
+    assert not Path("outputs").exists()
+
+
+def test_an_experiment_goes_over_the_groups(config: Path) -> None:
+    (config / "experiment").mkdir()
+    (config / "experiment" / "mine_1.yaml").write_text(
+        "# @package _global_\n"
+        "defaults:\n  - override /logger: none\n  - override /callbacks: none\n  - override /module: standin\n"
+        "seed: 7\ntrainer:\n  max_steps: 3\nmodule:\n  width: 6\n"
+    )
+    plain = compose("train", ["module=standin", "experiment=mine_1", "trainer.precision=bf16-mixed"], config)
+    assert (plain["seed"], plain["trainer"]["max_steps"], plain["module"]["width"]) == (7, 3, 6)
+    assert plain["trainer"]["precision"] == "bf16-mixed"
+    assert not plain["logger"]
+    assert not plain["callbacks"]
+    arguments = ["--config-dir", str(config), *TINY[1:-2], "module=standin", "experiment=mine_1", "trainer.max_steps=1"]
+    assert main(arguments) == OK
+    (folder,) = Path("runs/mine_1").iterdir()
+    assert {path.name for path in folder.iterdir()} == {"config.yaml", "outcome.json"}  # nothing was asked to be kept
+
+
+@pytest.mark.parametrize("group", ["trainer", "logger", "callbacks", "debug", "paths"])
+def test_every_option_composes(config: Path, group: str) -> None:
+    for option in option_groups(config_folder())[group]:
+        plain = compose("train", ["module=standin", f"{group}={option}"], config)
+        assert plain["trainer"]["_target_"] == "lightning.pytorch.Trainer"
+
+
+@pytest.mark.parametrize(
+    ("option", "precision", "strategy"),
+    [("gpu", "bf16-mixed", "auto"), ("ddp", "bf16-mixed", "ddp"), ("multinode", "bf16-mixed", "ddp")],
+)
+def test_trainers_build_on_one_another(config: Path, option: str, precision: str, strategy: str) -> None:
+    trainer = compose("train", ["module=standin", f"trainer={option}"], config)["trainer"]
+    assert (trainer["accelerator"], trainer["precision"], trainer["strategy"]) == ("gpu", precision, strategy)
+    assert trainer["num_nodes"] == (2 if option == "multinode" else 1)
+
+
+@pytest.mark.parametrize("option", ["constant", "cosine"])
+def test_optimizer_and_schedule_reach_the_module(config: Path, option: str) -> None:
+    (config / "module" / "full.yaml").write_text(
+        "defaults:\n  - /optimizer@optimizer: adamw\n  - /lr@lr_schedule: constant\n  - _self_\n"
+        "_target_: torch.nn.Identity\n"
+    )
+    module = compose("train", ["module=full", f"lr@module.lr_schedule={option}", "module.optimizer.lr=0.5"], config)[
+        "module"
+    ]
+    optimizer = compose_file.build(module["optimizer"])([torch.nn.Parameter(torch.zeros(1))])
+    schedule = compose_file.build(module["lr_schedule"])(optimizer)
+    rates = []
+    for _ in range(1001):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    if option == "constant":
+        assert rates[0] == pytest.approx(0.005)
+        assert rates[100:] == pytest.approx([0.5] * 901)
+    else:  # 1000 steps in all
+        assert (rates[0], rates[500], rates[1000]) == pytest.approx((0.5, 0.25, 0.0), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["ckpt=nowhere.ckpt"], FAILED, "ckpt=nowhere.ckpt: no such file"),
+        (["init_from=nowhere.ckpt"], FAILED, "nowhere.ckpt: no such checkpoint"),
+        (["trainer=cloud"], USAGE, "no option 'cloud' for trainer; there are: cpu, ddp"),
+        (["trainer.max_stepz=3"], USAGE, "max_stepz"),
+        (["+trainer.speed=3"], USAGE, "trainer: Trainer.__init__() got an unexpected keyword argument 'speed'"),
+        (["trainer.precision=17"], USAGE, "trainer: Precision 17 is invalid"),
+        (["trainer=gpu"], USAGE, "trainer: No supported gpu backend found!"),
+        (["+module.depth=3"], USAGE, "_training.Standin"),
+        (["+module.nan_at=1"], FAILED, "the loss is NaN at step 1; lower the learning rate"),
+        (["+module.is_manual=true", "trainer.gradient_clip_val=1"], USAGE, "clipping is not supported for manual"),
+        (["data.batch_size=400"], FAILED, "expected at least 400"),
+        (["sweep=seeds"], USAGE, "a sweep is several runs: add -m"),
+        (["output=a_file/x"], FAILED, "output=a_file/x: "),
+        (["nonsense"], USAGE, "expected setting=value"),
+    ],
+)
+def test_mistakes_get_one_line(
+    config: Path, capsys: pytest.CaptureFixture[str], more: list[str], code: int, message: str
+) -> None:
+    if "trainer=gpu" in more and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    Path("a_file").touch()
+    assert call(config, *more) == code
+    lines = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert len(lines) == 1
+    assert lines[0].startswith("pa-train: error: ")
+    assert message in lines[0]
+
+
+def test_a_checkpoint_of_another_shape_or_a_damaged_one(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(config, "output=out", "trainer.max_steps=1") == OK
+    capsys.readouterr()
+    assert call(config, "+module.width=5", "ckpt=out/checkpoints/last.ckpt") == FAILED
+    error = capsys.readouterr().err
+    assert "ckpt=out/checkpoints/last.ckpt: does not fit this module: " in error
+    Path("out/checkpoints/last.ckpt").write_bytes(b"no weights")
+    assert call(config, "ckpt=out/checkpoints/last.ckpt") == FAILED
+    assert "ckpt=out/checkpoints/last.ckpt: damaged" in capsys.readouterr().err
+
+
+def test_a_second_stage_begins_with_the_slots_of_the_first(config: Path) -> None:
+    assert call(config, "output=one", "trainer.max_steps=2") == OK
+    before = torch.load("one/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    second = ["init_from=one/checkpoints/last.ckpt", "init_slots=[adapter]", "+module.lr=0.0", "seed=5"]
+    assert call(config, "output=two", *second, "trainer.max_steps=1") == OK
+    after = torch.load("two/checkpoints/last.ckpt", weights_only=True)["training_weights"]
+    # A rate of 0 and no decay but AdamW's, which the rate scales too: nothing moved.
+    assert torch.equal(after["adapter.1.weight"], before["adapter.1.weight"])
+    assert not torch.equal(after["temporal.weight"], before["temporal.weight"])
+
+
+def test_sweeps_expand_as_hydra_does(config: Path) -> None:
+    base = ["module=standin", "logger=[csv,none]"]
+    assert [run[2:] for run in _expanded([*base, "seed=0,1", "trainer.max_steps=range(1,3)"], config)] == [
+        ["seed=0", "trainer.max_steps=1"],
+        ["seed=0", "trainer.max_steps=2"],
+        ["seed=1", "trainer.max_steps=1"],
+        ["seed=1", "trainer.max_steps=2"],
+    ]
+    assert [run[0] for run in _expanded([*base, "sweep=seeds"], config)] == ["seed=0", "seed=1", "seed=2"]
+    assert [run[0] for run in _expanded([*base, "sweep=seeds", "seed=4"], config)] == ["seed=4"]  # the line wins
+    components = composition("train", ["module=standin", "sweep=components"], config).swept
+    assert components == {"module/adapter": "sca,none", "module/temporal": "tcs,none"}
+
+
+def test_many_runs_each_in_its_own_process(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[list[str]] = []
+
+    def instead(command: list[str], check: bool) -> Any:
+        begun.append(command[1:])
+        code = main(command[3:])
+        return subprocess.CompletedProcess(command, code)
+
+    monkeypatch.setattr(subprocess, "run", instead)
+    short = ["trainer.max_steps=1", "trainer.limit_val_batches=0"]
+    assert call(config, "-m", "seed=0,1", *short) == OK
+    assert len(begun) == 2
+    assert begun[0][:2] == ["-m", "pa_lib.cli.train"]
+    assert len(list(Path("runs/standin").iterdir())) == 2
+    capsys.readouterr()
+    assert call(config, "-m", "seed=0,1,2", "+module.nan_at=null,0", *short) == FAILED
+    told = capsys.readouterr()
+    assert told.out.count("failed (exit code 1)") == 3
+    assert told.err.count("the loss is NaN at step 0") == 3
+    assert len(begun) == 8
+    assert call(config, "-m", "seed=0,1,2", *short) == OK
+    assert len(begun) == 9  # two of these were finished earlier
+    assert call(config, "-m", "seed=0,1", "trainer.max_stepz=1") == USAGE  # told before anything runs
+    assert len(begun) == 9
+
+
+@pytest.mark.parametrize(
+    ("environment", "rank"),
+    [
+        ({}, 0),
+        ({"LOCAL_RANK": "1"}, 1),
+        ({"LOCAL_RANK": "0", "RANK": "4"}, 4),
+        ({"SLURM_PROCID": "3"}, 3),
+        ({"NODE_RANK": "1"}, 1),
+        ({"NODE_RANK": "1", "LOCAL_RANK": "0"}, 1),
+    ],
+)
+def test_only_one_process_of_all_writes(
+    environment: dict[str, str], rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert _rank() == rank
+
+
+def test_help_is_quick_and_lists_the_groups() -> None:
+    probe = (
+        "import sys\nfrom pa_lib.cli.train import main\n"
+        "try:\n    main(['--help'])\nfinally:\n"
+        "    print([name for name in ('torch', 'lightning', 'hydra') if name in sys.modules])\n"
+    )
+    told = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
+    assert told.strip().endswith("[]")
+    assert "trainer=cpu|ddp|fsdp|gpu|multinode" in told
+    assert "pa-train -m experiment=" in told
