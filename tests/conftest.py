@@ -10,6 +10,7 @@ from typing import NoReturn
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors: threads would only wait for each other
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,64 @@
+from .adapters.bottleneck import BottleneckContentAdapter
+from .adapters.none import NoAdapter
+from .adapters.spatial_content import SpatialContentAdapter
+from .autoencoders.base import AbstractAutoencoder
+from .autoencoders.kl import KLAutoencoder
+from .autoencoders.patchify import Patchify
+from .autoencoders.tiny import TinyAutoencoder
+from .backbones.compact import CompactUNet
+from .backbones.diffusers_unet import DiffusersUNet
+from .crops import CropAligner, CropGeometry, Crops, Reintegrator
+from .diffusion.process import DiffusionProcess
+from .diffusion.sampler import Sampler
+from .host import AbstractBackbone, AbstractGuest, FrameCount, Site, TextCondition
+from .losses.masked_diffusion import MaskedDiffusionLoss
+from .losses.plain_diffusion import PlainDiffusionLoss
+from .mask_augmentation import MaskAugmentation
+from .non_interference import interference
 from .systems.base import AbstractAnonymizer
 from .systems.conventional import ConventionalAnonymizer
+from .systems.learned import AbstractLearnedAnonymizer
+from .systems.passersby import MaskAwareTraining, PassersbyAnonymizer, Windows
+from .temporal.content_stabilizer import TemporalContentStabilizer
+from .temporal.none import NoTemporal
+from .text.base import AbstractText
+from .text.clip import ClipText
+from .text.none import NoText
 
-__all__ = ["AbstractAnonymizer", "ConventionalAnonymizer"]
+__all__ = [
+    "AbstractAnonymizer",
+    "AbstractAutoencoder",
+    "AbstractBackbone",
+    "AbstractGuest",
+    "AbstractLearnedAnonymizer",
+    "AbstractText",
+    "BottleneckContentAdapter",
+    "ClipText",
+    "CompactUNet",
+    "ConventionalAnonymizer",
+    "CropAligner",
+    "CropGeometry",
+    "Crops",
+    "DiffusersUNet",
+    "DiffusionProcess",
+    "FrameCount",
+    "KLAutoencoder",
+    "MaskAugmentation",
+    "MaskAwareTraining",
+    "MaskedDiffusionLoss",
+    "NoAdapter",
+    "NoTemporal",
+    "NoText",
+    "PassersbyAnonymizer",
+    "Patchify",
+    "PlainDiffusionLoss",
+    "Reintegrator",
+    "Sampler",
+    "Site",
+    "SpatialContentAdapter",
+    "TemporalContentStabilizer",
+    "TextCondition",
+    "TinyAutoencoder",
+    "Windows",
+    "interference",
+]
