@@ -2,6 +2,7 @@ from .average import ExponentialAverage
 from .checkpoints import ConfigInCheckpoint, LastCheckpoint
 from .nan_guard import NanGuard
 from .preview import Preview
+from .progress import Progress
 from .random_state import RandomState
 
 __all__ = [
@@ -10,5 +11,6 @@ __all__ = [
     "LastCheckpoint",
     "NanGuard",
     "Preview",
+    "Progress",
     "RandomState",
 ]
