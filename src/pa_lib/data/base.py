@@ -165,8 +165,8 @@ class AbstractDataModule(LightningDataModule, ABC):
         trainer = self.trainer
         # Of the data-parallel group: with tensor parallelism several processes see the same clips.
         group = (trainer.distributed_sampler_kwargs if trainer is not None else None) or {}
-        overfit: float = getattr(trainer, "overfit_batches", 0) if is_train else 0  # a number of batches or a share
-        n_used = overfit if isinstance(overfit, int) else max(1, int(overfit * (n_clips // self.batch_size)))
+        overfit: float = getattr(trainer, "overfit_batches", 0) if is_train else 0  # a number of batches, or a share
+        n_used = overfit if isinstance(overfit, int) else int(overfit * (n_clips // self.batch_size))
         return GlobalBatchSampler(
             n_clips,
             self.batch_size,
