@@ -80,7 +80,7 @@ class AbstractDataModule(LightningDataModule, ABC):
 
     With a trainer, `batch_size` is divided among its processes; without one, the loaders are those of a single process.
     `state_dict` says how many batches the training has taken; after `load_state_dict` the train loader goes on with
-    those that would have come. `setup` begins anew, a further call of `train_dataloader` goes on.
+    those that would have come. `setup` for a fit begins anew, a further call of `train_dataloader` goes on.
 
     Args:
         batch_size: Clips that all processes together see in one step, >= 1.
@@ -118,9 +118,10 @@ class AbstractDataModule(LightningDataModule, ABC):
         return self._made()[1]
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the data and begin at its beginning; a checkpoint that is resumed is loaded after this."""
+        """Read the data; a new fit begins at its beginning, and a checkpoint that is resumed is loaded after this."""
         self._made()
-        self._loader = self._resumed = None
+        if stage in (None, "fit"):
+            self._loader = self._resumed = None
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled; clips at the end of an epoch that do not fill a global batch are left out.
