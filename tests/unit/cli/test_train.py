@@ -118,10 +118,9 @@ def test_trainers_build_on_one_another(config: Path, option: str, precision: str
 @pytest.mark.parametrize("option", ["constant", "cosine"])
 def test_optimizer_and_schedule_reach_the_module(config: Path, option: str) -> None:
     (config / "module" / "full.yaml").write_text(
-        "defaults:\n  - /optimizer@optimizer: adamw\n  - /lr@lr_schedule: constant\n  - _self_\n"
-        "_target_: torch.nn.Identity\n"
+        "defaults:\n  - optimizer: adamw\n  - lr_schedule: constant\n  - _self_\n_target_: torch.nn.Identity\n"
     )
-    module = compose("train", ["module=full", f"lr@module.lr_schedule={option}", "module.optimizer.lr=0.5"], config)[
+    module = compose("train", ["module=full", f"module/lr_schedule={option}", "module.optimizer.lr=0.5"], config)[
         "module"
     ]
     optimizer = compose_file.build(module["optimizer"])([torch.nn.Parameter(torch.zeros(1))])
