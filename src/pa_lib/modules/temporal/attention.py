@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 from pa_lib.contracts import PaLibError
 
 _MOST_SEQUENCES = 32768  # to one attention call: CUDA's kernels count them in a grid that ends at 65535
+_TOKENS_PER_CHANNEL = 4  # from here on, weights put together are small beside the tokens that go through them
 
 
 class TemporalTransformer(nn.Module):
@@ -141,17 +143,25 @@ class _Attention(nn.Module):
         self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
 
     def forward(self, tokens: Float[Tensor, "n t c"]) -> Float[Tensor, "n t c"]:
-        projected = (self.to_q(tokens), self.to_k(tokens), self.to_v(tokens))
+        projected = self._projected(tokens)
         query, key, value = (rearrange(p, "n t (heads d) -> n heads t d", heads=self.heads) for p in projected)
         if len(query) <= _MOST_SEQUENCES:
             mixed = F.scaled_dot_product_attention(query, key, value)
         else:
-            parts = zip(*(p.split(_MOST_SEQUENCES) for p in (query, key, value)), strict=True)
+            parts = zip(*(torch.split(p, _MOST_SEQUENCES) for p in (query, key, value)), strict=True)
             mixed = torch.cat([F.scaled_dot_product_attention(*part) for part in parts])
         mixed = rearrange(mixed, "n heads t d -> n t (heads d)")
         for layer in self.to_out:
             mixed = layer(mixed)
         return mixed
+
+    def _projected(self, tokens: Float[Tensor, "n t c"]) -> Sequence[Float[Tensor, "n t c"]]:
+        """Queries, keys and values: in one product where that is cheaper and nobody has replaced a projection."""
+        layers = (self.to_q, self.to_k, self.to_v)
+        is_plain = all(type(layer) is nn.Linear for layer in layers)
+        if not is_plain or tokens.numel() < _TOKENS_PER_CHANNEL * tokens.shape[-1] ** 2:
+            return [layer(tokens) for layer in layers]
+        return F.linear(tokens, torch.cat([layer.weight for layer in layers])).chunk(3, dim=-1)
 
 
 class _FeedForward(nn.Module):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pa_lib.contracts import PaLibError
-from pa_lib.modules.host import AbstractBackbone, AbstractGuest, FrameCount, Site, on_sample
+from pa_lib.modules.host import AbstractBackbone, AbstractTemporal, FrameCount, Site, on_sample
 from pa_lib.modules.temporal import motion_adapter as motion
 from pa_lib.modules.temporal.attention import TemporalTransformer, largest_divisor
 from pa_lib.modules.temporal.convolution import TemporalConvolution
@@ -28,7 +28,7 @@ _LAYERS: tuple[Layer, ...] = ("attention", "convolution")
 _FORMAT = "pa_lib temporal weights 1"
 
 
-class TemporalContentStabilizer(AbstractGuest):
+class TemporalContentStabilizer(AbstractTemporal):
     """Temporal Content Stabilizer (TCS): makes a backbone that sees single frames see clips.
 
     `attach` makes one layer for every site of a backbone; each changes what its spatial block hands on, and begins by

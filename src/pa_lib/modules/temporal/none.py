@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from pa_lib.contracts import PaLibError
-from pa_lib.modules.host import AbstractBackbone, AbstractGuest
+from pa_lib.modules.host import AbstractBackbone, AbstractTemporal
 
 
-class NoTemporal(AbstractGuest):
+class NoTemporal(AbstractTemporal):
     """Takes the place of a temporal guest and does nothing: for images, and as the ablation "without TCS".
 
     Attributes:
@@ -19,6 +21,7 @@ class NoTemporal(AbstractGuest):
     def __init__(self) -> None:
         super().__init__()
         self.is_enabled = True
+        self.layers = nn.ModuleDict()
         self._is_attached = False
 
     def attach(self, backbone: AbstractBackbone) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -176,6 +177,28 @@ def test_very_many_positions_go_through_attention_in_parts(monkeypatch: pytest.M
     whole = layer(x, FRAMES)
     monkeypatch.setattr(attention, "_MOST_SEQUENCES", 7)  # of 30
     torch.testing.assert_close(layer(x, FRAMES), whole, rtol=0, atol=1e-6)
+
+
+def test_projections_together_are_projections_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = stirred(TemporalTransformer(CHANNELS, HEADS, GROUPS))
+    together = layer(pictures(), FRAMES)
+    monkeypatch.setattr(attention, "_TOKENS_PER_CHANNEL", 8)  # 120 tokens to 16 channels are fewer
+    torch.testing.assert_close(layer(pictures(), FRAMES), together, rtol=0, atol=1e-5)
+
+
+def test_a_projection_that_was_replaced_is_used() -> None:
+    class Twice(nn.Linear):
+        def forward(self, tokens: Tensor) -> Tensor:
+            return 2 * super().forward(tokens)
+
+    layer = stirred(TemporalTransformer(CHANNELS, HEADS, GROUPS))
+    twin = copy.deepcopy(layer)
+    values = twin.transformer_blocks[0].attn1.to_v
+    twin.transformer_blocks[0].attn1.to_v = Twice(CHANNELS, CHANNELS, bias=False)
+    twin.transformer_blocks[0].attn1.to_v.load_state_dict(values.state_dict())
+    with torch.no_grad():
+        layer.transformer_blocks[0].attn1.to_v.weight.mul_(2)
+    torch.testing.assert_close(twin(pictures(), FRAMES), layer(pictures(), FRAMES), rtol=0, atol=1e-5)
 
 
 def test_weights_are_as_many_as_animatediff_has() -> None:
