@@ -257,11 +257,13 @@ def _train_many(overrides: list[str], config_dir: Path | None) -> int:
     import subprocess
 
     runs = [(run, _composed(run, config_dir)) for run in _expanded(overrides, config_dir)]
+    shared_by_all = set[str].intersection(*(set(run) for run, _ in runs))
+    titles = [" ".join(item for item in run if item not in shared_by_all) or _title(made) for run, made in runs]
     shared = [] if config_dir is None else ["--config-dir", str(config_dir)]
     codes = []
     for number, (run, composed) in enumerate(runs, 1):
         folder = Path(composed.config["output"])
-        print(f"[{number}/{len(runs)}] {' '.join(run)}", flush=True)
+        print(f"[{number}/{len(runs)}] {titles[number - 1]}", flush=True)
         if (folder / _OUTCOME).is_file() and not composed.config["is_overwrite"]:
             print(f"  finished earlier: {folder}")
             codes.append(OK)
@@ -272,8 +274,8 @@ def _train_many(overrides: list[str], config_dir: Path | None) -> int:
         if codes[-1] == INTERRUPTED:
             raise KeyboardInterrupt
     print()
-    for (run, composed), code in zip(runs, codes, strict=True):
-        print(f"  {_told(Path(composed.config['output']), code):<42} {' '.join(run)}  {composed.config['output']}")
+    for (_, composed), title, code in zip(runs, titles, codes, strict=True):
+        print(f"  {title}: {_told(Path(composed.config['output']), code)}  {composed.config['output']}")
     return FAILED if any(codes) else OK
 
 
