@@ -7,6 +7,7 @@ Neither can run code when it is read: tensors and plain values only, and the con
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -41,6 +42,7 @@ def load_module(
     slots: Sequence[str] | None = None,
     map_location: str | torch.device = "cpu",
     trusted: Sequence[str] = (),
+    changed: Mapping[str, Any] | None = None,
 ) -> LightningModule:
     """Rebuild a trained module from its checkpoint, ready to use (in eval mode).
 
@@ -50,6 +52,8 @@ def load_module(
         slots: Direct children whose weights are loaded; the others stay as their config makes them. None: everything.
         map_location: Device that the module ends on.
         trusted: Packages of your own whose classes the config may name, e.g. ``("my_package.parts",)``.
+        changed: Settings of the stored config to build with other values, e.g. ``{"sampler.steps": 10}``. The weights
+            must still fit.
 
     Raises:
         PaLibError: The file is missing, damaged, not ours or from a newer version; its config names something
@@ -58,8 +62,9 @@ def load_module(
     path = Path(path)
     stored = _read(path)
     _check_version(stored.version, path)
-    check_targets(stored.config, path, trusted)
-    module: LightningModule = _instantiate(stored.config, path)
+    config = _with_changes(stored.config, changed or {}, path)
+    check_targets(config, path, trusted)
+    module: LightningModule = _instantiate(config, path)
     wanted = None if slots is None else _known_slots(module, slots, path)
     _load_weights(module, stored.weights, path, slots=wanted, is_external_missing_ok=True)
     return module.eval().to(map_location)
@@ -228,6 +233,19 @@ def _check_version(version: str, path: Path) -> None:
         raise PaLibError(f"{path}: got version {version!r}, expected one like {__version__}") from error
     if written > ours:
         raise PaLibError(f"{path}: written by pa_lib {version}, newer than this {__version__}; upgrade pa_lib")
+
+
+def _with_changes(config: dict[str, Any], changed: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    result = copy.deepcopy(config)
+    for name, value in changed.items():
+        *above, last = name.split(".")
+        node: Any = result
+        for part in above:
+            node = node.get(part) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or last not in node:
+            raise PaLibError(f"{path}: its module has no setting {name} to change")
+        node[last] = value
+    return result
 
 
 def _instantiate(config: dict[str, Any], path: Path) -> Any:

@@ -11,6 +11,8 @@ import pytest
 
 PACKAGES = [
     "pa_lib",
+    "pa_lib.callbacks",
+    "pa_lib.data",
     "pa_lib.functional",
     "pa_lib.modules",
     "pa_lib.people",

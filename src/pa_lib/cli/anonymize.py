@@ -21,6 +21,7 @@ from pa_lib.contracts import PaLibError
 if TYPE_CHECKING:  # torch and the codecs are not needed to answer --help or to refuse a wrong setting
     from rich.console import Console
 
+    from pa_lib.modules import AbstractAnonymizer
     from pa_lib.pipeline import AnonymizationPipeline, Outcome, RunSettings
 
 DESCRIPTION = """\
@@ -31,9 +32,10 @@ Hide the people in a video who did not agree to be in it.
   pa-anonymize input=clip.mp4 stage=find           only find: a numbered sheet of people to choose from, then
   pa-anonymize input=clip.mp4 tracks=clip.anonymized.tracks.json people/chooser=hide_ids people.chooser.ids=[2,3]
   pa-anonymize input=folder output=other_folder    every video of a folder
+  pa-anonymize input=clip.mp4 module=passersby weights=runs/.../checkpoints/last.ckpt    a system you trained
 
 settings (all of them, with their meaning: conf/anonymize.yaml):
-  input=PATH  output=PATH  stage=all|find  tracks=FILE  on_failure=redact|abort  seed=N
+  input=PATH  output=PATH  stage=all|find  tracks=FILE  weights=FILE  on_failure=redact|abort  seed=N
   people.search.stride=N  write.codec=NAME  write.crf=N  write.audio=copy|drop  limits.max_pixels=N  ...
 """
 
@@ -46,8 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         overrides, config_dir = parse("pa-anonymize", DESCRIPTION, sys.argv[1:] if arguments is None else arguments)
         config = compose("anonymize", overrides, config_dir)
+        changed = _module_settings(overrides, config["module"])
         is_chosen = any(override.startswith(("people/chooser=", "people.chooser.")) for override in overrides)
-        return _anonymize(config, is_chosen=is_chosen)
+        return _anonymize(config, changed, is_chosen=is_chosen)
     except KeyboardInterrupt:
         print("pa-anonymize: interrupted; nothing was left behind", file=sys.stderr)
         return INTERRUPTED
@@ -56,7 +59,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE if isinstance(error, ConfigError) else FAILED
 
 
-def _anonymize(config: dict[str, Any], *, is_chosen: bool) -> int:
+def _module_settings(overrides: Sequence[str], node: dict[str, Any]) -> dict[str, Any]:
+    """The settings below `module` that the command line names, as they were composed: dotted name -> value."""
+    named = [override.partition("=")[0].lstrip("+~") for override in overrides]
+    below = [
+        name.replace("/", ".").removeprefix("module.") for name in named if name.startswith(("module.", "module/"))
+    ]
+    settings = {}
+    for name in below:
+        value: Any = node
+        for part in name.split("."):
+            value = value[part]
+        settings[name] = value
+    return settings
+
+
+def _anonymize(config: dict[str, Any], changed: dict[str, Any], *, is_chosen: bool) -> int:
     from pa_lib.cli.inputs import pair_files
 
     pairs = pair_files(config["input"], config["output"])
@@ -64,7 +82,7 @@ def _anonymize(config: dict[str, Any], *, is_chosen: bool) -> int:
         raise ConfigError(f"tracks={config['tracks']} belongs to one video, but the input names {len(pairs)} files")
     # A tracks file brings its own decisions; only a chooser named beside it decides anew.
     settings = _run_settings(config, is_chosen_again=is_chosen and config["tracks"] is not None)
-    pipeline = _build_pipeline(config)
+    pipeline = _build_pipeline(config, _build_module(config, changed))
 
     from rich.console import Console
 
@@ -88,7 +106,43 @@ def _anonymize(config: dict[str, Any], *, is_chosen: bool) -> int:
     return FAILED if failed else REDACTED if has_redacted else OK
 
 
-def _build_pipeline(config: dict[str, Any]) -> AnonymizationPipeline:
+def _build_module(config: dict[str, Any], changed: dict[str, Any]) -> AbstractAnonymizer:
+    """The system: as its config says, or as it was trained, with the settings that the command line names changed."""
+    if config["weights"] is None:
+        module: AbstractAnonymizer = build(config["module"])
+        untrained: set[str] = getattr(module, "untrained_slots", set)()
+        if untrained:
+            raise PaLibError(
+                f"{type(module).__name__} would paint noise: {', '.join(sorted(untrained))} has random weights; give "
+                "weights=FILE, a checkpoint of pa-train, or a backbone with weights of its own"
+            )
+    else:
+        from pa_lib import load_module
+
+        loaded: Any = load_module(config["weights"], changed=changed)
+        if not callable(getattr(loaded, "anonymize", None)):
+            raise ConfigError(f"weights={config['weights']} holds a {type(loaded).__name__}, which does not anonymize")
+        module = loaded
+    return _on_device(module, config["device"])
+
+
+def _on_device(module: Any, device: str) -> AbstractAnonymizer:
+    """The system on the device it is to work on; one without weights works wherever the frames are."""
+    anonymizer: AbstractAnonymizer = module
+    if not hasattr(module, "to"):
+        return anonymizer
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        module.eval().to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise PaLibError(f"device={device}: {str(error).splitlines()[0]}; device=cpu works everywhere") from error
+    return anonymizer
+
+
+def _build_pipeline(config: dict[str, Any], module: AbstractAnonymizer) -> AnonymizationPipeline:
     from pa_lib.pipeline import AnonymizationPipeline, SearchSettings
     from pa_lib.video import Limits, WriteSettings
 
@@ -96,7 +150,7 @@ def _build_pipeline(config: dict[str, Any]) -> AnonymizationPipeline:
     parts = {name: build(people[name]) for name in ("finder", "tracker", "chooser", "masker")}
     return AnonymizationPipeline(
         **parts,
-        module=build(config["module"]),
+        module=module,
         identity=lambda: build(config["identity"]),
         search=checked(SearchSettings, people["search"], "people.search"),
         limits=checked(Limits, config["limits"], "limits"),
@@ -110,7 +164,7 @@ def _run_settings(config: dict[str, Any], *, is_chosen_again: bool) -> RunSettin
     names = ("stage", "on_failure", "seed", "is_overwrite", "is_damaged_accepted")
     node = {name: config[name] for name in names} | config["report"]
     # Folders may name people, and file names are told elsewhere: paths stay out of the record.
-    told = {name: value for name, value in config.items() if name not in ("input", "output", "tracks")}
+    told = {name: value for name, value in config.items() if name not in ("input", "output", "tracks", "weights")}
     tracks = None if config["tracks"] is None else Path(config["tracks"]).expanduser()
     return replace(checked(RunSettings, node, ""), tracks=tracks, is_chosen_again=is_chosen_again, config=told)
 

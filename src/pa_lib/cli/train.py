@@ -42,7 +42,7 @@ settings (all of them, with their meaning: conf/train.yaml, and the groups below
   trainer.max_steps=N  trainer.precision=bf16-mixed  trainer.accumulate_grad_batches=N  trainer.gradient_clip_val=X  ...
 """
 
-USE = "pa-anonymize module=trained module.weights={checkpoint} input=clip.mp4"
+USE = "pa-anonymize input=clip.mp4 module=passersby weights={checkpoint}"
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 

@@ -10,7 +10,7 @@ from .backbones.diffusers_unet import DiffusersUNet
 from .crops import CropAligner, CropGeometry, Crops, Reintegrator
 from .diffusion.process import DiffusionProcess
 from .diffusion.sampler import Sampler
-from .host import AbstractBackbone, AbstractGuest, FrameCount, Site, TextCondition
+from .host import AbstractBackbone, AbstractGuest, AbstractTemporal, FrameCount, Site, TextCondition
 from .losses.masked_diffusion import MaskedDiffusionLoss
 from .losses.plain_diffusion import PlainDiffusionLoss
 from .mask_augmentation import MaskAugmentation
@@ -31,6 +31,7 @@ __all__ = [
     "AbstractBackbone",
     "AbstractGuest",
     "AbstractLearnedAnonymizer",
+    "AbstractTemporal",
     "AbstractText",
     "BottleneckContentAdapter",
     "ClipText",

@@ -105,7 +105,13 @@ class AbstractBackbone(lightning.LightningModule, ABC):
 
 
 class AbstractGuest(lightning.LightningModule, ABC):
-    """Layers that work inside a backbone. Right after `attach` the backbone's output is what it was before."""
+    """Layers that work inside a backbone. Right after `attach` the backbone's output is what it was before.
+
+    Attributes:
+        layers: What runs inside the backbone, each called as a module; empty before `attach`.
+    """
+
+    layers: nn.ModuleDict
 
     @abstractmethod
     def attach(self, backbone: AbstractBackbone) -> None:
@@ -113,6 +119,20 @@ class AbstractGuest(lightning.LightningModule, ABC):
 
         Adapters attach before temporal layers: at one site hooks run in the order in which they came.
         """
+
+
+class AbstractTemporal(AbstractGuest, ABC):
+    """Layers that make a backbone see several frames.
+
+    Attributes:
+        is_enabled: False: the backbone computes exactly what it does without them.
+    """
+
+    is_enabled: bool
+
+    @abstractmethod
+    def use_gradient_checkpointing(self) -> None:
+        """Compute the layers again in the backward pass instead of keeping what they made."""
 
 
 def on_sample(output: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -155,7 +155,7 @@ def _protected(item: _Masked, painted: Tensor | None, fault: str | None, info: V
 
 
 def _painted(items: list[_Masked], info: VideoInfo, module: AbstractAnonymizer, seed: int) -> dict[int, Tensor]:
-    """Frame index -> the frame with what the system made of those under its masks, 3 h w, for every frame of a window in which somebody is hidden.
+    """Frame index -> the frame with what the system made of the people in it, 3 h w, where anybody is hidden.
 
     Frames that cannot be protected end a run: what a system sees is consecutive.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from pa_lib.contracts import PaLibError
 from pa_lib.modules.adapters.scale import checked_scale
 from pa_lib.modules.host import AbstractBackbone, AbstractGuest
@@ -23,6 +25,7 @@ class NoAdapter(AbstractGuest):
     def __init__(self, scale: float = 1.0) -> None:
         super().__init__()
         self.scale = scale
+        self.layers = nn.ModuleDict()
         self._is_attached = False
 
     @property

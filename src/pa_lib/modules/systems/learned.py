@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from pa_lib.contracts import PaLibError
+from pa_lib.modules.host import AbstractBackbone, AbstractGuest
 from pa_lib.modules.systems.base import AbstractAnonymizer
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -67,6 +68,33 @@ class AbstractLearnedAnonymizer(lightning.LightningModule, AbstractAnonymizer):
             for name, slot in self.named_children()
             if name not in self.trainable and getattr(slot, "path", None) is not None
         }
+
+    def untrained_slots(self) -> set[str]:
+        """Slots that begin with random weights: without a path of their own, and no guests, which begin as nothing."""
+        return {
+            name
+            for name, slot in self.named_children()
+            if not isinstance(slot, AbstractGuest)
+            and getattr(slot, "path", None) is None
+            and any(True for _ in slot.parameters())
+        }
+
+    def configure_model(self) -> None:
+        """Divide the backbone and the guests' layers among processes, where the strategy does (FSDP2); for Lightning.
+
+        What is frozen and not called as a module (an autoencoder encodes and decodes) stays whole in every process.
+        """
+        if self.device_mesh is None:
+            return
+        from torch.distributed.fsdp import FSDPModule, fully_shard
+
+        for slot in self.children():
+            parts: list[nn.Module] = [slot] if isinstance(slot, AbstractBackbone) else []
+            if isinstance(slot, AbstractGuest):
+                parts = list(slot.layers.values())
+            for part in parts:
+                if not isinstance(part, FSDPModule):
+                    fully_shard(part, mesh=self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> Any:
         """One optimizer over what learns, with its learning rate's schedule counted in steps; for Lightning.
