@@ -103,9 +103,13 @@ def test_targets_are_public_three_part_names(path: Path) -> None:
 def test_wrong_settings_get_one_clear_line(overrides: list[str], message: str) -> None:
     if overrides and "input" not in overrides[0]:
         overrides = ["input=clip.mp4", *overrides]
-    with pytest.raises(ConfigError) as caught:
+
+    def run() -> None:
         config = compose("anonymize", overrides)
         _build_pipeline(config, _build_module(config, {}))
+
+    with pytest.raises(ConfigError) as caught:
+        run()
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 

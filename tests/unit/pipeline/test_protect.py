@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from _clips import make_clip
 
+from _clips import make_clip
 from pa_lib.contracts import Clip, ClipMasks, Decision, Person, Track
 from pa_lib.modules import AbstractAnonymizer
 from pa_lib.people import BoxMasker, TracksRecord
@@ -64,7 +64,7 @@ def painted(frames: list[ProtectedFrame]) -> list[float]:
 def test_windows_overlap_and_fade_into_each_other(tmp_path: Path) -> None:
     system = CountsWindows(6, 2)
     frames = protected(system, tmp_path)
-    assert system.seen == [list(range(0, 6)), list(range(4, 10)), list(range(8, 12))]
+    assert system.seen == [list(range(6)), list(range(4, 10)), list(range(8, 12))]
     assert [done.frame.index for done in frames] == list(range(N_FRAMES))
     # 4 and 5 were seen twice: a third and two thirds of the way from 0 to 60; limited-range planes round a little
     expected = [0, 0, 0, 0, 20, 40, 60, 60, 80, 100, 120, 120]
@@ -74,7 +74,7 @@ def test_windows_overlap_and_fade_into_each_other(tmp_path: Path) -> None:
 def test_no_window_reaches_over_a_cut(tmp_path: Path) -> None:
     system = CountsWindows(6, 2)
     frames = protected(system, tmp_path, cuts=(7,))
-    assert system.seen == [list(range(0, 6)), [4, 5, 6], list(range(7, 12))]
+    assert system.seen == [list(range(6)), [4, 5, 6], list(range(7, 12))]
     np.testing.assert_allclose(painted(frames)[6:8], [60, 120], atol=3)
 
 
