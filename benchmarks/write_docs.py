@@ -10,7 +10,7 @@ from typing import Any
 
 from _bench import HERE, RESULTS, Table
 
-ORDER = ("recall", "speed", "memory", "choice", "scaling")
+ORDER = ("recall", "speed", "memory", "choice", "scaling", "temporal", "passersby", "ablations")
 INTRODUCTION = (HERE / "introduction.md").read_text() if (HERE / "introduction.md").exists() else ""
 
 
