@@ -211,7 +211,6 @@ def tiny_weights() -> Path:
     """A checkpoint of a small system with SCA and TCS."""
     small = ("module.backbone.widths=[32,64]", "module.backbone.attention_levels=[1]", "module.backbone.layers=1")
     config = compose("train", ["experiment=passersby_2_temporal", "module.sampler.steps=4", *small])["module"]
-    config |= {"optimizer": None, "lr_schedule": None}
     path = FOLDER / "tiny.safetensors"
     torch.manual_seed(0)
     save_module(build(config), config, path)

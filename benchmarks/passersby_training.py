@@ -153,7 +153,7 @@ def measure_training(n_turns: int, size: int) -> tuple[Table, dict[str, Any], di
         print(f"{name}: {1000 * ours:.0f} ms, by hand {1000 * theirs:.0f} ms, ratio {ratio:.3f}", flush=True)
         return ratio
 
-    ratios = {}
+    ratios: dict[Any, float] = {}
     for slots in ("backbone,adapter", "adapter"):
         config = training_config(f"module.trainable=[{slots}]")
         system = build(config["module"])

@@ -111,7 +111,7 @@ def gather_subject(people: Sequence[Person], scene: Scene) -> tuple[tuple[Person
                 continue
             mine, *left = _cut(track, span, next_id)
             next_id += len(left)
-            subject.append(mine)
+            subject.append(_held_open(mine))
             rest += left
         if rest:
             others.append(rest)
@@ -200,6 +200,24 @@ def _path(chain: Sequence[_Step], scene: Scene) -> Track:
     scores = np.full(len(frames), np.nan, dtype=np.float32)
     scores[seen - seen[0]] = 1.0
     return Track(0, "person", frames, boxes.astype(np.float32), scores)
+
+
+def _held_open(body: Track) -> Track:
+    """A body whose detected boxes also hold what lies between the detections before and after.
+
+    In the air or upside down a dancer is found by half now and then, for one frame. The subject is kept, so a box that is
+    too large hides nothing and shows nothing: it says where the subject's outline is looked for.
+    """
+    seen = detected_rows(body)
+    if len(seen) < 3:
+        return body
+    boxes = body.boxes.copy()
+    before, at, after = seen[:-2], seen[1:-1], seen[2:]
+    share = ((at - before) / (after - before))[:, None]
+    between = (1 - share) * body.boxes[before] + share * body.boxes[after]
+    boxes[at, :2] = np.minimum(boxes[at, :2], between[:, :2])
+    boxes[at, 2:] = np.maximum(boxes[at, 2:], between[:, 2:])
+    return replace(body, boxes=boxes)
 
 
 def _is_own_face(face: Track, path: Track, is_linked: bool) -> bool:
