@@ -205,8 +205,8 @@ def _path(chain: Sequence[_Step], scene: Scene) -> Track:
 def _held_open(body: Track) -> Track:
     """A body whose detected boxes also hold what lies between the detections before and after.
 
-    In the air or upside down a dancer is found by half now and then, for one frame. The subject is kept, so a box that is
-    too large hides nothing and shows nothing: it says where the subject's outline is looked for.
+    In the air or upside down a dancer is found by half now and then, for one frame. The subject is kept, so a box
+    that is too large hides nobody: it says where the subject's outline is looked for.
     """
     seen = detected_rows(body)
     if len(seen) < 3:
