@@ -36,7 +36,7 @@ from pa_lib.functional.warping_error import warping_error
 from pa_lib.modules import PassersbyAnonymizer
 
 GOAL = 0.30  # by how much stage 2 is to lower the warping error
-STEPS_1, STEPS_2 = 1500, 500
+STEPS_1, STEPS_2 = 800, 300
 FRAMES = 8
 SHARED = (
     0.5  # of the noise's variance, by the frames of a clip: the recipes' own, in training and where goals are judged
@@ -49,12 +49,9 @@ SETTINGS = (
     "data.n_clips=2048",
     "data.n_identities=256",
     "module.crops.side=32",
-    "module.autoencoder.patch=2",
-    "module.backbone.channels=12",
-    "module.backbone.condition_channels=13",
-    "module.backbone.widths=[32,64,96]",
+    "module.backbone.widths=[64,96]",
     "module.backbone.layers=1",
-    "module.backbone.attention_levels=[2]",
+    "module.backbone.attention_levels=[1]",
     "module.sampler.steps=15",
     f"module.noise_sharing={SHARED}",
     "module.optimizer.lr=1e-3",
