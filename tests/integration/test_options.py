@@ -21,9 +21,7 @@ from pa_lib.cli.train import FAILED, OK, USAGE, main
 from pa_lib.modules import interference
 
 GROUPS = option_groups(config_folder())
-OPTIONS = [
-    (group, option) for group, options in GROUPS.items() if group.startswith("module/") for option in options
-]
+OPTIONS = [(group, option) for group, options in GROUPS.items() if group.startswith("module/") for option in options]
 
 
 @dataclass(frozen=True)
@@ -54,17 +52,17 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def settings(group: str, option: str, weights: Weights) -> list[str]:
     """A command line with this option in it; what is left to choose is tiny."""
-    latents_of_4 = ["module.backbone.channels=4", "module.backbone.condition_channels=5"]
-    of_32_px = ["module.crops.side=32", "data.side=32"]
+    small_latents = [*COMPACT, "module.backbone.channels=4", "module.backbone.condition_channels=5"]
+    small_latents += ["module.crops.side=32", "data.side=32"]
     special = {
         ("module/backbone", "compact"): COMPACT,
         ("module/backbone", "sd15"): pretrained("sd15", weights.plain),
         ("module/backbone", "sd15_inpaint"): pretrained("sd15_inpaint", weights.inpaint),
         ("module/backbone", "sd2_inpaint"): pretrained("sd2_inpaint", weights.inpaint),
         ("module/backbone", "sdxl_inpaint"): pretrained("sdxl_inpaint", weights.sdxl),
-        ("module/autoencoder", "kl"): [*COMPACT, *latents_of_4, *of_32_px, f"module.autoencoder.path={weights.inpaint}"],
-        ("module/autoencoder", "tiny"): [*COMPACT, *latents_of_4, *of_32_px, f"module.autoencoder.path={weights.taesd}"],
-    }  # fmt: skip
+        ("module/autoencoder", "kl"): [*small_latents, f"module.autoencoder.path={weights.inpaint}"],
+        ("module/autoencoder", "tiny"): [*small_latents, f"module.autoencoder.path={weights.taesd}"],
+    }
     if (group, option) in special:
         return [*WITHOUT_TINY, f"{group}={option}", *special[group, option]]
     text = [f"module.text.path={weights.inpaint}"] if (group, option) == ("module/text", "clip") else []
@@ -152,13 +150,12 @@ def test_debugging_runs(option: str, capsys: pytest.CaptureFixture[str]) -> None
     [
         (["module/backbone=huge"], USAGE, "no option 'huge' for module/backbone; there are: compact, sd15"),
         (["module/sampler=euler"], USAGE, "no option 'euler' for module/sampler; there are: ddim, dpm, lcm"),
-        (["module=conventional"], USAGE, "ConventionalAnonymizer has nothing to train; choose module=passersby"),
         (["module.adapter.ranks=4"], USAGE, "module.adapter.ranks"),
         (["module/adapter=none", "module.adapter.rank=4"], USAGE, "module.adapter.rank"),
         (["module.adapter.rank=0"], FAILED, "rank 0 of an adapter is no whole number of at least 1"),
         (["module/autoencoder=kl", "module.autoencoder.path={inpaint}"], FAILED, "denoises 48 channels"),
         (["module.backbone.condition_channels=5"], FAILED, "takes 5 channels of condition, expected 49"),
-        (["module.backbone.config.layers_per_block=0"], FAILED, "UNet2DConditionModel"),
+        (["module.backbone.config.norm_num_groups=5"], FAILED, "config makes no UNet2DConditionModel"),
         (["module/text=clip", "module.text.path=nowhere/"], FAILED, "nowhere"),
         (["module.trainable=[head]"], FAILED, "trainable names head, which PassersbyAnonymizer does not have"),
         (["module.trainable=[]"], FAILED, "nothing to train: the slots (none)"),
@@ -170,9 +167,9 @@ def test_debugging_runs(option: str, capsys: pytest.CaptureFixture[str]) -> None
         (["module/diffusion=sd", "module.diffusion.is_zero_terminal_snr=true"], FAILED, "epsilon"),
         (["module.loss.background_weight=-1"], FAILED, "background_weight"),
         (["module.temporal.heads=0"], FAILED, "0 heads"),
-        (["module.optimizer.lr=-1"], USAGE, "module.optimizer: Invalid learning rate: -1"),
-        (["+module.optimizer.speed=1"], USAGE, "module.optimizer: "),
-        (["+module.lr_schedule.speed=1"], USAGE, "module.lr_schedule: "),
+        (["module.optimizer.lr=-1"], FAILED, "module.optimizer: Invalid learning rate: -1"),
+        (["+module.optimizer.speed=1"], FAILED, "module.optimizer: "),
+        (["+module.lr_schedule.speed=1"], FAILED, "module.lr_schedule: "),
         (["+module.speed=1"], USAGE, "speed"),
         (["data.batch_size=100"], FAILED, "expected at least 100"),
     ],
@@ -190,20 +187,30 @@ def test_mistakes_get_one_line(
     ("more", "message"),
     [
         (["module/text=none"], "wants text of width 32 and got none; choose module/text=clip"),
-        (["module.backbone.path={taesd}"], "no config.json in"),
+        (["module.backbone.path={taesd}"], "cannot load a UNet2DConditionModel from"),
         (["module.text.path={sdxl}"], "takes text of width 32, the text encoder gives 56"),
         (["module.backbone.condition_channels=2"], "widened"),
         (["module.backbone.path=nobody/nothing", "module.text.path={inpaint}"], "nobody/nothing"),
         (["module/autoencoder=patchify"], "denoises 4 channels, the autoencoder's latents have 48"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*local_dir_use_symlinks")  # diffusers' own, on its way to the hub
 def test_mistakes_with_weights_get_one_line(
     more: list[str], message: str, weights: Weights, capsys: pytest.CaptureFixture[str]
 ) -> None:
     changed = [setting.format(**vars(weights)) for setting in more]
     assert main([*WITHOUT_TINY, *pretrained("sd15_inpaint", weights.inpaint), "output=out", *changed]) == FAILED
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if line]
+    *others, line = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert line.startswith("pa-train: error: ")
     assert message in line
+    assert all("Loading weights" in other for other in others)  # transformers shows how far it is
+
+
+def test_what_does_not_learn_is_not_trained(capsys: pytest.CaptureFixture[str]) -> None:
+    others = [setting for setting in TINY if not setting.startswith("module")]
+    assert main([*others, "module=conventional", "output=out"]) == USAGE
+    message = "ConventionalAnonymizer has nothing to train; choose module=passersby or another that learns"
+    assert capsys.readouterr().err == f"pa-train: error: {message}\n"
 
 
 def test_a_compact_backbone_takes_no_text(weights: Weights, capsys: pytest.CaptureFixture[str]) -> None:

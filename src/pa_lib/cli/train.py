@@ -82,6 +82,10 @@ def train(config: Mapping[str, Any]) -> tuple[Trainer, LightningModule]:
     lightning.seed_everything(config["seed"], workers=True, verbose=False)
     datamodule: LightningDataModule = build(config["data"])
     module: LightningModule = build(config["module"])
+    if not isinstance(module, lightning.LightningModule):
+        raise ConfigError(
+            f"{type(module).__name__} has nothing to train; choose module=passersby or another that learns"
+        )
     if config["init_from"] is not None and config["ckpt"] is None:
         from pa_lib.checkpoint import load_slots
 

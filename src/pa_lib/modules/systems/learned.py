@@ -100,7 +100,7 @@ class AbstractLearnedAnonymizer(lightning.LightningModule, AbstractAnonymizer):
         """One optimizer over what learns, with its learning rate's schedule counted in steps; for Lightning.
 
         Raises:
-            PaLibError: There is no optimizer, or nothing that could learn.
+            PaLibError: No optimizer, or nothing that could learn; or torch refuses the settings of optimizer or schedule.
         """
         if self.optimizer is None:
             raise PaLibError(
@@ -112,7 +112,13 @@ class AbstractLearnedAnonymizer(lightning.LightningModule, AbstractAnonymizer):
                 f"nothing to train: the slots {', '.join(self.trainable) or '(none)'} of {type(self).__name__} "
                 "have no weights; name others in module.trainable"
             )
-        optimizer = self.optimizer(learning)
-        if self.lr_schedule is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.lr_schedule(optimizer), "interval": "step"}}
+        making = "optimizer"
+        try:
+            optimizer = self.optimizer(learning)
+            if self.lr_schedule is None:
+                return optimizer
+            making = "lr_schedule"
+            schedule = self.lr_schedule(optimizer)
+        except (TypeError, ValueError) as error:  # torch's words on a wrong rate or an unknown argument
+            raise PaLibError(f"module.{making}: {' '.join(str(error).split())}") from error
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
