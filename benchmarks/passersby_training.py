@@ -91,7 +91,7 @@ def training_config(*overrides: str) -> dict[str, Any]:
     shutil.rmtree(FOLDER / "run", ignore_errors=True)
     left_out = ("~callbacks.preview", "~callbacks.best", "trainer.limit_val_batches=0")
     run = (f"output={FOLDER / 'run'}", "trainer.enable_model_summary=false", *left_out)
-    return compose("train", ["experiment=passersby_1_spatial", *run, *overrides])
+    return compose("train", ["experiment=passersby_1_spatial", "module/diffusion=v", *run, *overrides])
 
 
 def made_batches(n: int, size: int) -> list[Batch]:
