@@ -114,9 +114,12 @@ def save_module(module: LightningModule, config: Mapping[str, Any], path: str | 
 def load_slots(module: nn.Module, path: str | Path, slots: Sequence[str]) -> None:
     """Take the weights of some direct children from an earlier run, e.g. stage 1's adapter into stage 2.
 
+    A slot that the earlier run had frozen and from the same path as `module` has it is there already: such weights are
+    not in the file and not asked for.
+
     Args:
         module: Changed in place, in the named slots only.
-        path: A ``.ckpt`` or ``.safetensors``, see `load_module`; its config is not used.
+        path: A ``.ckpt`` or ``.safetensors``, see `load_module`; of its config only those paths are looked at.
         slots: Names of direct children, e.g. ``["adapter"]``.
 
     Raises:
@@ -126,7 +129,17 @@ def load_slots(module: nn.Module, path: str | Path, slots: Sequence[str]) -> Non
     stored = _read(path)
     _check_version(stored.version, path)
     for slot in _known_slots(module, slots, path):
+        if _is_there_already(module, slot, stored):
+            continue
         _load_weights(module, stored.weights, path, slots={slot}, is_external_missing_ok=False)
+
+
+def _is_there_already(module: nn.Module, slot: str, stored: _Stored) -> bool:
+    """Whether a slot came from a path of its own, left as it was, in the stored run as in this one."""
+    node = stored.config.get(slot)
+    theirs = node.get("path") if isinstance(node, dict) else None
+    is_stored = any(name.startswith(f"{slot}.") for name in stored.weights)
+    return theirs is not None and theirs == getattr(getattr(module, slot), "path", None) and not is_stored
 
 
 def external_prefixes(module: nn.Module) -> tuple[str, ...]:
