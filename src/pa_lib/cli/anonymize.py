@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         overrides, config_dir = parse("pa-anonymize", DESCRIPTION, sys.argv[1:] if arguments is None else arguments)
         config = compose("anonymize", overrides, config_dir)
-        changed = _module_settings(overrides, config["module"])
+        changed = {} if config["weights"] is None else _module_settings(overrides, config["module"])
         is_chosen = any(override.startswith(("people/chooser=", "people.chooser.")) for override in overrides)
         return _anonymize(config, changed, is_chosen=is_chosen)
     except KeyboardInterrupt:
@@ -60,8 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _module_settings(overrides: Sequence[str], node: dict[str, Any]) -> dict[str, Any]:
-    """The settings below `module` that the command line names, as they were composed: dotted name -> value."""
-    named = [override.partition("=")[0].lstrip("+~") for override in overrides]
+    """The settings below `module` that the command line names, as they were composed: dotted name -> value.
+
+    Raises:
+        ConfigError: One is deleted, and what was trained with it cannot do without.
+    """
+    if deleted := [override for override in overrides if override.startswith("~module")]:
+        raise ConfigError(f"{deleted[0]}: weights bring their own settings, which can be changed and not deleted")
+    named = [override.partition("=")[0].lstrip("+") for override in overrides]
     below = [
         name.replace("/", ".").removeprefix("module.") for name in named if name.startswith(("module.", "module/"))
     ]
