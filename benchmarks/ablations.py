@@ -305,8 +305,8 @@ def table_in_time(seeds: Seeds, set_up: str, n_clips: int) -> tuple[Table, dict[
         "sharpness is at least 0.8 of stage 1's (of the source's, where that is less).",
         f"What falls short: with all noise shared, stage 1 alone is at {alone.thousandths}, against "
         f"{together.thousandths} of stage 2 at {share}. Our reading: figures as blurred as these (see sharpness) "
-        "hardly change with their place, so the same noise paints nearly the same picture. How TCS does where stage 1 paints "
-        "details is not shown here.",
+        "hardly change with their place, so the same noise paints nearly the same picture. How TCS does where stage 1 "
+        "paints details is not shown here.",
     ]
     title = f"Stage 2 against stage 1, inside the mask of {n_clips} held-out clips of {FRAMES} frames a seed"
     return Table(title, ("painted by", "warping error, 1e-3", "falls by", "sharpness", "variety"), rows, notes), goals
