@@ -100,7 +100,7 @@ class AbstractLearnedAnonymizer(lightning.LightningModule, AbstractAnonymizer):
         """One optimizer over what learns, with its learning rate's schedule counted in steps; for Lightning.
 
         Raises:
-            PaLibError: No optimizer, or nothing that could learn; or torch refuses the settings of optimizer or schedule.
+            PaLibError: No optimizer, nothing that could learn, or settings that torch refuses.
         """
         if self.optimizer is None:
             raise PaLibError(
