@@ -180,8 +180,7 @@ def test_gathering_loses_no_row() -> None:
             box = before.tracks[0].boxes[row]
             rows = [(t, t.row(int(frame))) for p in gathered for t in p.tracks]
             assert any(
-                r is not None
-                and (np.array_equal(t.boxes[r], box) or (t in subject.tracks and holds(t.boxes[r], box)))
+                r is not None and (np.array_equal(t.boxes[r], box) or (t in subject.tracks and holds(t.boxes[r], box)))
                 for t, r in rows
             )
     assert [p.person_id for p in gathered] == list(range(1, len(gathered) + 1))
