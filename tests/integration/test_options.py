@@ -171,6 +171,7 @@ def test_debugging_runs(option: str, capsys: pytest.CaptureFixture[str]) -> None
         (["+module.optimizer.speed=1"], FAILED, "module.optimizer: "),
         (["+module.lr_schedule.speed=1"], FAILED, "module.lr_schedule: "),
         (["+module.speed=1"], USAGE, "speed"),
+        (["trainer.precision=bf16-true"], USAGE, "trainer.precision=bf16-true: half weights cannot take small steps"),
         (["data.batch_size=100"], FAILED, "expected at least 100"),
     ],
 )  # fmt: skip

@@ -98,6 +98,16 @@ def test_a_step_on_two_processes_is_the_same_step_on_one(option: str, stage: lis
     assert int((results[0] - results[1]).abs().max()) <= 1
 
 
+@pytest.mark.slow
+def test_divided_in_the_precision_that_the_option_has() -> None:
+    divided = ["trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.gradient_clip_val=1.0"]
+    ran = in_a_process(*divided, *STAGE_2, "output=out", "trainer.max_steps=2", "trainer.val_check_interval=2")
+    assert ran.returncode == OK, ran.stderr
+    assert "Warning" not in ran.stderr
+    assert "val/loss" in ran.stdout
+    assert {weight.dtype for weight in load_module(Path("out") / LAST).parameters()} == {torch.float32}
+
+
 @pytest.mark.parametrize("stage", [STAGE_1, STAGE_2], ids=["stage_1", "stage_2"])
 @pytest.mark.parametrize(
     ("n", "more"),

@@ -109,6 +109,12 @@ def _build_trainer(node: dict[str, Any], callbacks: list[Callback], loggers: lis
     """The trainer; what it saves and shows is what the callbacks save and show, nothing of its own."""
     from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 
+    if node.get("precision") in ("bf16-true", "16-true"):
+        # The steps of a usual learning rate are below what half precision resolves; and for half weights Lightning
+        # converts the batch, which it cannot do with a frozen dataclass.
+        raise ConfigError(
+            f"trainer.precision={node['precision']}: half weights cannot take small steps; take bf16-mixed"
+        )
     has_checkpoints = any(isinstance(callback, Checkpoint) for callback in callbacks)
     has_progress = any(isinstance(callback, ProgressBar) for callback in callbacks)
     make = build({**node, "_partial_": True})  # Hydra would copy the callbacks on their way in
@@ -345,6 +351,7 @@ def _silence() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for category in (PossibleUserWarning, DeprecationWarning, FutureWarning):  # tips, and notes to developers
         warnings.filterwarnings("ignore", category=category)
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* a view")  # nobody changes it in place
     warnings.filterwarnings("ignore", message=".*exists and is not empty")  # a run that is resumed, which it may be
 
 
