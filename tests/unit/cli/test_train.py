@@ -54,7 +54,7 @@ def test_a_run_leaves_a_checkpoint_its_config_and_previews(config: Path, capsys:
     ]
     assert "go on       pa-train --config-dir" in told
     assert "ckpt=out/checkpoints/last.ckpt trainer.max_steps=8" in told
-    assert "module.weights=out/checkpoints/last.ckpt" in told
+    assert "module=passersby weights=out/checkpoints/last.ckpt" in told
     assert "Tip" not in told
     assert "litlogger" not in told
     module = pa_lib.load_module(folder / "checkpoints" / "last.ckpt", trusted=("_training",))
