@@ -403,6 +403,11 @@ def _check_fit(
         )
     if backbone.text_width is None and text.width is not None:
         raise PaLibError("there is a text encoder, but the backbone reads no text; choose module/text=none")
+    if backbone.text_width is not None and text.width is None and not getattr(backbone, "is_text_optional", True):
+        raise PaLibError(
+            f"the backbone wants text of width {backbone.text_width} and got none; choose module/text=clip, from the "
+            "backbone's own folder"
+        )
     if backbone.text_width is not None and text.width is not None and backbone.text_width != text.width:
         raise PaLibError(
             f"the backbone takes text of width {backbone.text_width}, the text encoder gives {text.width}; "
