@@ -336,16 +336,16 @@ def table_in_space(seeds: Seeds, set_up: str, n_frames: int) -> tuple[Table, dic
         "noise, with the same noise for both; the halves are those of the levels. Velocity: the error of what the "
         "network itself predicts, which training makes small, inside the mask on the latents' grid. The last row "
         "compares seed by seed; below 0 the plain loss is better.",
-        "Goal: lower inside the mask, with the whole interval. The first seed is the one on which it was seen that these "
-        "settings learn; none was changed after it.",
+        "Goal: lower inside the mask, with the whole interval. The first seed is the one on which it was seen that "
+        "these settings learn; none was changed after it.",
     ]
     is_better = better["inside"].mean - better["inside"].half > 0
     if not is_better:
         notes.append(
-            "What falls short: the masked loss gains nothing here. Our reading: the background lies in the condition and "
-            "is soon learned, so that nearly all of the plain loss is error inside the mask too, and the little weight "
-            "on the background costs an easy lesson in denoising. Not tried: more than 1000 steps, smaller people in the "
-            "crops, no limit on the gradient's norm, and both losses without the condition."
+            "What falls short: the masked loss gains nothing here. Our reading: the background lies in the condition "
+            "and is soon learned (see outside), so that most of the plain loss is error inside the mask too, and the "
+            "background's little weight costs an easy lesson in denoising. Not tried: more than 1000 steps, smaller "
+            "people in the crops, no limit on the gradient's norm, and both losses without the condition."
         )
     title = f"Masked against plain loss, squared errors, 1e-3, on {n_frames} held-out frames a seed"
     return Table(title, ("loss in training", *heads.values()), rows, notes), {"masked_beats_plain_inside": is_better}
