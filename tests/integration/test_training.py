@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -126,7 +127,9 @@ def test_a_nan_on_two_processes_ends_both(config: Path) -> None:
 def test_interrupted_from_the_keyboard(config: Path) -> None:
     command = [sys.executable, _training.__file__, "--config-dir", str(config), *TINY, "output=out"]
     command += ["trainer.max_steps=1000000", "callbacks.last.every_n_steps=5"]
-    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL)
+    # Where the suite runs in the background, children ignore the keyboard unless told otherwise.
+    listen = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL, preexec_fn=listen)
     deadline = time.monotonic() + 120
     while not (Path("out") / LAST).is_file() and time.monotonic() < deadline:
         time.sleep(0.2)
