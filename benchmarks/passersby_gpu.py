@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -123,6 +124,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--is-tiny", action="store_true", help="small networks; writes no results")
     asked = parser.parse_args()
+    warnings.filterwarnings("ignore")  # losses are logged to nobody
     rows = [
         row
         for is_compiled in (False, True)
