@@ -216,15 +216,41 @@ class Batch:
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
-    """What a validation step gives back, for metrics and previews.
+class Sighting:
+    """One person in one frame of a batch of clips.
 
     Args:
-        source: Shape b t 3 h w, float in [0, 1].
-        anonymized: The same shape and range.
-        masks: Shape b t 1 h w, 1 = was to be anonymized.
-        clip_ids: Shape b, int64.
+        clip: Row in the batch.
+        frame: Index within the clip, from 0.
+        person_id: Who it is; the same number in every frame of the same video.
+        box: x0 y0 x1 y1, px, of the face or of the whole person.
+        landmarks: Five (x, y) px in the order of `Detection`; None where nobody looked for them.
+        is_hidden: Whether this person was to be anonymized.
+        kind: What the box bounds.
+    """
+
+    clip: int
+    frame: int
+    person_id: int
+    box: tuple[float, float, float, float]
+    landmarks: tuple[tuple[float, float], ...] | None = None
+    is_hidden: bool = True
+    kind: Kind = "face"
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """An original and what was made of it, for metrics and previews.
+
+    Args:
+        source: Shape b t 3 h w, float in [0, 1], or uint8 in 0..255.
+        anonymized: The same shape, range and type.
+        masks: Shape b t 1 h w, float in [0, 1], 1 = was to be anonymized.
+        clip_ids: Shape b, int64: which video or clip each row belongs to.
         identities: Shape b, int64, or None; see `Batch`.
+        people: Who is where, in any order; None where nobody knows.
+        context: The first frames of every clip that an earlier result ended with: they are there to be compared with
+            the next ones and are not to be counted again.
     """
 
     source: Tensor
@@ -232,3 +258,5 @@ class Result:
     masks: Tensor
     clip_ids: Tensor
     identities: Tensor | None = None
+    people: tuple[Sighting, ...] | None = None
+    context: int = 0
