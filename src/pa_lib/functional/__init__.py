@@ -15,9 +15,11 @@ from pa_lib.functional.masks import (
     trim,
     union,
 )
+from pa_lib.functional.pixels import as_unit
 
 __all__ = [
     "Patch",
+    "as_unit",
     "blur",
     "box_raster",
     "composite",
