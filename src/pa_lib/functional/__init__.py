@@ -16,9 +16,11 @@ from pa_lib.functional.masks import (
     union,
 )
 from pa_lib.functional.pixels import as_unit
+from pa_lib.functional.psnr import RegionErrors, halo, kept_pixels, psnr_db, region_errors, unmasked_psnr
 
 __all__ = [
     "Patch",
+    "RegionErrors",
     "as_unit",
     "blur",
     "box_raster",
@@ -28,13 +30,18 @@ __all__ = [
     "feather_inward",
     "fill",
     "from_run_lengths",
+    "halo",
+    "kept_pixels",
     "mean_outside",
     "mosaic",
     "noise",
     "pad",
+    "psnr_db",
+    "region_errors",
     "region_size",
     "run_lengths",
     "snap_to_grid",
     "trim",
     "union",
+    "unmasked_psnr",
 ]
