@@ -78,7 +78,10 @@ def _cut(config: dict[str, Any]) -> int:
         outcomes.append(outcome)
         told = "there already" if outcome.is_old else "cut"
         dropped = f", {outcome.n_dropped} given up (a frame could not be masked)" if outcome.n_dropped else ""
-        print(f"{source.name}: {_counts([outcome])} {told}{dropped}")
+        # A finder of faces under the default kind=person would otherwise cut nothing without a reason.
+        other = f"; {outcome.n_other_kind} tracks of another kind passed over" if outcome.n_other_kind else ""
+        hint = " (kind=all takes them)" if other and not outcome.n_tracklets else ""
+        print(f"{source.name}: {_counts([outcome])} {told}{dropped}{other}{hint}")
     print(f"{output}: {_counts(outcomes)} of {len(outcomes)} videos" + (f", {n_failed} failed" if n_failed else ""))
     return FAILED if n_failed else OK
 

@@ -82,6 +82,7 @@ class CutOutcome:
         n_frames: Crops in all of them.
         is_old: It had been done before, and nothing was touched.
         n_dropped: Tracklets that were left out because a frame could not be masked.
+        n_other_kind: Tracks that were passed over because `CutSettings.kind` asks for another kind.
     """
 
     folder: Path
@@ -89,6 +90,7 @@ class CutOutcome:
     n_frames: int
     is_old: bool = False
     n_dropped: int = 0
+    n_other_kind: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +192,9 @@ class TrackletCutter:
             }
             (staged.path / INDEX).write_text(json.dumps(index) + "\n", encoding="utf-8")
             staged.commit()
-        return CutOutcome(folder, len(kept), sum(len(t.squares) for t in kept), n_dropped=len(dropped))
+        n_frames = sum(len(tracklet.squares) for tracklet in kept)
+        n_other_kind = sum(not self._is_wanted(track) for track in tracks)
+        return CutOutcome(folder, len(kept), n_frames, n_dropped=len(dropped), n_other_kind=n_other_kind)
 
     def _old(self, folder: Path) -> CutOutcome:
         """What an earlier run has left."""
@@ -207,6 +211,9 @@ class TrackletCutter:
             raise PaLibError(f"{folder} was cut with {told}; set the same, or choose another output")
         return CutOutcome(folder, len(tracklets), n_frames, is_old=True)
 
+    def _is_wanted(self, track: Track) -> bool:
+        return self.settings.kind in ("all", track.kind)
+
     def _planned(
         self, tracks: Sequence[Track], owners: dict[int, int], findings: Findings, fps: float
     ) -> list[_Tracklet]:
@@ -215,7 +222,7 @@ class TrackletCutter:
         planned: list[_Tracklet] = []
         faulty = np.array(sorted(findings.faults), np.int64)
         for track in tracks:
-            if settings.kind not in ("all", track.kind):
+            if not self._is_wanted(track):
                 continue
             seen = np.flatnonzero(np.isfinite(track.scores))
             rows = np.arange(seen[0], seen[-1] + 1)

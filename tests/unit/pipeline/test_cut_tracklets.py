@@ -138,6 +138,7 @@ def test_what_is_small_short_or_another_kind_is_left_out(
     outcome = cutter(**settings).run(video, tmp_path / "out")
     assert outcome.n_tracklets == n_tracklets
     assert outcome.n_frames == (N_FRAMES if n_tracklets else 0)
+    assert outcome.n_other_kind == (settings.get("kind") == "face")
 
 
 @pytest.mark.parametrize(
