@@ -17,6 +17,7 @@ from pa_lib.functional.masks import (
 )
 from pa_lib.functional.pixels import as_unit
 from pa_lib.functional.psnr import RegionErrors, halo, kept_pixels, psnr_db, region_errors, unmasked_psnr
+from pa_lib.functional.ssim import unmasked_ssim
 
 __all__ = [
     "Patch",
@@ -44,4 +45,5 @@ __all__ = [
     "trim",
     "union",
     "unmasked_psnr",
+    "unmasked_ssim",
 ]

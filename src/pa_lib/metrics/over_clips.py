@@ -1,4 +1,4 @@
-"""Numbers for clips that came without, and the interval of a mean over clips."""
+"""Numbers for clips that came without, means over clips and their intervals."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from scipy.special import stdtrit
 from torch import Tensor, distributed
+
+from pa_lib.metrics.base import Figure
 
 
 def clip_keys(clip_ids: Tensor | None, n_rows: int, known: Float[Tensor, "n k"]) -> Float[Tensor, " b"]:
@@ -53,3 +55,38 @@ def t_half_width(values: Float[Tensor, " n"]) -> float:
     """Half the width of `t_interval`, for at least two values."""
     n = len(values)
     return float(stdtrit(n - 1, 0.975)) * float(values.double().std()) / math.sqrt(n)
+
+
+def frame_rows(keys: Float[Tensor, " b"], values: Float[Tensor, "b t"]) -> Float[Tensor, "b 4"]:
+    """Rows for `summed` of values frame by frame: clip, their sum, how many there are, how many frames have none (NaN).
+
+    >>> values = torch.tensor([[0.5, 1.0, float("nan")]], dtype=torch.float64)
+    >>> frame_rows(torch.tensor([7.0], dtype=torch.float64), values).tolist()
+    [[7.0, 1.5, 2.0, 1.0]]
+    """
+    values = values.to(keys)
+    is_nan = values.isnan()
+    sums = torch.where(is_nan, 0.0, values).sum(1)
+    return torch.stack([keys, sums, (~is_nan).to(keys).sum(1), is_nan.to(keys).sum(1)], dim=1)
+
+
+def mean_over_clips(
+    rows: Float[Tensor, "n 4"], name: str, what: str, is_higher_better: bool, missing: str, ends: tuple[float, float]
+) -> Figure:
+    """The mean over clips of the mean of their frames, with Student's t interval.
+
+    Args:
+        rows: As `frame_rows` makes them, summed.
+        name: Of the figure.
+        what: For people.
+        is_higher_better: Of the value.
+        missing: What frames without a value lack, e.g. ``frames without kept pixels``.
+        ends: Least and greatest value there can be; the interval stays within.
+    """
+    some = rows[rows[:, 2] > 0]
+    means = some[:, 1] / some[:, 2]
+    interval = t_interval(means)
+    if interval is not None:
+        interval = (max(ends[0], interval[0]), min(ends[1], interval[1]))
+    counted = {missing: int(rows[:, 3].sum()), "clips left out": len(rows) - len(some)}
+    return Figure(name, float(means.mean()), len(some), "clips", what, is_higher_better, interval, counted)
