@@ -14,6 +14,7 @@ PACKAGES = [
     "pa_lib.callbacks",
     "pa_lib.data",
     "pa_lib.functional",
+    "pa_lib.metrics",
     "pa_lib.modules",
     "pa_lib.people",
     "pa_lib.pipeline",

@@ -11,21 +11,21 @@ import pytest
 from pa_lib.cli.compose import compose, config_folder, option_groups
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(document: Path) -> None:
     for link in re.findall(r"\]\(([^)#]+)", document.read_text(encoding="utf-8")):
         if "://" not in link:
             assert (document.parent / link).exists(), f"{document.name}: {link} leads nowhere"
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_commands_compose(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
-    for line in re.findall(r"^(?:\.venv/bin/)?pa-anonymize (.+)$", text, re.MULTILINE):
-        assert compose("anonymize", shlex.split(line, comments=True))
+    for verb, line in re.findall(r"^(?:\.venv/bin/)?pa-(anonymize|evaluate) (.+)$", text, re.MULTILINE):
+        assert compose(verb, shlex.split(line, comments=True))
 
 
 def test_settings_of_the_choosers_compose() -> None:
