@@ -1,0 +1,104 @@
+"""pa-compare: evaluations side by side.
+
+Exit codes: 0 all that the runs have in common was ranked; 1 an evaluation cannot be read; 2 the command line is wrong;
+3 shown side by side, but not ranked where protocols or clips differ (the output says what differs).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from pa_lib.cli.compose import ConfigError, compose, parse
+from pa_lib.contracts import PaLibError
+
+DESCRIPTION = """\
+Evaluations side by side, ranked only where they were measured in the same way on the same clips.
+
+  pa-compare blur.evaluation mosaic.evaluation               a table
+  pa-compare runs/*/metrics.json output=comparison           and a page with plots, and all of it as JSON
+
+Give two or more output folders of pa-evaluate, or their metrics.json.
+
+settings (with their meaning: conf/compare.yaml):
+  output=FOLDER  is_overwrite=false
+"""
+
+OK, FAILED, USAGE, NOT_RANKED = 0, 1, 2, 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    try:
+        runs, rest = _split(sys.argv[1:] if arguments is None else arguments)
+        overrides, config_dir = parse("pa-compare", DESCRIPTION, rest)
+        config = compose("compare", overrides, config_dir)
+        if len(runs) < 2:
+            raise ConfigError(f"got {len(runs)} evaluations, expected two or more; see pa-compare --help")
+        return _compare([Path(run).expanduser() for run in runs], config["output"], is_overwrite=config["is_overwrite"])
+    except PaLibError as error:
+        print(f"pa-compare: error: {error}", file=sys.stderr)
+        return USAGE if isinstance(error, ConfigError) else FAILED
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Evaluations and everything else; what exists is an evaluation, also where its name holds an equals sign."""
+    runs: list[str] = []
+    rest: list[str] = []
+    is_value = False
+    for argument in arguments:
+        is_setting = argument.startswith("-") or ("=" in argument and not Path(argument).exists())
+        (rest if is_value or is_setting else runs).append(argument)
+        is_value = argument == "--config-dir"
+    return runs, rest
+
+
+def _compare(runs: Sequence[Path], output: str | None, *, is_overwrite: bool) -> int:
+    folder = None if output is None else Path(output).expanduser()
+    if folder is not None and (folder / "compare.json").exists() and not is_overwrite:
+        raise ConfigError(f"output={folder} holds a comparison; name another folder or set is_overwrite=true")
+    from rich.console import Console
+
+    from pa_lib.cli.tables import comparison_table
+    from pa_lib.pipeline.compare import compare
+
+    comparison = compare(runs)
+    console = Console()
+    console.print(comparison_table(comparison))
+    for metric, lines in comparison.differing.items():
+        console.print(f"{metric} was not measured in the same way:", markup=False, highlight=False)
+        for line in lines:
+            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+    for note in comparison.notes:
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+    if folder is not None:
+        from pa_lib.pipeline.evaluation_page import render_comparison
+        from pa_lib.video import write_whole
+
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise PaLibError(f"output={folder}: {error.strerror}; name another folder") from error
+        write_whole(folder / "compare.html", render_comparison(comparison).encode())
+        comparison.write_json(folder / "compare.json")
+        print(f"  page    {folder / 'compare.html'}\n  record  {folder / 'compare.json'}")
+    return NOT_RANKED if comparison.is_refused else OK
+
+
+def run() -> NoReturn:
+    """Entry point of the installed command."""
+    if os.environ.get("PA_DEBUG"):
+        sys.exit(main())
+    try:
+        code = main()
+    except Exception as error:
+        print(f"pa-compare: error: {type(error).__name__}: {error} (a bug: PA_DEBUG=1 shows where)", file=sys.stderr)
+        code = FAILED
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,87 @@
+"""Figures as tables for the terminal."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from pa_lib.pipeline.evaluation import STAGES
+
+if TYPE_CHECKING:
+    from pa_lib.metrics import Figure
+    from pa_lib.pipeline.compare import Comparison
+    from pa_lib.pipeline.evaluation import Evaluation
+
+
+def evaluation_table(evaluation: Evaluation) -> Table:
+    """Every figure with its interval, its number and what was counted apart."""
+    table = Table(title=evaluation.title, title_justify="left", caption_justify="left")
+    table.add_column("figure", no_wrap=True)
+    table.add_column("", justify="center")
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("95 % interval", justify="right", no_wrap=True)
+    table.add_column("of", overflow="fold")
+    table.add_column("counted apart", overflow="fold")
+    stages = list(dict.fromkeys(record.stage for record in evaluation.metrics))
+    for stage in stages:
+        if len(stages) > 1:
+            table.add_row(f"[bold]{STAGES[stage]}[/bold]")
+        for record in evaluation.metrics:
+            if record.stage != stage:
+                continue
+            for figure in record.figures:
+                table.add_row(
+                    figure.name,
+                    {True: "↑", False: "↓", None: ""}[figure.is_higher_better],
+                    number(figure.value),
+                    interval(figure),
+                    f"{figure.n:,} {figure.n_of}",
+                    counted(figure),
+                )
+            table.add_section()
+    return table
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """Runs side by side; where they may be ranked, the best one is marked."""
+    table = Table(title_justify="left")
+    table.add_column("figure", overflow="fold")
+    table.add_column("", justify="center")
+    for name in comparison.names:
+        table.add_column(name, justify="right", overflow="fold")
+    table.add_column("", overflow="fold")
+    stages = list(dict.fromkeys(row.stage for row in comparison.rows))
+    for row in comparison.rows:
+        cells = []
+        for at, figure in enumerate(row.figures):
+            text = "" if figure is None else number(figure.value)
+            if figure is not None and figure.interval is not None:
+                text += f"\n[dim]{interval(figure)}[/dim]"
+            cells.append(f"[bold]★ {text}[/bold]" if at in row.best else text)
+        title = row.name if len(stages) == 1 else f"{row.name} [dim]({row.stage})[/dim]"
+        arrow = {True: "↑", False: "↓", None: ""}[row.is_higher_better]
+        table.add_row(title, arrow, *cells, row.mark)
+    return table
+
+
+def number(value: float) -> str:
+    """Four digits, as people read them; a dash where there was nothing to measure."""
+    if math.isnan(value):
+        return "–"  # noqa: RUF001 (a dash, as in print)
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    if value == 0 or 1e-3 <= abs(value) < 1e5:
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:.3e}"
+
+
+def interval(figure: Figure) -> str:
+    """``0.12 … 0.34``, or nothing."""
+    return "" if figure.interval is None else " … ".join(number(end) for end in figure.interval)
+
+
+def counted(figure: Figure) -> str:
+    """``3 faces not found``, or nothing; zeros are left out."""
+    return ", ".join(f"{count:,} {name}" for name, count in figure.counted.items() if count)

@@ -1,0 +1,78 @@
+"""A system on the held-out clips of a data module: every clip anonymized as a video would be, and given as a result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from pa_lib.contracts import Batch, Clip, ClipMasks, Kind, PersonMask, Result, Sighting
+from pa_lib.functional import composite
+from pa_lib.modules.systems.base import AbstractAnonymizer
+
+
+def module_results(
+    module: AbstractAnonymizer, batches: Iterable[Batch], *, kind: Kind = "person", seed: int = 0
+) -> Iterator[Result]:
+    """What a system makes of every batch, composited as in a video: outside the masks nothing changes.
+
+    The clips' pixels are rounded to 8 bit first, as a video's are. Each clip is a person of its own, so each draws its
+    own noise; people are numbered by who they are where the data knows, else by their clip.
+
+    Args:
+        module: Any system.
+        batches: Clips of one person each.
+        kind: What the masks cover.
+        seed: Handed to the system.
+    """
+    for batch in batches:
+        source = (batch.frames.detach().cpu() * 255).round().clamp(0, 255).to(torch.uint8)
+        masks = batch.masks.detach().cpu().float()
+        painted = [
+            _anonymized(module, frames, alpha, int(clip), kind, seed)
+            for frames, alpha, clip in zip(source, masks, batch.clip_ids, strict=True)
+        ]
+        yield Result(
+            source, torch.stack(painted), masks, batch.clip_ids.cpu(), batch.identities, sightings(batch, masks, kind)
+        )
+
+
+def sightings(batch: Batch, masks: Tensor, kind: Kind) -> tuple[Sighting, ...]:
+    """Who is where, by the bounding boxes of the masks; frames with an empty mask show nobody."""
+    people = []
+    for row, (clip, alpha) in enumerate(zip(batch.clip_ids, masks[:, :, 0], strict=True)):
+        identity = -1 if batch.identities is None else int(batch.identities[row])
+        for frame, mask in enumerate(alpha):
+            box = _extent(mask)
+            if box is not None:
+                top, left, bottom, right = map(float, box)
+                who = identity if identity >= 0 else int(clip)
+                people.append(Sighting(row, frame, who, (left, top, right, bottom), kind=kind))
+    return tuple(people)
+
+
+def _anonymized(module: AbstractAnonymizer, frames: Tensor, alpha: Tensor, clip: int, kind: Kind, seed: int) -> Tensor:
+    """One clip of t 3 h w, in windows as long as the system wants."""
+    n_frames, _, height, width = frames.shape
+    step = max(1, module.window_frames)
+    parts = []
+    for start in range(0, n_frames, step):
+        window = slice(start, min(start + step, n_frames))
+        people = []
+        for at, mask in enumerate(alpha[window, 0]):
+            if (box := _extent(mask)) is not None:
+                top, left, bottom, right = box
+                people.append(PersonMask(clip + 1, at, top, left, mask[top:bottom, left:right].clone(), kind))
+        masks = ClipMasks(tuple(people), window.stop - window.start, height, width)
+        made = module.anonymize(Clip(frames[window], start), masks, seed=seed).frames.cpu()
+        parts.append(composite(frames[window], made, alpha[window]))
+    return torch.cat(parts)
+
+
+def _extent(mask: Tensor) -> tuple[int, int, int, int] | None:
+    """Top, left, bottom, right of what is not zero, the last two exclusive; None where all is."""
+    rows, columns = (mask > 0).any(1).nonzero()[:, 0], (mask > 0).any(0).nonzero()[:, 0]
+    if not len(rows):
+        return None
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1

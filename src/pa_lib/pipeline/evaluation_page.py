@@ -1,0 +1,115 @@
+"""The pages of evaluations and comparisons: one file each, in light and dark, asking nothing of the network."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from pa_lib.metrics import Figure
+from pa_lib.pipeline.compare import Comparison, Row
+from pa_lib.pipeline.evaluation import STAGES, Evaluation, MetricRecord, TrackSummary, plain, worst_first
+from pa_lib.pipeline.evaluation_plots import interval_plot, run_plot, track_plot
+
+MAX_TRACKS = 200
+MAX_CLIPS = 200
+ARROWS = {True: "higher is better", False: "lower is better", None: ""}
+
+
+def render_evaluation(evaluation: Evaluation) -> str:
+    """The page of one evaluation."""
+    stages = list(dict.fromkeys(record.stage for record in evaluation.metrics))
+    groups = [(stage, [record for record in evaluation.metrics if record.stage == stage]) for stage in stages]
+    by_name: dict[str, list[MetricRecord]] = {}
+    for record in evaluation.metrics:
+        by_name.setdefault(record.name, []).append(record)
+    stage = stages[-1]
+    people = worst_first(record for record in evaluation.metrics if record.stage == stage)
+    last = [record for record in evaluation.metrics if record.stage == stage]
+    better = {figure.name: figure.is_higher_better for record in last for figure in record.figures}
+    columns = list(dict.fromkeys(name for person in people for name in person.values))
+    return _page(
+        "evaluation.html.j2",
+        evaluation=evaluation,
+        stages=STAGES,
+        groups=groups,
+        heads=[(record, record.figures[0]) for record in last if record.figures],
+        plots=[
+            (name, svg)
+            for name, records in by_name.items()
+            if (svg := interval_plot(name, {record.stage: record.figures for record in records})) is not None
+        ],
+        people=people[:MAX_TRACKS],
+        n_people=len(people),
+        columns=columns,
+        better=better,
+        track_plots=[
+            (name, svg) for name in columns if (svg := track_plot(name, people, better.get(name))) is not None
+        ],
+        clips=evaluation.clips[:MAX_CLIPS],
+        protocols=[(record, _pretty(record.protocol)) for records in by_name.values() for record in records[:1]],
+        config=_pretty(evaluation.config),
+        data=_pretty(evaluation.data),
+        who=lambda person: _who(evaluation, person),
+    )
+
+
+def render_comparison(comparison: Comparison) -> str:
+    """The page of a comparison."""
+    metrics: dict[tuple[str, str], list[Row]] = {}
+    for row in comparison.rows:
+        metrics.setdefault((row.stage, row.metric), []).append(row)
+    return _page(
+        "compare.html.j2",
+        comparison=comparison,
+        stages=STAGES,
+        metrics=[
+            (stage, name, rows, run_plot(f"{stage} {name}", rows, comparison.names))
+            for (stage, name), rows in metrics.items()
+        ],
+    )
+
+
+def _page(template: str, **values: Any) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(
+        number=_number, interval=_interval, counted=_counted, arrows=ARROWS, is_nan=math.isnan, **values
+    )
+
+
+def _who(evaluation: Evaluation, person: TrackSummary) -> str:
+    name = f"person {person.person_id}"
+    return name if len(evaluation.clips) == 1 else f"{evaluation.clip_name(person.clip)}, {name}"
+
+
+def _number(value: float) -> str:
+    """As people read it: four digits, a word where there is no number."""
+    if math.isnan(value):
+        return "none"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    if value == 0 or 1e-3 <= abs(value) < 1e5:
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:.2e}"
+
+
+def _interval(figure: Figure) -> str:
+    return "" if figure.interval is None else " to ".join(_number(end) for end in figure.interval)
+
+
+def _counted(counted: Mapping[str, int]) -> Sequence[tuple[str, int]]:
+    return [(name, count) for name, count in counted.items() if count]
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(plain(value), indent=2, ensure_ascii=False)
