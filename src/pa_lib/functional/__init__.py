@@ -2,6 +2,8 @@
 
 from pa_lib.functional.composite import composite
 from pa_lib.functional.conventional import blur, fill, mean_outside, mosaic, noise, region_size
+from pa_lib.functional.fvd import frechet_distance, frechet_video_distance
+from pa_lib.functional.kvd import kernel_video_distance
 from pa_lib.functional.masks import (
     Patch,
     box_raster,
@@ -15,6 +17,7 @@ from pa_lib.functional.masks import (
     trim,
     union,
 )
+from pa_lib.functional.perceptual import unmasked_lpips
 from pa_lib.functional.pixels import as_unit
 from pa_lib.functional.psnr import RegionErrors, halo, kept_pixels, psnr_db, region_errors, unmasked_psnr
 from pa_lib.functional.ssim import unmasked_ssim
@@ -30,9 +33,12 @@ __all__ = [
     "ellipse_raster",
     "feather_inward",
     "fill",
+    "frechet_distance",
+    "frechet_video_distance",
     "from_run_lengths",
     "halo",
     "kept_pixels",
+    "kernel_video_distance",
     "mean_outside",
     "mosaic",
     "noise",
@@ -44,6 +50,7 @@ __all__ = [
     "snap_to_grid",
     "trim",
     "union",
+    "unmasked_lpips",
     "unmasked_psnr",
     "unmasked_ssim",
 ]

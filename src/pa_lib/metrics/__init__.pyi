@@ -2,6 +2,7 @@ from .base import AbstractMetric, Figure, Measurement, TrackRow
 from .fvd import FewClipsWarning, FrechetVideoDistance
 from .kvd import KernelVideoDistance
 from .per_clip import summed
+from .perceptual import UnmaskedLPIPS
 from .psnr import UnmaskedPSNR
 from .ssim import UnmaskedSSIM
 
@@ -13,6 +14,7 @@ __all__ = [
     "KernelVideoDistance",
     "Measurement",
     "TrackRow",
+    "UnmaskedLPIPS",
     "UnmaskedPSNR",
     "UnmaskedSSIM",
     "summed",

@@ -4,18 +4,28 @@ from .centerface import CenterFace
 from .face_chips import align_faces
 from .face_identity import FaceIdentity
 from .facenet import FaceNet
+from .i3d import I3DFeatures
 from .mtcnn import MTCNN
 from .nanodet import NanoDet
+from .perceptual import Perceptual
 from .silhouette import SelfieSegmentation
+from .transnet import TransNetFeatures
+from .video_features import AbstractVideoFeatures
+from .videomae import VideoMAEFeatures
 
 __all__ = [
     "MTCNN",
+    "AbstractVideoFeatures",
     "Asset",
     "CenterFace",
     "FaceIdentity",
     "FaceNet",
+    "I3DFeatures",
     "NanoDet",
+    "Perceptual",
     "SelfieSegmentation",
+    "TransNetFeatures",
+    "VideoMAEFeatures",
     "align_faces",
     "asset_manifest",
     "asset_path",
