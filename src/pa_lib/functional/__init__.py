@@ -1,8 +1,10 @@
 """Pure tensor functions: no state, no modules, no files."""
 
+from pa_lib.functional.body_reid import body_reidentification
 from pa_lib.functional.composite import composite
 from pa_lib.functional.conventional import blur, fill, mean_outside, mosaic, noise, region_size
 from pa_lib.functional.fvd import frechet_distance, frechet_video_distance
+from pa_lib.functional.identity import identity_distance, mean_pair_distance
 from pa_lib.functional.kvd import kernel_video_distance
 from pa_lib.functional.masks import (
     Patch,
@@ -20,14 +22,26 @@ from pa_lib.functional.masks import (
 from pa_lib.functional.perceptual import unmasked_lpips
 from pa_lib.functional.pixels import as_unit
 from pa_lib.functional.psnr import RegionErrors, halo, kept_pixels, psnr_db, region_errors, unmasked_psnr
+from pa_lib.functional.reid import (
+    Retrieval,
+    chance_of_precision,
+    chance_of_rank,
+    rank_gallery,
+    reidentification,
+    wilson_interval,
+)
 from pa_lib.functional.ssim import unmasked_ssim
 
 __all__ = [
     "Patch",
     "RegionErrors",
+    "Retrieval",
     "as_unit",
     "blur",
+    "body_reidentification",
     "box_raster",
+    "chance_of_precision",
+    "chance_of_rank",
     "composite",
     "dilate",
     "ellipse_raster",
@@ -37,15 +51,19 @@ __all__ = [
     "frechet_video_distance",
     "from_run_lengths",
     "halo",
+    "identity_distance",
     "kept_pixels",
     "kernel_video_distance",
     "mean_outside",
+    "mean_pair_distance",
     "mosaic",
     "noise",
     "pad",
     "psnr_db",
+    "rank_gallery",
     "region_errors",
     "region_size",
+    "reidentification",
     "run_lengths",
     "snap_to_grid",
     "trim",
@@ -53,4 +71,5 @@ __all__ = [
     "unmasked_lpips",
     "unmasked_psnr",
     "unmasked_ssim",
+    "wilson_interval",
 ]
