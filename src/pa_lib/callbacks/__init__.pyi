@@ -1,5 +1,6 @@
 from .average import ExponentialAverage
 from .checkpoints import ConfigInCheckpoint, LastCheckpoint
+from .evaluator import Evaluator
 from .nan_guard import NanGuard
 from .preview import Preview
 from .progress import Progress
@@ -7,6 +8,7 @@ from .random_state import RandomState
 
 __all__ = [
     "ConfigInCheckpoint",
+    "Evaluator",
     "ExponentialAverage",
     "LastCheckpoint",
     "NanGuard",

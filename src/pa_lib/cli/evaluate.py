@@ -152,10 +152,12 @@ def _tell(evaluation: Evaluation, files: dict[str, Path]) -> None:
     """The closing table, what was left out, and where the rest is."""
     from rich.console import Console
 
-    from pa_lib.cli.tables import evaluation_table
+    from pa_lib.cli.tables import counted, evaluation_table
 
     console = Console()
     console.print(evaluation_table(evaluation))
+    for line in counted(evaluation):
+        console.print(f"counted apart: {line}", markup=False, highlight=False, soft_wrap=True)
     for name, why in evaluation.left_out.items():
         console.print(f"left out: {name}: {why}", markup=False, highlight=False, soft_wrap=True)
     for note in evaluation.notes:

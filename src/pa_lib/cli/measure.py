@@ -25,10 +25,11 @@ from pa_lib.cli.compose import ConfigError, build, checked
 from pa_lib.cli.metrics import build_metrics
 from pa_lib.contracts import PaLibError
 from pa_lib.metrics import AbstractMetric
+from pa_lib.metrics.feed import feed, needed
 from pa_lib.people import AbstractMasker, check_source, read_tracks
 from pa_lib.pipeline import RunSettings
 from pa_lib.pipeline.evaluate_module import module_results
-from pa_lib.pipeline.evaluate_video import OpenedPair, check_alike, composited_results, feed, needed, recorded_masker
+from pa_lib.pipeline.evaluate_video import OpenedPair, check_alike, composited_results, recorded_masker
 from pa_lib.pipeline.evaluation import Evaluation, MeasuredClip, MetricRecord
 from pa_lib.pipeline.pair_clips import ClipPair, pair_clips, videos_of
 from pa_lib.video import Limits, WriteSettings, default_output, fingerprint, probe
@@ -370,7 +371,7 @@ def _anonymize_clips(config: Mapping[str, Any], folder: Path, rank: int, world: 
         share.digests.append(digest.hexdigest())
         share.n_clips += len(result.source)
         feed(metrics, result)
-        tell(title, "anonymizing and measuring", done, n_mine)
+        tell("clips", "anonymizing, measuring", done, n_mine)
     return share
 
 

@@ -16,14 +16,13 @@ if TYPE_CHECKING:
 
 
 def evaluation_table(evaluation: Evaluation) -> Table:
-    """Every figure with its interval, its number and what was counted apart."""
+    """Every figure with its interval and of how many things it is."""
     table = Table(title=evaluation.title, title_justify="left", caption_justify="left")
     table.add_column("figure", no_wrap=True)
     table.add_column("", justify="center")
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("95 % interval", justify="right", no_wrap=True)
-    table.add_column("of", overflow="fold")
-    table.add_column("counted apart", overflow="fold")
+    table.add_column("of", no_wrap=True)
     stages = list(dict.fromkeys(record.stage for record in evaluation.metrics))
     for stage in stages:
         if len(stages) > 1:
@@ -38,7 +37,6 @@ def evaluation_table(evaluation: Evaluation) -> Table:
                     number(figure.value),
                     interval(figure),
                     f"{figure.n:,} {figure.n_of}",
-                    counted(figure),
                 )
             table.add_section()
     return table
@@ -82,6 +80,18 @@ def interval(figure: Figure) -> str:
     return "" if figure.interval is None else " … ".join(number(end) for end in figure.interval)
 
 
-def counted(figure: Figure) -> str:
-    """``3 faces not found``, or nothing; zeros are left out."""
-    return ", ".join(f"{count:,} {name}" for name, count in figure.counted.items() if count)
+def counted(evaluation: Evaluation) -> list[str]:
+    """What was counted apart, e.g. ``identity_distance: 3 faces not found``; zeros and repetitions are left out."""
+    lines: list[str] = []
+    told: set[tuple[str, str, str, int]] = set()
+    for record in evaluation.metrics:
+        for figure in record.figures:
+            new = [
+                f"{count:,} {name}"
+                for name, count in figure.counted.items()
+                if count and (record.name, record.stage, name, count) not in told
+            ]
+            told |= {(record.name, record.stage, name, count) for name, count in figure.counted.items()}
+            if new:
+                lines.append(f"{figure.name} ({record.stage}): {', '.join(new)}")
+    return lines

@@ -6,7 +6,6 @@ the video was anonymized, so that they are the same to the last pixel. Memory do
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -19,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pa_lib.contracts import ClipMasks, Kind, PaLibError, Result, Sighting
-from pa_lib.metrics import AbstractMetric
 from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.people import AbstractMasker, TracksRecord, check_source, read_tracks
 from pa_lib.pipeline.evaluation import MeasuredClip, MeasuredFile
@@ -255,7 +253,7 @@ def composited_results(
                 writer.write(done.frame)
                 n_done += 1
                 if tell is not None:
-                    tell("anonymizing and measuring", n_done, record.n_frames)
+                    tell("anonymizing, measuring", n_done, record.n_frames)
                 if done.source is None or done.frame.picture is None:
                     yield None
                     continue
@@ -267,33 +265,6 @@ def composited_results(
 
         yield from windows(moments(), clip)
         writer.commit(record.n_frames)
-
-
-def feed(metrics: Sequence[AbstractMetric], result: Result, *, has_masks: bool = True) -> None:
-    """Update metrics with what they take of a result."""
-    given: dict[str, Any] = {
-        "source": result.source,
-        "anonymized": result.anonymized,
-        "clip_ids": result.clip_ids,
-        "identities": result.identities,
-        "context": result.context,
-    }
-    if has_masks:
-        given["masks"] = result.masks
-    if result.people is not None:
-        given["people"] = result.people
-    for metric in metrics:
-        try:
-            metric.update(**metric._filter_kwargs(**given))
-        except ValueError as error:
-            raise PaLibError(f"{metric.name}: {error}") from error
-
-
-def needed(metric: AbstractMetric) -> set[str]:
-    """Which of ``masks`` and ``people`` a metric cannot do without."""
-    parameters = inspect.signature(metric.update).parameters
-    names = [name for name in ("masks", "people") if name in parameters]
-    return {name for name in names if parameters[name].default is inspect.Parameter.empty}
 
 
 def measured_file(info: VideoInfo, sha256: str) -> MeasuredFile:

@@ -1,0 +1,102 @@
+"""Metrics during training: fed with what validation gives, logged beside the loss."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor, distributed
+
+from pa_lib.contracts import PaLibError, Result
+from pa_lib.metrics import AbstractMetric
+from pa_lib.metrics.feed import feed
+
+
+class Evaluator(Callback):
+    """Feeds metrics with the `Result` of every validation batch, and logs ``val/<figure>`` after the last one.
+
+    With several processes each feeds its own batches; the metrics join before they speak, so every process logs the
+    same numbers. Metrics work on the CPU, as their sums do. Figures that are no number are logged as such; a metric
+    that refuses to speak (too few clips, for one) is named in a warning, once.
+
+    Args:
+        metrics: One, several, or several by name.
+
+    Raises:
+        PaLibError: Validation gives something else than a `Result`, or a metric needs what the data does not have.
+    """
+
+    def __init__(self, metrics: AbstractMetric | Sequence[AbstractMetric] | Mapping[str, AbstractMetric]) -> None:
+        if isinstance(metrics, AbstractMetric):
+            metrics = [metrics]
+        self.metrics = list(metrics.values() if isinstance(metrics, Mapping) else metrics)
+        for metric in self.metrics:
+            if not isinstance(metric, AbstractMetric):
+                raise PaLibError(f"Evaluator: got a {type(metric).__name__}, expected metrics of pa_lib.metrics")
+        self._refused: set[str] = set()
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin anew."""
+        for metric in self.metrics:
+            metric.reset()
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Feed one batch."""
+        if not isinstance(outputs, Result):
+            raise PaLibError(
+                f"{type(pl_module).__name__}.validation_step gives a {type(outputs).__name__}; metrics need a Result: "
+                "train without callbacks=evaluator"
+            )
+        with torch.no_grad():
+            feed(self.metrics, _on_cpu(outputs))
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log what they say."""
+        if trainer.sanity_checking:
+            return
+        for metric in self.metrics:
+            for name, value in self._values(metric, pl_module.device).items():
+                # Every process has the joined value already: nothing is left to be averaged.
+                pl_module.log(f"val/{name}", value, sync_dist=False, rank_zero_only=False)
+
+    def _values(self, metric: AbstractMetric, device: torch.device) -> dict[str, float]:
+        # NCCL joins only what lies on the accelerator.
+        must_move = distributed.is_available() and distributed.is_initialized() and distributed.get_backend() == "nccl"
+        try:
+            if must_move:
+                metric.to(device)
+            return {figure.name: float(figure.value) for figure in metric.measure().figures}
+        except (PaLibError, ValueError) as error:
+            if metric.name not in self._refused:
+                self._refused.add(metric.name)
+                warnings.warn(f"{metric.name} is not logged: {error}", stacklevel=2)
+            return {}
+        finally:
+            if must_move:
+                metric.to("cpu")
+
+
+def _on_cpu(result: Result) -> Result:
+    def moved(tensor: Tensor) -> Tensor:
+        return tensor.detach().cpu()
+
+    return replace(
+        result,
+        source=moved(result.source),
+        anonymized=moved(result.anonymized),
+        masks=moved(result.masks),
+        clip_ids=moved(result.clip_ids),
+        identities=None if result.identities is None else moved(result.identities),
+    )
