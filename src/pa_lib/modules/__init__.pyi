@@ -1,6 +1,8 @@
 from .adapters.bottleneck import BottleneckContentAdapter
 from .adapters.none import NoAdapter
 from .adapters.spatial_content import SpatialContentAdapter
+from .attackers.base import AbstractAttack, Anonymized, Outcome, Photos
+from .attackers.parrot import ParrotAttack
 from .autoencoders.base import AbstractAutoencoder
 from .autoencoders.kl import KLAutoencoder
 from .autoencoders.patchify import Patchify
@@ -27,12 +29,14 @@ from .text.none import NoText
 
 __all__ = [
     "AbstractAnonymizer",
+    "AbstractAttack",
     "AbstractAutoencoder",
     "AbstractBackbone",
     "AbstractGuest",
     "AbstractLearnedAnonymizer",
     "AbstractTemporal",
     "AbstractText",
+    "Anonymized",
     "BottleneckContentAdapter",
     "ClipText",
     "CompactUNet",
@@ -50,8 +54,11 @@ __all__ = [
     "NoAdapter",
     "NoTemporal",
     "NoText",
+    "Outcome",
+    "ParrotAttack",
     "PassersbyAnonymizer",
     "Patchify",
+    "Photos",
     "PlainDiffusionLoss",
     "Reintegrator",
     "Sampler",

@@ -1,0 +1,137 @@
+"""What attacks share: the photos that an attacker has, what he learns from, and what came of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import lightning
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from pa_lib.contracts import PaLibError
+
+
+@dataclass(frozen=True, eq=False)
+class Photos:
+    """Portraits of people, one face to a photo, and where that face is.
+
+    Args:
+        frames: Shape n 3 h w, uint8 RGB in 0..255.
+        masks: Shape n 1 h w, float32 in [0, 1], 1 = to be anonymized.
+        people: Shape n: who it is; photos of one person share a number.
+        landmarks: Shape n 5 2, (x, y) px in the order of `contracts.Detection`: of the original. The attacker knows
+            them: an attack that fails only since the face was not found would say little.
+
+    Raises:
+        PaLibError: Shapes or types that do not fit.
+    """
+
+    frames: UInt8[Tensor, "n 3 h w"]
+    masks: Float[Tensor, "n 1 h w"]
+    people: Int64[Tensor, " n"]
+    landmarks: Float[Tensor, "n 5 2"]
+
+    def __post_init__(self) -> None:
+        n, _, height, width = self.frames.shape
+        expected = {"masks": (n, 1, height, width), "people": (n,), "landmarks": (n, 5, 2)}
+        if self.frames.dtype != torch.uint8:
+            raise PaLibError(f"photos of {self.frames.dtype}: expected uint8 in 0..255")
+        for name, shape in expected.items():
+            if tuple(getattr(self, name).shape) != shape:
+                raise PaLibError(f"photos: {name} has shape {tuple(getattr(self, name).shape)}, expected {shape}")
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+@dataclass(frozen=True, eq=False)
+class Anonymized:
+    """What the attacker sees of photos.
+
+    Args:
+        photos: The originals.
+        frames: Shape m 3 h w, uint8: anonymized, several times with different seeds or not at all.
+        photo: Shape m: of which photo each is.
+    """
+
+    photos: Photos
+    frames: UInt8[Tensor, "m 3 h w"]
+    photo: Int64[Tensor, " m"]
+
+    def rows(self, photos: Int64[Tensor, " k"], *, is_first: bool = False) -> Int64[Tensor, " j"]:
+        """The rows of `frames` that show these photos, in order of the photos; all of each, or the first of each.
+
+        Raises:
+            PaLibError: One of the photos was not anonymized.
+        """
+        of: dict[int, list[int]] = {}
+        for row, photo in enumerate(self.photo.tolist()):
+            of.setdefault(photo, []).append(row)
+        missing = [photo for photo in photos.tolist() if photo not in of]
+        if missing:
+            raise PaLibError(f"photo {missing[0]} was not anonymized; anonymize all that attack.views() asks for")
+        return torch.tensor([row for photo in photos.tolist() for row in of[photo][: 1 if is_first else None]])
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """One number of an attack, photo by photo.
+
+    Args:
+        name: Of the figure.
+        values: Shape n, one for each photo (or person) that was attacked; of a rate, in [0, 1].
+        n_of: What they are.
+        what: One line for people.
+        is_rate: Whether the mean is a share of successes.
+        is_higher_better: For the anonymized; None where neither is.
+        counted: What makes the figure weaker, by name.
+        has_interval: False where it is a known number, such as chance.
+    """
+
+    name: str
+    values: Float[Tensor, " n"]
+    n_of: str
+    what: str
+    is_rate: bool = True
+    is_higher_better: bool | None = False
+    counted: Mapping[str, int] = field(default_factory=dict)
+    has_interval: bool = True
+
+
+class AbstractAttack(lightning.LightningModule, ABC):
+    """An attacker who knows the anonymizer and may run it on photos of his own: he learns on pairs, then is scored.
+
+    The order: `views` says which photos he wants anonymized and how often; `prepare` gives him these; Lightning's
+    trainer fits him on his own loaders; `outcomes` says what he found out. `pipeline.run_attack` walks all of it.
+    """
+
+    name: ClassVar[str]  # in snake case; figures begin with it
+    max_epochs: int
+
+    @abstractmethod
+    def views(self, photos: Photos, n_views: int) -> Int64[Tensor, " n"]:
+        """How often each photo is to be anonymized, with another seed each time; 0 = not needed.
+
+        Args:
+            photos: All there are.
+            n_views: 1 where the system gives the same for every seed; more asks for that many of photos to learn from.
+
+        Raises:
+            PaLibError: There are too few people or photos.
+        """
+
+    @abstractmethod
+    def prepare(self, seen: Anonymized) -> None:
+        """Take what was asked for, divide it, and make ready to learn."""
+
+    @abstractmethod
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """What the attack found out, after training. The first stands for it."""
+
+    @abstractmethod
+    def protocol(self) -> dict[str, Any]:
+        """All that another lab needs to attack likewise: plain JSON values; see `metrics.AbstractMetric.protocol`."""

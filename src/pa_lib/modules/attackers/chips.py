@@ -1,0 +1,79 @@
+"""What an attacker looks at: the hidden part of a face, set upright by the original's landmarks."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pa_lib.modules.attackers.base import Anonymized
+from pa_lib.pretrained import align_faces
+from pa_lib.pretrained.face_identity import CHIP_PX, TEMPLATE
+
+WIDTH = 0.97  # of the ellipse that is looked at, over the chip's side: the largest that head masks cover
+_GREY = 128
+
+
+def round_window(side: int) -> Bool[Tensor, "s s"]:
+    """The disc of a chip that is looked at; the same for everybody, so the outline of a mask tells nothing."""
+    at = (torch.arange(side) + 0.5) / side * 2 - 1
+    return at[:, None] ** 2 + at**2 <= WIDTH**2
+
+
+def hidden_chips(seen: Anonymized, rows: Int64[Tensor, " k"], side: int, *, is_masked: bool = True) -> Tensor:
+    """Anonymized faces upright in a disc, all that was outside of their mask in grey.
+
+    Landmarks are brought to dlib's places, scaled to the chip: the eyes are 35 % of its side apart. Hair, clothes and
+    background around the mask would name people whatever is done to faces, so they are not looked at.
+
+    Args:
+        seen: Pictures.
+        rows: Which of `seen.frames`.
+        side: Of a chip, px.
+        is_masked: False: the whole chip with what surrounds the mask.
+
+    Returns:
+        Shape k 3 s s, uint8.
+    """
+    photos = seen.photos
+    of = seen.photo[rows].tolist()
+    made = [
+        _chip(_rows_columns(seen.frames[row]), photos.landmarks[photo], side)
+        for row, photo in zip(rows, of, strict=True)
+    ]
+    chips = torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2)
+    if not is_masked:
+        return chips.contiguous()
+    return torch.where(hidden_part(seen, rows, side), chips, torch.tensor(_GREY, dtype=torch.uint8))
+
+
+def hidden_part(seen: Anonymized, rows: Int64[Tensor, " k"], side: int) -> Bool[Tensor, "k 1 s s"]:
+    """Where chips show nothing but what the system has put there."""
+    photos = seen.photos
+    masks = [
+        _chip(
+            _rows_columns((photos.masks[photo] * 255).round().byte().expand(3, -1, -1)), photos.landmarks[photo], side
+        )
+        for photo in seen.photo[rows].tolist()
+    ]
+    inside = torch.from_numpy(np.stack(masks)[..., 0]) == 255
+    return (inside & round_window(side))[:, None]
+
+
+def original_chips(seen: Anonymized, photos: Int64[Tensor, " k"], side: int) -> Float[Tensor, "k 3 s s"]:
+    """The same faces before: whole chips, uint8."""
+    of = seen.photos
+    made = [_chip(_rows_columns(of.frames[photo]), of.landmarks[photo], side) for photo in photos.tolist()]
+    return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).contiguous()
+
+
+def _chip(picture: NDArray[np.uint8], landmarks: Tensor, side: int) -> NDArray[np.uint8]:
+    template = (np.asarray(TEMPLATE) + 0.5) * (side / CHIP_PX) - 0.5
+    chip: NDArray[np.uint8] = align_faces(picture, landmarks[None].numpy(), template, side)[0]
+    return chip
+
+
+def _rows_columns(picture: Tensor) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(picture.permute(1, 2, 0).numpy())

@@ -1,0 +1,86 @@
+"""Which photos an attacker knows, which he tunes himself on, and which he is tested on; and how good guesses are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from pa_lib.contracts import PaLibError
+from pa_lib.functional.draws import uniform
+
+
+@dataclass(frozen=True, eq=False)
+class KnownPeople:
+    """Photos by their use; no photo is in two of them.
+
+    Args:
+        known: Photos to learn from: of everybody, at least one of each who is tested.
+        tuning: One further photo of some people who are not tested: what the attacker chooses his weights by.
+        tested: One further photo of each of the other people with two photos or more.
+        tuned_people, tested_people: Who is in `tuning` and `tested`, in their order.
+    """
+
+    known: Int64[Tensor, " k"]
+    tuning: Int64[Tensor, " v"]
+    tested: Int64[Tensor, " q"]
+    tuned_people: Int64[Tensor, " v"]
+    tested_people: Int64[Tensor, " q"]
+
+
+def divide_photos(people: Int64[Tensor, " n"], tuning_share: float, seed: int) -> KnownPeople:
+    """Hold one photo back of everybody who has two or more: by chance, and by photo, not by person.
+
+    Args:
+        people: Of each photo, who it is.
+        tuning_share: Of those people, the share whose photo serves for tuning and not for the test, in (0, 1).
+        seed: Of who and which.
+
+    Raises:
+        PaLibError: Fewer than three people with two photos: one to tune on and two to tell apart.
+    """
+    photos: dict[int, list[int]] = {}
+    for photo, person in enumerate(people.tolist()):
+        photos.setdefault(person, []).append(photo)
+    several = sorted(person for person, theirs in photos.items() if len(theirs) > 1)
+    if len(several) < 3:
+        raise PaLibError(
+            f"{len(several)} of {len(photos)} people have two photos or more: expected at least 3, since one photo "
+            "of a person is learned from and another one is attacked; give the data a column `group`"
+        )
+    order = uniform((len(several),), seed, 0).argsort().tolist()
+    shuffled = [several[at] for at in order]
+    n_tuned = min(max(1, round(tuning_share * len(several))), len(several) - 2)
+    draws = uniform((len(several),), seed, 1).tolist()
+    held = {
+        person: photos[person][int(draw * len(photos[person]))] for person, draw in zip(several, draws, strict=True)
+    }
+    tuned, tested = sorted(shuffled[:n_tuned]), sorted(shuffled[n_tuned:])
+    out = set(held.values())
+    return KnownPeople(
+        torch.tensor([photo for photo in range(len(people)) if photo not in out]),
+        torch.tensor([held[person] for person in tuned]),
+        torch.tensor([held[person] for person in tested]),
+        torch.tensor(tuned),
+        torch.tensor(tested),
+    )
+
+
+def hits(scores: Float[Tensor, "q k"], right: Int64[Tensor, " q"], first: int) -> Float[Tensor, " q"]:
+    """How probably the right column is among the `first` best of its row, equal scores being put in random order.
+
+    So whoever sees the same picture of everybody scores exactly chance, ``min(1, first / k)``, and no luck.
+
+    Args:
+        scores: Higher = rather this one.
+        right: The column of the right answer.
+        first: At least 1.
+
+    >>> hits(torch.tensor([[0.3, 0.9, 0.1], [0.5, 0.5, 0.5]]), torch.tensor([1, 0]), 1).tolist()
+    [1.0, 0.3333333333333333]
+    """
+    own = scores.gather(1, right[:, None])
+    better, equal = (scores > own).sum(1).double(), (scores == own).sum(1).double()
+    return ((first - better) / equal).clamp(0, 1)
