@@ -32,7 +32,7 @@ from pa_lib.cli.compose import build, compose
 from pa_lib.contracts import Batch
 from pa_lib.data.base import collate
 from pa_lib.functional.draws import normal
-from pa_lib.functional.warping_error import warping_error
+from pa_lib.functional.warping_error import temporal_warping_error
 from pa_lib.modules import PassersbyAnonymizer
 
 GOAL = 0.30  # by how much stage 2 is to lower the warping error
@@ -157,7 +157,7 @@ def judged(frames: Tensor, batch: Batch) -> dict[str, float]:
     """Of what lies wholly inside the mask: how it flickers, how sharp it is, and how much clips differ."""
     assert batch.flow is not None
     inside = (batch.masks >= 0.99).float()
-    pairs = warping_error(frames, batch.flow, inside)
+    pairs = temporal_warping_error(frames, batch.flow, inside)
     return {
         "warping": float(pairs.nanmean(1).nanmean()),
         "left_out": float(pairs.isnan().sum()),

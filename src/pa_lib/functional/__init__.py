@@ -3,6 +3,7 @@
 from pa_lib.functional.body_reid import body_reidentification
 from pa_lib.functional.composite import composite
 from pa_lib.functional.conventional import blur, fill, mean_outside, mosaic, noise, region_size
+from pa_lib.functional.flow import flow_inconsistency, motion_boundaries, occlusion, stays_inside, warp
 from pa_lib.functional.fvd import frechet_distance, frechet_video_distance
 from pa_lib.functional.identity import identity_distance, mean_pair_distance
 from pa_lib.functional.kvd import kernel_video_distance
@@ -30,7 +31,9 @@ from pa_lib.functional.reid import (
     reidentification,
     wilson_interval,
 )
+from pa_lib.functional.sharpness import gradient_length
 from pa_lib.functional.ssim import unmasked_ssim
+from pa_lib.functional.warping_error import temporal_warping_error
 
 __all__ = [
     "Patch",
@@ -47,9 +50,11 @@ __all__ = [
     "ellipse_raster",
     "feather_inward",
     "fill",
+    "flow_inconsistency",
     "frechet_distance",
     "frechet_video_distance",
     "from_run_lengths",
+    "gradient_length",
     "halo",
     "identity_distance",
     "kept_pixels",
@@ -57,7 +62,9 @@ __all__ = [
     "mean_outside",
     "mean_pair_distance",
     "mosaic",
+    "motion_boundaries",
     "noise",
+    "occlusion",
     "pad",
     "psnr_db",
     "rank_gallery",
@@ -66,10 +73,13 @@ __all__ = [
     "reidentification",
     "run_lengths",
     "snap_to_grid",
+    "stays_inside",
+    "temporal_warping_error",
     "trim",
     "union",
     "unmasked_lpips",
     "unmasked_psnr",
     "unmasked_ssim",
+    "warp",
     "wilson_interval",
 ]

@@ -2,106 +2,78 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Literal
+
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
-from torch.nn.functional import grid_sample
 
-_ROUNDING = 1e-3  # px; an exact flow ends on the last row or column up to it
+from pa_lib.functional.flow import stays_inside, warp
+from pa_lib.functional.pixels import as_unit
 
-
-def warp(frames: Float[Tensor, "n c h w"], flow: Float[Tensor, "n 2 h w"]) -> Float[Tensor, "n c h w"]:
-    """``y(p) = x(p + flow(p))``: look every pixel up where it has moved to.
-
-    Bilinear in pixel coordinates; beyond the border the border's pixels go on.
-
-    Args:
-        frames: The later frames.
-        flow: px, x then y: where each pixel of the earlier frame is in the later one.
-
-    >>> later = torch.tensor([[[[0.0, 1.0, 2.0, 3.0]]]])
-    >>> right = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 1, 4)
-    >>> warp(later, right).tolist()
-    [[[[1.0, 2.0, 3.0, 3.0]]]]
-    """
-    height, width = frames.shape[-2:]
-    x, y = _targets(flow)
-    scaled = (2 * x / max(width - 1, 1) - 1, 2 * y / max(height - 1, 1) - 1)
-    grid = torch.stack(scaled, dim=-1).to(frames.dtype)
-    return grid_sample(frames, grid, mode="bilinear", padding_mode="border", align_corners=True)
+Convention = Literal["lai", "per_pixel"]
+CHANNELS_COUNTED = {"lai": 3, "per_pixel": 1}  # what a visible pixel adds to the denominator
 
 
-def stays_inside(flow: Float[Tensor, "n 2 h w"]) -> Float[Tensor, "n 1 h w"]:
-    """1 where a pixel is still in the picture after it has moved, else 0.
-
-    >>> stays_inside(torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 1, 3)).tolist()
-    [[[[1.0, 1.0, 0.0]]]]
-    """
-    height, width = flow.shape[-2:]
-    x, y = _targets(flow)
-    is_in = (x > -_ROUNDING) & (x < width - 1 + _ROUNDING) & (y > -_ROUNDING) & (y < height - 1 + _ROUNDING)
-    return is_in[:, None].to(flow.dtype)
-
-
-def warping_error(
-    frames: Float[Tensor, "b t 3 h w"],
+def temporal_warping_error(
+    frames: Float[Tensor, "b t 3 h w"] | UInt8[Tensor, "b t 3 h w"],
     flow: Float[Tensor, "b t-1 2 h w"],
     mask: Float[Tensor, "b t 1 h w"] | None = None,
-    visible: Float[Tensor, "b t-1 1 h w"] | None = None,
+    visible: Float[Tensor, "b t-1 1 h w"] | Bool[Tensor, "b t-1 1 h w"] | None = None,
+    convention: Convention = "lai",
 ) -> Float[Tensor, "b t-1"]:
     r"""Temporal warping error of every pair of neighbouring frames.
 
-    .. math:: E_t = \frac{\sum_p M_t(p) \, \lVert O_{t+1}(p + F_t(p)) - O_t(p) \rVert^2}{3 \sum_p M_t(p)}
+    .. math:: E_t = \frac{\sum_p M_t(p) \, \lVert O_{t+1}(p + F_t(p)) - O_t(p) \rVert^2}{k \sum_p M_t(p)}
 
-    :math:`M_t(p)` is 0 where p leaves the picture, and else ``visible`` times the mask at both ends, that is
-    :math:`m_t(p) \, m_{t+1}(p + F_t(p))`: what enters or leaves the mask is not compared. The flow is that of the
-    source, not of `frames`. A frozen, blurred or blank video can score well: report how sharp it is beside it.
+    :math:`M_t(p)` is ``visible`` times the mask at both ends, :math:`m_t(p) \, m_{t+1}(p + F_t(p))`: what enters or
+    leaves the mask is not compared. k is 3 for ``lai``, whose quotient counts pixels of channels, and 1 for
+    ``per_pixel``, whose values are three times as large. The flow is that of the source, not of `frames`. A frozen,
+    blurred or blank video can score well: report how sharp it is beside it.
 
     Args:
-        frames: The video to judge, in [0, 1].
+        frames: The video to judge, in [0, 1], or uint8 in 0..255.
         flow: px, x then y: where each pixel of a frame has moved in the next one.
-        mask: Weights in [0, 1] of what is judged; None judges everything.
-        visible: 1 where a pixel is seen in the next frame too, 0 where it is hidden there; None takes all for seen.
+        mask: Weights in [0, 1] of what is judged; None judges everything, ``1 - mask`` all but it.
+        visible: 1 where a pixel is seen in the next frame too, 0 where it is hidden there: ``~occlusion(forward,
+            backward)`` is Lai's. None takes all for seen that does not leave the picture, for flow that is exact.
+        convention: ``lai`` or ``per_pixel``.
 
     Returns:
-        Per channel and pixel, >= 0; NaN for pairs of which nothing can be compared: leave them out, and count them.
+        At least 0; NaN for pairs of which nothing can be compared: leave them out, and count them.
 
     Raises:
-        ValueError: Shapes do not fit, or there is but one frame.
+        ValueError: Shapes or ranges do not fit, there is but one frame, or no such convention.
 
     >>> flicker = torch.tensor([0.5, 0.6, 0.5]).view(1, 3, 1, 1, 1).expand(1, 3, 3, 4, 4)
-    >>> [round(pair, 4) for pair in warping_error(flicker, torch.zeros(1, 2, 2, 4, 4))[0].tolist()]
+    >>> [round(pair, 4) for pair in temporal_warping_error(flicker, torch.zeros(1, 2, 2, 4, 4))[0].tolist()]
     [0.01, 0.01]
 
-    Source: Lai et al. 2018, "Learning blind video temporal consistency", section 4.2, with its quotient by channels
-    and pixels. Ours: the mask at both ends, and NaN where Lai's code scores a wholly hidden pair as a perfect 0.
+    Source: Lai et al. 2018, "Learning blind video temporal consistency", section 4.2, and the code of its evaluation;
+    ``per_pixel`` is the scale of EvalCrafter (Liu et al. 2024), without its other changes.
+    Ours: the mask at both ends, and NaN where Lai's code scores a wholly hidden pair as a perfect 0.
     """
-    _check(frames, flow, mask, visible)
+    _check(frames, flow, mask, visible, convention)
     n_clips, n_pairs = flow.shape[:2]
+    pixels = as_unit(frames)
     motion = rearrange(flow, "b t c h w -> (b t) c h w")
-    weights = stays_inside(motion).to(frames.dtype)
-    if visible is not None:
-        weights = weights * rearrange(visible, "b t c h w -> (b t) c h w").to(frames.dtype)
+    if visible is None:
+        weights = stays_inside(motion).to(pixels.dtype)
+    else:
+        weights = rearrange(visible, "b t c h w -> (b t) c h w").to(pixels.dtype)
     if mask is not None:
         before, after = (rearrange(part, "b t c h w -> (b t) c h w") for part in (mask[:, :-1], mask[:, 1:]))
-        weights = weights * before.to(frames.dtype) * warp(after.to(frames.dtype), motion)
-    earlier, later = (rearrange(part, "b t c h w -> (b t) c h w") for part in (frames[:, :-1], frames[:, 1:]))
-    squares = (warp(later, motion) - earlier).square().mean(1, keepdim=True)
+        weights = weights * before.to(pixels.dtype) * warp(after.to(pixels.dtype), motion)
+    earlier, later = (rearrange(part, "b t c h w -> (b t) c h w") for part in (pixels[:, :-1], pixels[:, 1:]))
+    squares = (warp(later, motion) - earlier).square().sum(1, keepdim=True)
     # 0 / 0 is NaN, which is what a pair with nothing to compare is to be.
-    errors = (weights * squares).sum((1, 2, 3)) / weights.sum((1, 2, 3))
+    errors = (weights * squares).sum((1, 2, 3)) / (CHANNELS_COUNTED[convention] * weights.sum((1, 2, 3)))
     return rearrange(errors, "(b t) -> b t", b=n_clips, t=n_pairs)
 
 
-def _targets(flow: Float[Tensor, "n 2 h w"]) -> tuple[Float[Tensor, "n h w"], Float[Tensor, "n h w"]]:
-    """Where pixels are after they have moved, px from the upper left pixel's centre."""
-    height, width = flow.shape[-2:]
-    columns = torch.arange(width, device=flow.device, dtype=flow.dtype)
-    rows = torch.arange(height, device=flow.device, dtype=flow.dtype)
-    return flow[:, 0] + columns, flow[:, 1] + rows[:, None]
-
-
-def _check(frames: Tensor, flow: Tensor, mask: Tensor | None, visible: Tensor | None) -> None:
+def _check(frames: Tensor, flow: Tensor, mask: Tensor | None, visible: Tensor | None, convention: str) -> None:
+    if convention not in CHANNELS_COUNTED:
+        raise ValueError(f"convention is {convention!r}, expected one of {', '.join(CHANNELS_COUNTED)}")
     if frames.ndim != 5 or frames.shape[2] != 3 or frames.shape[1] < 2:
         raise ValueError(f"frames have shape {tuple(frames.shape)}, expected b t 3 h w with at least 2 frames")
     b, t, _, h, w = frames.shape

@@ -10,6 +10,7 @@ from .perceptual import UnmaskedLPIPS
 from .psnr import UnmaskedPSNR
 from .reid import ReidentificationRate
 from .ssim import UnmaskedSSIM
+from .warping_error import TemporalWarpingError
 
 __all__ = [
     "AbstractMetric",
@@ -24,6 +25,7 @@ __all__ = [
     "KernelVideoDistance",
     "Measurement",
     "ReidentificationRate",
+    "TemporalWarpingError",
     "TrackRow",
     "UnmaskedLPIPS",
     "UnmaskedPSNR",

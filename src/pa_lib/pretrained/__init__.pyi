@@ -7,6 +7,7 @@ from .facenet import FaceNet
 from .i3d import I3DFeatures
 from .mtcnn import MTCNN
 from .nanodet import NanoDet
+from .optical_flow import AbstractOpticalFlow, DISFlow, RAFTFlow
 from .perceptual import Perceptual
 from .silhouette import SelfieSegmentation
 from .transnet import TransNetFeatures
@@ -15,14 +16,17 @@ from .videomae import VideoMAEFeatures
 
 __all__ = [
     "MTCNN",
+    "AbstractOpticalFlow",
     "AbstractVideoFeatures",
     "Asset",
     "CenterFace",
+    "DISFlow",
     "FaceIdentity",
     "FaceNet",
     "I3DFeatures",
     "NanoDet",
     "Perceptual",
+    "RAFTFlow",
     "SelfieSegmentation",
     "TransNetFeatures",
     "VideoMAEFeatures",

@@ -1,0 +1,130 @@
+"""Optical flow put to use: pictures looked up along it, and the pixels that it does not explain."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+_ROUNDING = 1e-3  # px; an exact flow ends on the last row or column up to it
+
+# Lai et al. 2018, in the code of their evaluation, which took them from Sundaram et al. 2010 and Ruder et al. 2016.
+INCONSISTENCY_SLOPE, INCONSISTENCY_PX2 = 0.01, 0.5
+BOUNDARY_SLOPE, BOUNDARY_OFFSET = 0.01, 0.002
+
+
+def warp(frames: Float[Tensor, "n c h w"], flow: Float[Tensor, "n 2 h w"]) -> Float[Tensor, "n c h w"]:
+    """``y(p) = x(p + flow(p))``: look every pixel up where it has moved to.
+
+    Bilinear in pixel coordinates; beyond the border the border's pixels go on.
+
+    Args:
+        frames: The later frames, or whatever else is known of their pixels.
+        flow: px, x then y: where each pixel of the earlier frame is in the later one.
+
+    >>> later = torch.tensor([[[[0.0, 1.0, 2.0, 3.0]]]])
+    >>> right = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 1, 4)
+    >>> warp(later, right).tolist()
+    [[[[1.0, 2.0, 3.0, 3.0]]]]
+    """
+    height, width = frames.shape[-2:]
+    x, y = _targets(flow)
+    # In place: on a CPU these maps cost as much as sampling them does.
+    x.mul_(2 / max(width - 1, 1)).sub_(1)
+    y.mul_(2 / max(height - 1, 1)).sub_(1)
+    grid = torch.stack((x, y), dim=-1).to(frames.dtype)
+    return grid_sample(frames, grid, mode="bilinear", padding_mode="border", align_corners=True)
+
+
+def stays_inside(flow: Float[Tensor, "n 2 h w"]) -> Float[Tensor, "n 1 h w"]:
+    """1 where a pixel is still in the picture after it has moved, else 0.
+
+    >>> stays_inside(torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 1, 3)).tolist()
+    [[[[1.0, 1.0, 0.0]]]]
+    """
+    height, width = flow.shape[-2:]
+    x, y = _targets(flow)
+    is_in = (x > -_ROUNDING) & (x < width - 1 + _ROUNDING) & (y > -_ROUNDING) & (y < height - 1 + _ROUNDING)
+    return is_in[:, None].to(flow.dtype)
+
+
+def occlusion(
+    forward_flow: Float[Tensor, "n 2 h w"], backward_flow: Float[Tensor, "n 2 h w"]
+) -> Bool[Tensor, "n 1 h w"]:
+    r"""True where a pixel of the earlier frame is not seen in the later one, or where the flow is not to be trusted.
+
+    Either the way there and back does not end where it began (`flow_inconsistency`), or the flow changes too fast
+    (`motion_boundaries`).
+
+    Args:
+        forward_flow: px, x then y: where each pixel of the earlier frame is in the later one.
+        backward_flow: px: where each pixel of the later frame was in the earlier one.
+
+    Raises:
+        ValueError: The flows differ in shape, or it is not n 2 h w.
+
+    >>> right = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
+    >>> bool(occlusion(right, -right).any()), bool(occlusion(right, right).all())
+    (False, True)
+
+    Source: Lai et al. 2018, "Learning blind video temporal consistency", the code of their evaluation.
+    """
+    _check_flow(forward_flow)
+    if backward_flow.shape != forward_flow.shape:
+        raise ValueError(
+            f"flows have shapes {tuple(forward_flow.shape)} and {tuple(backward_flow.shape)}, expected the same twice"
+        )
+    return flow_inconsistency(forward_flow, warp(backward_flow, forward_flow)) | motion_boundaries(forward_flow)
+
+
+def flow_inconsistency(flow: Float[Tensor, "n 2 h w"], way_back: Float[Tensor, "n 2 h w"]) -> Bool[Tensor, "n 1 h w"]:
+    r"""True where the way there and the way back do not cancel out.
+
+    .. math:: \lVert w + \tilde w \rVert^2 > 0.01 \, (\lVert w \rVert^2 + \lVert \tilde w \rVert^2) + 0.5
+
+    Args:
+        flow: :math:`w`, px, there.
+        way_back: :math:`\tilde w`, px: the opposite flow looked up where `flow` leads, ``warp(backward, flow)``.
+
+    >>> flow_inconsistency(torch.ones(1, 2, 1, 1), torch.tensor([-1.0, -0.2]).view(1, 2, 1, 1)).item()
+    True
+    """
+    _check_flow(flow)
+    allowed = flow.square().add_(way_back.square()).sum(1, keepdim=True).mul_(INCONSISTENCY_SLOPE)
+    return (flow + way_back).square_().sum(1, keepdim=True) > allowed.add_(INCONSISTENCY_PX2)
+
+
+def motion_boundaries(flow: Float[Tensor, "n 2 h w"]) -> Bool[Tensor, "n 1 h w"]:
+    r"""True where neighbouring pixels move apart: flow is least exact there, and pixels get hidden.
+
+    .. math:: \lVert \nabla u \rVert^2 + \lVert \nabla v \rVert^2 > 0.01 \, \lVert w \rVert^2 + 0.002
+
+    with forward differences, which are 0 in the last row and the last column.
+
+    Args:
+        flow: :math:`w = (u, v)`, px.
+
+    >>> step = torch.tensor([0.0, 0.0, 1.0, 1.0]).view(1, 1, 1, 4).expand(1, 2, 1, 4)
+    >>> motion_boundaries(step)[0, 0, 0].tolist()
+    [False, True, False, False]
+    """
+    _check_flow(flow)
+    change = torch.zeros_like(flow[:, :1])
+    change[..., :, :-1] += (flow[..., :, 1:] - flow[..., :, :-1]).square_().sum(1, keepdim=True)
+    change[..., :-1, :] += (flow[..., 1:, :] - flow[..., :-1, :]).square_().sum(1, keepdim=True)
+    return change > flow.square().sum(1, keepdim=True).mul_(BOUNDARY_SLOPE).add_(BOUNDARY_OFFSET)
+
+
+def _targets(flow: Float[Tensor, "n 2 h w"]) -> tuple[Float[Tensor, "n h w"], Float[Tensor, "n h w"]]:
+    """Where pixels are after they have moved, px from the upper left pixel's centre."""
+    height, width = flow.shape[-2:]
+    flow = flow.to(torch.promote_types(flow.dtype, torch.float32))  # halves cannot count a thousand columns
+    columns = torch.arange(width, device=flow.device, dtype=flow.dtype)
+    rows = torch.arange(height, device=flow.device, dtype=flow.dtype)
+    return flow[:, 0] + columns, flow[:, 1] + rows[:, None]
+
+
+def _check_flow(flow: Tensor) -> None:
+    if flow.ndim != 4 or flow.shape[1] != 2:
+        raise ValueError(f"flow has shape {tuple(flow.shape)}, expected n 2 h w")

@@ -1,0 +1,282 @@
+"""Temporal warping error of the output beside that of the source, over the frame, inside the mask and outside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from pa_lib.functional.flow import flow_inconsistency, motion_boundaries, warp
+from pa_lib.functional.pixels import as_unit
+from pa_lib.functional.sharpness import gradient_sums
+from pa_lib.functional.warping_error import CHANNELS_COUNTED, Convention
+from pa_lib.metrics.base import AbstractMetric, Figure, Measurement
+from pa_lib.metrics.over_clips import clip_keys, t_interval
+from pa_lib.metrics.per_clip import summed
+from pa_lib.pretrained.optical_flow import AbstractOpticalFlow, DISFlow
+
+_REGIONS = {"": "the whole frame", "_inside": "what is inside the mask", "_outside": "what is outside the mask"}
+# Columns of a clip's row after its number: for each region the sums of the pairs' errors of output and source and the
+# pairs compared, wholly hidden and without such pixels; then, inside the mask, gradient lengths and squared changes.
+_PER_REGION = 5
+_GRADIENTS, _CHANGES = slice(16, 18), slice(18, 20)
+_N_COLUMNS = 20
+_BY_VIDEO = "(video c) h w -> video c h w"  # output and source, stacked channel upon channel
+
+
+class TemporalWarpingError(AbstractMetric):
+    """How much the output flickers along the flow of the source; see `functional.temporal_warping_error`.
+
+    Figures, each a mean over pairs of frames per clip, then over clips: ``warping_error`` over the whole frame,
+    ``warping_error_inside`` and ``warping_error_outside`` the mask, of the output; with ``…_source`` what the source
+    itself has in the same pixels, which is not 0, and with ``…_excess`` the difference. A pair of which nothing can be
+    compared is left out and counted.
+
+    A blurred or a frozen video has a low warping error. So two ratios of output to source inside the mask stand beside
+    it: ``warping_error_sharpness_inside`` of gradient lengths, well below 1 when blurred, and
+    ``warping_error_motion_inside`` of mean squared changes from frame to frame at the same pixel, well below 1 when
+    frozen. Read an error as low only where both are near 1.
+
+    Args:
+        flow: Where pixels move in the source; None is `DISFlow`.
+        convention: ``lai``, per pixel and channel, or ``per_pixel``, three times as large.
+
+    Raises:
+        ValueError: No such convention.
+
+    >>> source = torch.rand(1, 1, 3, 32, 32).expand(1, 3, 3, 32, 32)
+    >>> flicker = source * 0.5 + torch.tensor([0.0, 0.1, 0.0]).view(1, 3, 1, 1, 1)
+    >>> metric = TemporalWarpingError()
+    >>> metric.update(source, flicker)
+    >>> round(metric.measure().figures[0].value, 6)
+    0.01
+
+    Source: Lai et al. 2018, "Learning blind video temporal consistency", and the code of its evaluation.
+    Differs: DIS or RAFT for FlowNet 2, at the video's own size.
+    Ours: regions, excess and companions, and that wholly hidden pairs are left out.
+    """
+
+    name = "warping_error"
+    higher_is_better = False
+
+    rows: Tensor
+
+    def __init__(self, flow: AbstractOpticalFlow | None = None, convention: Convention = "lai") -> None:
+        super().__init__()
+        if convention not in CHANNELS_COUNTED:
+            raise ValueError(f"convention is {convention!r}, expected one of {', '.join(CHANNELS_COUNTED)}")
+        self.flow = DISFlow() if flow is None else flow
+        self.convention = convention
+        self.add_rows("rows", _N_COLUMNS)
+
+    def update(
+        self,
+        source: Tensor,
+        anonymized: Tensor,
+        masks: Tensor | None = None,
+        clip_ids: Tensor | None = None,
+        context: int = 0,
+    ) -> None:
+        """Add frames; arguments as in `contracts.Result`.
+
+        Pairs begin with the last of the first `context` frames, which were counted themselves before. Without masks
+        nobody is masked.
+
+        Raises:
+            ValueError: Shapes or ranges do not fit.
+        """
+        _check(source, anonymized, masks)
+        new = torch.zeros(len(source), _N_COLUMNS, dtype=torch.float64, device=self.rows.device)
+        new[:, 0] = clip_keys(clip_ids, len(source), self.rows).to(new.device)
+        first = max(context - 1, 0)
+        for row, (before, after) in enumerate(zip(source, anonymized, strict=True)):
+            mask = None if masks is None else masks[row, first:]
+            self._add_clip(new[row], before[first:], after[first:], mask, is_first_known=context > 0)
+        self.rows = summed(torch.cat([self.rows, new]))
+
+    def _add_clip(
+        self, row: Tensor, source: Tensor, anonymized: Tensor, masks: Tensor | None, *, is_first_known: bool
+    ) -> None:
+        """Add one clip's pairs, and its frames but for a first one that is known."""
+        flows = self.flow.both_ways(source) if len(source) > 1 else iter(())
+        earlier = earlier_mask = None
+        for number, (frame, output) in enumerate(zip(source, anonymized, strict=True)):
+            forward = backward = None
+            if number:
+                forward, backward = next(flows)
+            device = row.device if forward is None else forward.device
+            pixels = torch.cat([as_unit(output.to(device)).float(), as_unit(frame.to(device)).float()])
+            mask = None if masks is None or not masks[number].any() else masks[number].to(device).float()
+            if number or not is_first_known:
+                row[_GRADIENTS] += _gradients(pixels, mask).to(row.device)
+            if forward is not None and backward is not None:
+                assert earlier is not None
+                earlier = earlier.to(device)
+                row[_CHANGES] += _changes(earlier, pixels, earlier_mask, mask).to(row.device)
+                row[1:16] += self._pair(earlier, pixels, earlier_mask, mask, forward, backward).to(row.device).flatten()
+            earlier, earlier_mask = pixels, mask
+
+    def _pair(
+        self,
+        earlier: Float[Tensor, "6 h w"],
+        later: Float[Tensor, "6 h w"],
+        earlier_mask: Float[Tensor, "1 h w"] | None,
+        later_mask: Float[Tensor, "1 h w"] | None,
+        forward: Float[Tensor, "2 h w"],
+        backward: Float[Tensor, "2 h w"],
+    ) -> Float[Tensor, "3 5"]:
+        """One pair's columns of all regions. All that is looked up along the flow is looked up at once."""
+        parts = [later, backward] if later_mask is None else [later, backward, later_mask]
+        moved = warp(torch.cat(parts)[None], forward[None])[0]
+        hidden = flow_inconsistency(forward[None], moved[None, 6:8]) | motion_boundaries(forward[None])
+        is_visible = (~hidden)[0].float()
+        regions = _regions(is_visible, earlier_mask, None if later_mask is None else moved[8:])
+        squares = rearrange((moved[:6] - earlier).square_(), _BY_VIDEO, video=2).sum(1)
+        # Float64 from here on: sums of half a million small squares.
+        weights = regions.flatten(1).double()
+        within = weights * is_visible.flatten().double()
+        sums = squares.flatten(1).double() @ within.T
+        totals = within.sum(1)
+        is_compared, is_there = totals > 0, weights.sum(1) > 0
+        errors = torch.where(is_compared, sums / (CHANNELS_COUNTED[self.convention] * totals), 0.0)
+        return torch.stack([*errors, is_compared, is_there & ~is_compared, ~is_there], 1)
+
+    def protocol(self) -> dict[str, Any]:
+        """See `AbstractMetric.protocol`."""
+        return {
+            "flow": self.flow.protocol(),
+            "flow_of": "the source, both ways",
+            "convention": self.convention,
+            "pixels": "RGB in [0, 1], 8-bit values / 255",
+            "lookup": "bilinear in pixel coordinates, clamped to the border",
+            "hidden": "|w' + w|^2 > 0.01 (|w'|^2 + |w|^2) + 0.5, w' the backward flow where w leads, px",
+            "motion_boundary": "|grad u|^2 + |grad v|^2 > 0.01 |w|^2 + 0.002, forward differences",
+            "regions": "inside: mask times mask looked up along the flow; outside: the same of 1 - mask",
+            "pairs": "mean over pairs, then over clips; pairs of which nothing can be compared left out and counted",
+            "sharpness": "sum of grey gradient lengths inside the mask, output over source, per clip",
+            "motion": "sum of squared changes between frames inside both masks, output over source, per clip",
+            "interval": "Student's t over clips, 95 %",
+        }
+
+    def _measure(self) -> Measurement:
+        rows = summed(self.rows.cpu())
+        regions = rearrange(rows[:, 1:16], "n (region column) -> n region column", column=_PER_REGION)
+        figures = [
+            figure
+            for (suffix, where), region in zip(_REGIONS.items(), regions.unbind(1), strict=True)
+            for figure in _region_figures(suffix, where, region)
+        ]
+        figures.append(
+            _ratio("warping_error_sharpness_inside", rows[:, _GRADIENTS], "gradient length", "without detail")
+        )
+        figures.append(_ratio("warping_error_motion_inside", rows[:, _CHANGES], "change from frame to frame", "still"))
+        return Measurement(tuple(figures))
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """Figure and axes with all values, or with those given; see `torchmetrics.Metric`."""
+        return self._plot(val, ax)
+
+
+def _regions(
+    everywhere: Float[Tensor, "1 h w"], earlier: Float[Tensor, "1 h w"] | None, later: Float[Tensor, "1 h w"] | None
+) -> Float[Tensor, "3 h w"]:
+    """Weights of the whole frame, of the inside and of the outside, hidden pixels not yet taken away."""
+    whole, none = torch.ones_like(everywhere), torch.zeros_like(everywhere)
+    m_earlier, m_later = (none if mask is None else mask for mask in (earlier, later))
+    if earlier is None and later is None:
+        return torch.cat([whole, none, whole])
+    return torch.cat([whole, m_earlier * m_later, (1 - m_earlier) * (1 - m_later)])
+
+
+def _gradients(pixels: Float[Tensor, "6 h w"], mask: Float[Tensor, "1 h w"] | None) -> Float[Tensor, " 2"]:
+    """Sums of gradient lengths inside the mask, of output and source."""
+    if mask is None:
+        return torch.zeros(2, dtype=torch.float64)
+    box = _box(mask)
+    return gradient_sums(rearrange(pixels, _BY_VIDEO, video=2)[..., *box], mask[None, :, *box])[0]
+
+
+def _changes(
+    earlier: Float[Tensor, "6 h w"],
+    later: Float[Tensor, "6 h w"],
+    earlier_mask: Float[Tensor, "1 h w"] | None,
+    later_mask: Float[Tensor, "1 h w"] | None,
+) -> Float[Tensor, " 2"]:
+    """Sums of squared changes inside both masks, of output and source, with nothing moved back."""
+    if earlier_mask is None or later_mask is None:
+        return torch.zeros(2, dtype=torch.float64)
+    box = _box(earlier_mask)
+    weights = earlier_mask[..., *box] * later_mask[..., *box]
+    squares = (later[..., *box] - earlier[..., *box]).square_().mul_(weights)
+    return squares.view(2, -1).sum(1, dtype=torch.float64)
+
+
+def _box(mask: Float[Tensor, "1 h w"]) -> tuple[slice, slice]:
+    """The rows and columns that the mask reaches; what is beyond weighs nothing."""
+    rows, columns = (mask[0].amax(axis).nonzero()[:, 0] for axis in (1, 0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _region_figures(suffix: str, where: str, region: Float[Tensor, "n 5"]) -> list[Figure]:
+    """Error of the output, of the source, and their difference."""
+    output, source, n_pairs, n_hidden, n_absent = region.unbind(1)
+    is_there = n_pairs > 0
+    counted = {"pairs wholly hidden": int(n_hidden.sum()), "clips without such pairs": int((~is_there).sum())}
+    if suffix:
+        counted["pairs without such pixels"] = int(n_absent.sum())
+    name = f"warping_error{suffix}"
+    figures = []
+    for end, errors, what, is_higher_better in (
+        ("", output, "of the output", False),
+        ("_source", source, "of the source itself", None),
+        ("_excess", output - source, "of the output beyond that of the source", False),
+    ):
+        means = errors[is_there] / n_pairs[is_there]
+        figures.append(
+            Figure(
+                name + end,
+                float(means.mean()),
+                int(n_pairs.sum()),
+                "pairs of frames",
+                f"warping error {what}, {where}",
+                is_higher_better,
+                t_interval(means),
+                counted,
+            )
+        )
+    return figures
+
+
+def _ratio(name: str, sums: Float[Tensor, "n 2"], what: str, lacking: str) -> Figure:
+    output, source = sums.unbind(1)
+    is_there = source > 0
+    ratios = output[is_there] / source[is_there]
+    return Figure(
+        name,
+        float(ratios.mean()),
+        len(ratios),
+        "clips",
+        f"{what} inside the mask, output over source",
+        None,
+        t_interval(ratios),
+        {f"clips without a mask, or {lacking} in it": int((~is_there).sum())},
+    )
+
+
+def _check(source: Tensor, anonymized: Tensor, masks: Tensor | None) -> None:
+    if source.ndim != 5 or source.shape[2] != 3 or source.shape[1] < 1:
+        raise ValueError(f"source has shape {tuple(source.shape)}, expected b t 3 h w with at least one frame")
+    if anonymized.shape != source.shape:
+        raise ValueError(
+            f"anonymized has shape {tuple(anonymized.shape)}, expected that of the source, {tuple(source.shape)}"
+        )
+    b, t, _, h, w = source.shape
+    if masks is None:
+        return
+    if tuple(masks.shape) != (b, t, 1, h, w):
+        raise ValueError(f"masks have shape {tuple(masks.shape)}, expected {(b, t, 1, h, w)}")
+    if masks.numel() and not (float(masks.min()) >= 0 and float(masks.max()) <= 1):
+        raise ValueError(f"masks lie in [{float(masks.min()):g}, {float(masks.max()):g}], expected [0, 1]")
