@@ -3,6 +3,7 @@ from .adapters.none import NoAdapter
 from .adapters.spatial_content import SpatialContentAdapter
 from .attackers.base import AbstractAttack, Anonymized, Outcome, Photos
 from .attackers.parrot import ParrotAttack
+from .attackers.reversal import ReversalAttack
 from .autoencoders.base import AbstractAutoencoder
 from .autoencoders.kl import KLAutoencoder
 from .autoencoders.patchify import Patchify
@@ -61,6 +62,7 @@ __all__ = [
     "Photos",
     "PlainDiffusionLoss",
     "Reintegrator",
+    "ReversalAttack",
     "Sampler",
     "Site",
     "SpatialContentAdapter",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import tempfile
 import warnings
@@ -12,6 +13,7 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
+from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from scipy import stats
 from torch import Tensor
@@ -61,7 +63,8 @@ def run_attack(
         n_views = N_VIEWS if _hangs_on_seed(system, photos) else 1
         seen = _anonymized(system, photos, attack.views(photos, n_views), seed, progress)
         attack.prepare(seen)
-        _fit(attack, progress)
+        if attack.max_epochs > 0:
+            _fit(attack, progress)
         return Measurement(tuple(_figure(outcome) for outcome in attack.outcomes()))
 
 
@@ -165,10 +168,7 @@ def _one(system: AbstractAnonymizer, photos: Photos, photo: int, seed: int) -> T
 
 
 def _fit(attack: AbstractAttack, progress: Progress | None) -> None:
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
-        # Loaders read from memory: workers would only copy it. And a trainer without a logger is what is wanted.
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings("ignore", ".*log_every_n_steps.*")
+    with _quiet(), tempfile.TemporaryDirectory() as folder:
         trainer = lightning.Trainer(
             max_epochs=attack.max_epochs,
             devices=1,
@@ -181,6 +181,25 @@ def _fit(attack: AbstractAttack, progress: Progress | None) -> None:
             num_sanity_val_steps=0,
         )
         trainer.fit(attack)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No banners and tips. Loaders read from memory, where workers would only copy it."""
+    talkers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [talker.level for talker in talkers]
+    with warnings.catch_warnings():
+        for category in (PossibleUserWarning, DeprecationWarning, FutureWarning):
+            warnings.filterwarnings("ignore", category=category)
+        # The face network has neither norms nor dropout, so that its mode says nothing.
+        warnings.filterwarnings("ignore", ".*module.s. in eval mode.*")
+        for talker in talkers:
+            talker.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            for talker, level in zip(talkers, levels, strict=True):
+                talker.setLevel(level)
 
 
 class _Told(lightning.Callback):

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, UInt8
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from pa_lib.modules.attackers.base import Anonymized
 from pa_lib.pretrained import align_faces
 from pa_lib.pretrained.face_identity import CHIP_PX, TEMPLATE
 
 WIDTH = 0.97  # of the ellipse that is looked at, over the chip's side: the largest that head masks cover
+NEAR_DUPLICATE = 0.95
 _GREY = 128
+_CHUNK = 64
 
 
 def round_window(side: int) -> Bool[Tensor, "s s"]:
@@ -22,7 +27,9 @@ def round_window(side: int) -> Bool[Tensor, "s s"]:
     return at[:, None] ** 2 + at**2 <= WIDTH**2
 
 
-def hidden_chips(seen: Anonymized, rows: Int64[Tensor, " k"], side: int, *, is_masked: bool = True) -> Tensor:
+def hidden_chips(
+    seen: Anonymized, rows: Int64[Tensor, " k"], side: int, *, is_masked: bool = True
+) -> UInt8[Tensor, "k 3 s s"]:
     """Anonymized faces upright in a disc, all that was outside of their mask in grey.
 
     Landmarks are brought to dlib's places, scaled to the chip: the eyes are 35 % of its side apart. Hair, clothes and
@@ -33,9 +40,6 @@ def hidden_chips(seen: Anonymized, rows: Int64[Tensor, " k"], side: int, *, is_m
         rows: Which of `seen.frames`.
         side: Of a chip, px.
         is_masked: False: the whole chip with what surrounds the mask.
-
-    Returns:
-        Shape k 3 s s, uint8.
     """
     photos = seen.photos
     of = seen.photo[rows].tolist()
@@ -62,11 +66,36 @@ def hidden_part(seen: Anonymized, rows: Int64[Tensor, " k"], side: int) -> Bool[
     return (inside & round_window(side))[:, None]
 
 
-def original_chips(seen: Anonymized, photos: Int64[Tensor, " k"], side: int) -> Float[Tensor, "k 3 s s"]:
+def original_chips(seen: Anonymized, photos: Int64[Tensor, " k"], side: int) -> UInt8[Tensor, "k 3 s s"]:
     """The same faces before: whole chips, uint8."""
     of = seen.photos
     made = [_chip(_rows_columns(of.frames[photo]), of.landmarks[photo], side) for photo in photos.tolist()]
     return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).contiguous()
+
+
+@torch.no_grad()
+def identities(network: nn.Module, chips: UInt8[Tensor, "k 3 s s"]) -> Float[Tensor, "k d"]:
+    """What a face network tells of chips of any size, in bfloat16, which moves identities by less than a hundredth."""
+    device = next(network.parameters()).device
+    told = []
+    for part in torch.split(chips, _CHUNK):
+        large = functional.interpolate(part.to(device).float() / 255, size=(CHIP_PX, CHIP_PX), mode="bilinear")
+        with torch.autocast(device.type, torch.bfloat16):
+            told.append(network(large.contiguous(memory_format=torch.channels_last)).float().cpu())
+    return torch.cat(told)
+
+
+def near_duplicates(
+    originals: UInt8[Tensor, "n 3 s s"], photos: Int64[Tensor, " q"], others: Sequence[Int64[Tensor, " j"]]
+) -> Bool[Tensor, " q"]:
+    """Whether one of the others of each photo is the same picture to the eye: correlation of grey chips above 0.95.
+
+    Archives hold the same portrait in several sizes and crops; to name somebody by such a pair is easy.
+    """
+    flat = originals.float().mean(1).flatten(1)
+    flat = functional.normalize(flat - flat.mean(1, keepdim=True))
+    pairs = zip(photos, others, strict=True)
+    return torch.tensor([bool((flat[theirs] @ flat[photo] > NEAR_DUPLICATE).any()) for photo, theirs in pairs])
 
 
 def _chip(picture: NDArray[np.uint8], landmarks: Tensor, side: int) -> NDArray[np.uint8]:

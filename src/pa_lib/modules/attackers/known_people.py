@@ -68,6 +68,58 @@ def divide_photos(people: Int64[Tensor, " n"], tuning_share: float, seed: int) -
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Strangers:
+    """Photos of an attacker who is tested on people he has never seen.
+
+    Args:
+        learned: Photos to learn from, person by person in random order; of nobody who is tested.
+        tested: One photo of each person who is tested.
+        gallery: The photo by which each of them is known: another one, or the same where nobody has two.
+        is_same_photo: Whether it is the same.
+    """
+
+    learned: Int64[Tensor, " k"]
+    tested: Int64[Tensor, " q"]
+    gallery: Int64[Tensor, " q"]
+    is_same_photo: bool
+
+
+def divide_people(people: Int64[Tensor, " n"], tested_share: float, seed: int) -> Strangers:
+    """Hold people back for a test: those with two photos, or where nobody has two, anybody.
+
+    Args:
+        people: Of each photo, who it is.
+        tested_share: Of all people, how many are tested at most, in (0, 1).
+        seed: Of who and which.
+
+    Raises:
+        PaLibError: Fewer than four people: two to learn from and two to tell apart.
+    """
+    photos: dict[int, list[int]] = {}
+    for photo, person in enumerate(people.tolist()):
+        photos.setdefault(person, []).append(photo)
+    if len(photos) < 4:
+        raise PaLibError(f"{len(photos)} people: expected at least 4, two to learn from and two to be told apart")
+    everybody = sorted(photos)
+    shuffled = [everybody[at] for at in uniform((len(everybody),), seed, 5).argsort().tolist()]
+    several = [person for person in shuffled if len(photos[person]) > 1]
+    most = min(max(2, round(tested_share * len(everybody))), len(everybody) - 2)
+    is_same_photo = len(several) < 2
+    tested = sorted((shuffled if is_same_photo else several)[:most])
+    pairs = [
+        [theirs[at] for at in uniform((len(theirs),), seed, 6, person).argsort().tolist()]
+        for person, theirs in ((person, photos[person]) for person in tested)
+    ]
+    out = set(tested)
+    return Strangers(
+        torch.tensor([photo for person in shuffled if person not in out for photo in photos[person]]),
+        torch.tensor([pair[0] for pair in pairs]),
+        torch.tensor([pair[0 if is_same_photo else 1] for pair in pairs]),
+        is_same_photo,
+    )
+
+
 def hits(scores: Float[Tensor, "q k"], right: Int64[Tensor, " q"], first: int) -> Float[Tensor, " q"]:
     """How probably the right column is among the `first` best of its row, equal scores being put in random order.
 

@@ -7,24 +7,22 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from pa_lib.contracts import PaLibError
 from pa_lib.functional.draws import generator, normal, uniform
 from pa_lib.modules.attackers.base import AbstractAttack, Anonymized, Outcome, Photos
-from pa_lib.modules.attackers.chips import hidden_chips, original_chips
+from pa_lib.modules.attackers.chips import NEAR_DUPLICATE, hidden_chips, identities, near_duplicates, original_chips
 from pa_lib.modules.attackers.known_people import KnownPeople, divide_photos, hits
 from pa_lib.modules.attackers.linear_restoration import LinearRestoration
 from pa_lib.pretrained import FaceIdentity
 
 _SIDE = 75  # of the chips that are kept, px: half the network's, and what a face of 128 px photos holds
 _LINEAR_SIDE = 50  # of the chips that the linear restoration reads
-_CHUNK = 64
 _SCALE = 20.0  # of cosines in the softmax
 _WEIGHTS = (0.0, 0.5, 1.0, 2.0)  # of the known originals against known anonymized photos, to be chosen from
-_NEAR_DUPLICATE = 0.95
 
 
 class ParrotAttack(AbstractAttack):
@@ -109,10 +107,11 @@ class ParrotAttack(AbstractAttack):
         self._people = photos.people
         raw = hidden_chips(seen, torch.arange(len(seen.photo)), _SIDE, is_masked=is_masked)
         originals = original_chips(seen, torch.arange(len(photos)), _SIDE)
-        told = _batched(self.identity, originals.float() / 255)
+        told = identities(self.identity, originals)
         self._middle = told[split.known].mean(0)
         self._known_originals = functional.normalize(told - self._middle)
-        self._near_duplicates = _near_duplicates(originals, photos.people, split)
+        theirs = [split.known[photos.people[split.known] == person] for person in split.tested_people]
+        self._near_duplicates = near_duplicates(originals, split.tested, theirs)
         restored = _restored(seen, raw, originals, split, self._rows["known"])
         self._inputs = {"seen": raw, "restored": restored}
         self._best: tuple[float, dict[str, Any]] | None = None
@@ -200,7 +199,7 @@ class ParrotAttack(AbstractAttack):
             "lr": self.lr,
             "linear_restoration": "ridge regression at 50 px, if it does better on the people to tune on",
             "ties": "expected rank in random order",
-            "near_duplicate": f"correlation of originals at {_SIDE} px above {_NEAR_DUPLICATE}",
+            "near_duplicate": f"correlation of originals at {_SIDE} px above {NEAR_DUPLICATE}",
             "seed": self.seed,
         }
 
@@ -237,8 +236,8 @@ class ParrotAttack(AbstractAttack):
         return told @ anonymized.T, told @ originals.T
 
     def _tell(self, rows: Tensor) -> Float[Tensor, "k 128"]:
-        chips = self._inputs[self._source][rows].float() / 255
-        both = _batched(self.reader, chips) + _batched(self.reader, chips.flip(-1))
+        chips = self._inputs[self._source][rows]
+        both = identities(self.reader, chips) + identities(self.reader, chips.flip(-1))
         return functional.normalize(both / 2 - self._middle)
 
     def _read(self, chips: Tensor) -> Tensor:
@@ -255,17 +254,6 @@ def _trainable(network: FaceIdentity) -> FaceIdentity:
         if name.startswith("conv32_"):
             block.requires_grad_(False)
     return network.to(memory_format=torch.channels_last)
-
-
-@torch.no_grad()
-def _batched(network: nn.Module, chips: Float[Tensor, "n 3 s s"]) -> Float[Tensor, "n 128"]:
-    device = next(network.parameters()).device
-    told = []
-    for part in torch.split(chips, _CHUNK):
-        large = functional.interpolate(part.to(device), size=(150, 150), mode="bilinear", antialias=True)
-        with torch.autocast(device.type, torch.bfloat16):
-            told.append(network(large.contiguous(memory_format=torch.channels_last)).float().cpu())
-    return torch.cat(told)
 
 
 def _restored(seen: Anonymized, raw: Tensor, originals: Tensor, split: KnownPeople, known_rows: Tensor) -> Tensor:
@@ -300,15 +288,3 @@ def _augmented(chips: Tensor, seed: int, step: int) -> Tensor:
 
 def _summed(told: Tensor, places: Tensor, n: int) -> Tensor:
     return functional.normalize(told.new_zeros(n, told.shape[1]).index_add_(0, places, told))
-
-
-def _near_duplicates(originals: Tensor, people: Tensor, split: KnownPeople) -> Tensor:
-    """Of each tested photo, whether a known photo of the same person is the same picture to the eye."""
-    flat = originals.float().mean(1).flatten(1)
-    flat = functional.normalize(flat - flat.mean(1, keepdim=True))
-    known = people[split.known]
-    same = [
-        bool((flat[split.known[known == person]] @ flat[photo] > _NEAR_DUPLICATE).any())
-        for photo, person in zip(split.tested, split.tested_people, strict=True)
-    ]
-    return torch.tensor(same)

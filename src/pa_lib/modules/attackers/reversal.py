@@ -1,0 +1,270 @@
+"""The reversal attack: a network that brings the original back from the anonymized face."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
+
+from pa_lib.contracts import PaLibError
+from pa_lib.functional.draws import generator, uniform
+from pa_lib.modules.attackers.base import AbstractAttack, Anonymized, Outcome, Photos
+from pa_lib.modules.attackers.chips import hidden_chips, hidden_part, identities, near_duplicates, original_chips
+from pa_lib.modules.attackers.known_people import Strangers, divide_people, hits
+from pa_lib.modules.attackers.linear_restoration import LinearRestoration
+from pa_lib.modules.attackers.restoration_unet import RestorationUNet
+from pa_lib.pretrained import FaceIdentity
+
+_SIDE = 80  # of chips, px; a multiple of 16
+_LINEAR_SIDE = 40  # of the chips that the linear restoration reads
+_TUNING_SHARE = 0.1
+_CHUNK = 64
+
+
+class ReversalAttack(AbstractAttack):
+    r"""Restores faces from what the anonymizer leaves under the mask, having learned on other people.
+
+    The attacker knows the anonymizer and runs it on faces of his own. A linear map makes a first guess
+    (`LinearRestoration`), and a U-Net corrects it:
+
+    .. math:: L = |r - o|_1 + w \, \| e(r) - e(o) \|_2
+
+    with r the restored chip, o the original and e the face network. People who are tested are not learned from. The
+    same figures are given for the anonymized chip as it is, so that what the attack adds is seen.
+
+    Args:
+        identity: dlib's face network, frozen. It is part of the loss and it judges: an attacker who is judged by
+            another one would have to guess more.
+        max_epochs: Of training; 0 = the linear map alone.
+        batch_size: Photos in a step.
+        lr: Learning rate of AdamW at its highest; it falls to 0 as a cosine.
+        identity_weight: w, of distances of identities against differences of pixels in [0, 1].
+        tested_share: Of all people, how many are tested at most, in (0, 1).
+        seed: Of the split, of weights, order and mirroring.
+
+    Source: Todt, Hanisch and Strufe 2022, "Fantomas" (arXiv 2210.10651), for the question. Ours: networks and losses.
+    """
+
+    name = "reversal"
+
+    def __init__(
+        self,
+        identity: FaceIdentity,
+        *,
+        max_epochs: int = 3,
+        batch_size: int = 32,
+        lr: float = 1e-3,
+        identity_weight: float = 0.2,
+        tested_share: float = 0.5,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if max_epochs < 0 or batch_size < 2 or not (lr > 0 and identity_weight >= 0 and 0 < tested_share < 1):
+            raise PaLibError(
+                f"reversal: max_epochs {max_epochs}, batch_size {batch_size}, lr {lr}, identity_weight "
+                f"{identity_weight}, tested_share {tested_share}: expected at least 0, at least 2, more than 0, at "
+                "least 0, and within (0, 1)"
+            )
+        self.identity = identity
+        self.restorer = RestorationUNet(4)
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.identity_weight = identity_weight
+        self.tested_share = tested_share
+        self.seed = seed
+        self._split: Strangers | None = None
+
+    def views(self, photos: Photos, n_views: int) -> Int64[Tensor, " n"]:
+        """Photos to learn from as often as is offered, tested ones once, those of the gallery never."""
+        split = divide_people(photos.people, self.tested_share, self.seed)
+        views = torch.zeros(len(photos), dtype=torch.int64)
+        views[split.learned] = n_views
+        views[split.tested] = 1
+        return views
+
+    def prepare(self, seen: Anonymized) -> None:
+        """Cut chips, fit the linear map, and start with new weights."""
+        self._split = split = divide_people(seen.photos.people, self.tested_share, self.seed)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            self.restorer = RestorationUNet(4).to(memory_format=torch.channels_last)
+        # Learned photos lie person by person in random order: the last people are only looked at to tune on.
+        n_tuning = max(1, round(_TUNING_SHARE * len(split.learned)))
+        tuned = torch.isin(seen.photos.people[split.learned], seen.photos.people[split.learned[-n_tuning:]])
+        learned = split.learned[~tuned]
+        self._rows = {
+            "learned": seen.rows(learned),
+            "tuning": seen.rows(split.learned[tuned], is_first=True),
+            "tested": seen.rows(split.tested, is_first=True),
+        }
+        every = torch.arange(len(seen.photo))
+        self._photo = seen.photo
+        self._seen = hidden_chips(seen, every, _SIDE)
+        self._inside = hidden_part(seen, every, _SIDE)
+        self._originals = original_chips(seen, torch.arange(len(seen.photos)), _SIDE)
+        self._guess = self._guessed(seen, learned)
+        self._told = identities(self.identity, self._originals)
+        self._near_duplicates = near_duplicates(self._originals, split.tested, list(split.gallery[:, None]))
+        self._best: tuple[float, dict[str, Tensor]] | None = None
+        self._keep_if_better()
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Numbers of anonymized pictures to learn from."""
+        rows = self._rows["learned"]
+        return DataLoader(
+            TensorDataset(rows),
+            min(self.batch_size, len(rows)),
+            shuffle=True,
+            drop_last=True,
+            generator=generator(self.seed, 2),
+        )
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with a learning rate that rises for a tenth of the steps and then falls to nothing."""
+        optimizer = torch.optim.AdamW(self.restorer.parameters(), lr=self.lr, weight_decay=1e-4)
+        steps = max(2, int(self.trainer.estimated_stepping_batches))
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=steps, pct_start=0.1)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        """Pixels and identity of the original."""
+        rows = batch[0].cpu()
+        originals = self._originals[self._photo[rows]].float() / 255
+        parts = [*self._inputs(rows), originals]
+        mirrored = uniform((len(rows), 1, 1, 1), self.seed, 3, self.global_step) < 0.5
+        seen, guess, originals = (torch.where(mirrored, part.flip(-1), part).to(self.device) for part in parts)
+        restored = self._restore(seen, guess)
+        # The network as it ships tells hardly anything else from a mirrored face.
+        away = self._identity(restored) - self._told[self._photo[rows]].to(self.device)
+        pixels = (restored - originals).abs().mean()
+        loss: Tensor = pixels + self.identity_weight * away.norm(dim=1).mean()
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Keep the weights that bring identities nearest on people not learned from."""
+        self._keep_if_better()
+
+    def on_train_end(self) -> None:
+        """Go back to the weights that did best."""
+        self.restorer.load_state_dict(self._weights)
+
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """How near restored faces are to the truth, beside anonymized ones."""
+        split = self._split_or_raise()
+        self.restorer.load_state_dict(self._weights)
+        rows = self._rows["tested"]
+        truth, gallery = self._told[split.tested], self._told[split.gallery]
+        other = "the same photo" if split.is_same_photo else "another photo"
+        counted = {"near-duplicate photos": int(self._near_duplicates.sum())}
+        if split.is_same_photo:
+            counted = {"people whose tested photo is the gallery's": len(rows)}
+        limit, n, right = self.identity.same_person_distance, len(rows), torch.arange(len(rows))
+        made: list[Outcome] = []
+        for name, chips, whose in (
+            ("reversal", self._restored(rows), "restored"),
+            ("reversal_unrestored", self._seen[rows].float() / 255, "anonymized"),
+        ):
+            told = identities(self.identity, (chips * 255).round().byte())
+            away = (told - truth).norm(dim=1)
+            first = hits(-torch.cdist(told.double(), gallery.double()), right, 1)
+            ranked = f"{whose} face, nearest in a gallery of {other} of {n} people"
+            made += [
+                Outcome(
+                    f"{name}_same_person", (away < limit).double(), "faces", f"{whose} within {limit} of the truth"
+                ),
+                Outcome(f"{name}_rank1", first, "faces", ranked, counted=counted),
+                Outcome(f"{name}_distance", away, "faces", f"identity distance of {whose} to the truth", False, True),
+            ]
+            if not split.is_same_photo:
+                apart = first[~self._near_duplicates]
+                made.append(Outcome(f"{name}_rank1_other_photos", apart, "faces", "near-duplicate photos left out"))
+        chance = Outcome("reversal_chance", torch.full((n,), 1 / n), "faces", "rank-1 of a guess", has_interval=False)
+        return (*made, chance)
+
+    def pictures(self, n: int = 8) -> UInt8[Tensor, "3 h w"]:
+        """A sheet of tested faces: a row of originals, of what the attacker sees, and of what he makes of it."""
+        split = self._split_or_raise()
+        rows = self._rows["tested"][:n]
+        restored = (self._restored(rows) * 255).round().byte()
+        sheet = torch.stack([self._originals[split.tested[:n]], self._seen[rows], restored])
+        return sheet.permute(2, 0, 3, 1, 4).reshape(3, 3 * _SIDE, len(rows) * _SIDE)
+
+    def protocol(self) -> dict[str, Any]:
+        """All that another lab needs to attack likewise."""
+        return {
+            "network": "U-Net at 40 px and below, 24 to 144 channels, on a ridge regression from 40 px",
+            "judge": "dlib ResNet-29, Euclidean",
+            "same_person_distance": self.identity.same_person_distance,
+            "chip_px": _SIDE,
+            "aligned": "by the original's landmarks; only the inside of the mask in a disc is seen",
+            "people": "disjoint; all people with two photos are tested, at most tested_share of all",
+            "tested_share": self.tested_share,
+            "max_epochs": self.max_epochs,
+            "batch_size": self.batch_size,
+            "lr": self.lr,
+            "identity_weight": self.identity_weight,
+            "ties": "expected rank in random order",
+            "seed": self.seed,
+        }
+
+    @property
+    def _weights(self) -> dict[str, Tensor]:
+        self._split_or_raise()
+        assert self._best is not None
+        return self._best[1]
+
+    def _split_or_raise(self) -> Strangers:
+        if self._split is None:
+            raise PaLibError("the attack has no photos yet: call prepare first, or pipeline.run_attack")
+        return self._split
+
+    def _keep_if_better(self) -> None:
+        rows = self._rows["tuning"]
+        told = identities(self.identity, (self._restored(rows) * 255).round().byte())
+        value = float((told - self._told[self._photo[rows]]).norm(dim=1).mean())
+        if self._best is None or value < self._best[0]:
+            weights = {name: tensor.detach().cpu().clone() for name, tensor in self.restorer.state_dict().items()}
+            self._best = value, weights
+
+    def _guessed(self, seen: Anonymized, learned: Tensor) -> UInt8[Tensor, "m 3 s s"]:
+        """A first guess by a linear map, for learned photos by one that was made without them."""
+        small = functional.interpolate(self._seen.float() / 255, size=(_LINEAR_SIDE, _LINEAR_SIDE), mode="area")
+        first = seen.rows(learned, is_first=True)
+        linear = LinearRestoration(small[first].flatten(1), self._originals[learned].float().flatten(1) / 255)
+        place = torch.full((len(seen.photos),), -1)
+        place[learned] = torch.arange(len(learned))
+        parts = [
+            (linear.restored(small[rows].flatten(1), place[self._photo[rows]]).clamp(0, 1) * 255).round().byte()
+            for rows in torch.split(torch.arange(len(small)), 256)
+        ]
+        return torch.cat(parts).view_as(self._seen)
+
+    def _inputs(self, rows: Tensor) -> tuple[Float[Tensor, "k 4 s s"], Float[Tensor, "k 3 s s"]]:
+        """What is seen, with where that is, and the first guess."""
+        seen = torch.cat([self._seen[rows].float() / 255, self._inside[rows].float()], 1)
+        return seen, self._guess[rows].float() / 255
+
+    def _restore(self, seen: Tensor, guess: Tensor) -> Float[Tensor, "k 3 s s"]:
+        with torch.autocast(seen.device.type, torch.bfloat16):
+            restored: Tensor = self.restorer(seen.contiguous(memory_format=torch.channels_last), guess)
+        return restored.float()
+
+    def _identity(self, chips: Tensor) -> Tensor:
+        large = functional.interpolate(chips, size=(150, 150), mode="bilinear")
+        with torch.autocast(chips.device.type, torch.bfloat16):
+            told: Tensor = self.identity(large.contiguous(memory_format=torch.channels_last))
+        return told.float()
+
+    @torch.no_grad()
+    def _restored(self, rows: Tensor) -> Float[Tensor, "k 3 s s"]:
+        device = next(self.restorer.parameters()).device
+        parts = []
+        for some in torch.split(rows, _CHUNK):
+            seen, guess = (part.to(device) for part in self._inputs(some))
+            parts.append(self._restore(seen, guess).clamp(0, 1).cpu())
+        return torch.cat(parts)
