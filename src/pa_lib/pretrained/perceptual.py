@@ -74,9 +74,7 @@ class Perceptual(nn.Module):
             ValueError: Shapes do not fit, or the pictures are smaller.
         """
         if one.ndim != 4 or one.shape[1] != 3 or other.shape != one.shape:
-            raise ValueError(
-                f"pictures have shapes {tuple(one.shape)} and {tuple(other.shape)}, expected n 3 h w twice"
-            )
+            raise ValueError(f"pictures are {tuple(one.shape)} and {tuple(other.shape)}, expected both n 3 h w")
         if min(one.shape[2:]) < MIN_PX:
             height, width = one.shape[2:]
             raise ValueError(f"pictures are {height} x {width} px, expected at least {MIN_PX} px each way")
