@@ -44,7 +44,8 @@ def identity_distance(
         raise ValueError(f"embeddings have shapes {tuple(first.shape)} and {tuple(second.shape)}, expected n d twice")
     x, y = comparable(first, distance), comparable(second, distance)
     if distance == "euclidean":
-        return torch.linalg.vector_norm(x - y, dim=1)
+        lengths: Tensor = torch.linalg.vector_norm(x - y, dim=1)
+        return lengths
     return (1 - (x * y).sum(1)).clamp(0, 2)  # the clamp takes off the rounding of equal directions
 
 

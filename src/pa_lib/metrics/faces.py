@@ -206,11 +206,12 @@ class FaceComparer:
         flags, scores = np.zeros((3, len(faces)), bool), np.zeros(len(faces))
         for at, face in enumerate(faces):
             before, after = source[face.row, face.frame], anonymized[face.row, face.frame]
-            own = self._near(before, face.box)
-            # A box that was tracked or drawn is less exact than one that was just found.
+            own = self._near(before, face.box, face.box)
+            # A box that was tracked or drawn is less exact than one that was just found. Both frames are looked at
+            # through the same window, so that equal pictures have equal landmarks.
             box = face.box if own is None else own.box
-            points = face.landmarks if own is None else own.landmarks
-            other = self._near(after, box)
+            points = face.landmarks if own is None or own.landmarks is None else own.landmarks
+            other = self._near(after, face.box, box)
             flags[:, at] = _size(box) < self.least_face_px, own is not None, other is not None
             scores[at] = 0.0 if other is None else other.score
             if points is not None and not flags[0, at]:
@@ -270,16 +271,15 @@ class FaceComparer:
         best = max(found, key=lambda face: _size(face.box))
         return _Face(row, frame, person_id, best.box, best.landmarks)
 
-    def _near(self, frame: Tensor, box: Box) -> Detection | None:
-        """The surest face at a place."""
-        side = max(box[2] - box[0], box[3] - box[1])
+    def _near(self, frame: Tensor, window: Box, place: Box) -> Detection | None:
+        """The surest face at a place, looked for around a window."""
+        side = max(window[2] - window[0], window[3] - window[1])
         if not side > 0:
             return None
-        zoom = float(np.clip(side, *LOOK_PX)) / side
-        found = self._look(frame, box, MARGIN, zoom)
+        found = self._look(frame, window, MARGIN, float(np.clip(side, *LOOK_PX)) / side)
         if not found:
             return None
-        overlaps = box_overlaps(np.array([one.box for one in found], np.float32), np.array([box], np.float32))[:, 0]
+        overlaps = box_overlaps(np.array([one.box for one in found], np.float32), np.array([place], np.float32))[:, 0]
         there = [one for one, overlap in zip(found, overlaps, strict=True) if overlap >= self.min_overlap]
         return max(there, key=lambda one: one.score, default=None)
 

@@ -97,9 +97,10 @@ class IdentityDistance(AbstractMetric):
         """
         pairs = self.compare(source, anonymized, people, masks, context)
         keys = face_keys(pairs, clip_ids, identities, self.rows)
-        is_compared = pairs.is_compared
         before, after = (comparable(part, self.distance).nan_to_num(0.0) for part in (pairs.source, pairs.anonymized))
         distances = identity_distance(pairs.source, pairs.anonymized, self.distance)
+        is_compared = distances.isfinite()
+        before, after = (part * is_compared[:, None] for part in (before, after))
         columns = (
             torch.ones_like(distances),
             pairs.is_small,
@@ -126,7 +127,7 @@ class IdentityDistance(AbstractMetric):
             "mean": "over the faces of a track (one person of one clip), then over tracks",
             "not_found": "counted, and part of every mean",
             "consistency": "root mean square" if self.distance == "euclidean" else "mean",
-            "interval": "Student's t over tracks; share of tracks: Wilson; 95 %",
+            "interval": "Student's t over tracks; shares: Wilson, the number of tracks as trials; 95 %",
         }
 
     def _measure(self) -> Measurement:
@@ -145,7 +146,7 @@ class IdentityDistance(AbstractMetric):
             "faces": int(totals[_FACES]),
             "faces not found after": int(totals[_LOST]),
             "faces too small": int(totals[_SMALL]),
-            "faces not seen in the source": int(totals[_UNSEEN]),
+            "faces without an embedding": int(totals[_UNSEEN]),
             "bodies or masks without a face": int(self.n_faceless),
             "tracks without a face to compare": len(rows) - len(rows_left),
         }
@@ -221,8 +222,12 @@ def _mean(
     if len(there) < len(values):
         counted["tracks of one face"] = len(values) - len(there)
     interval = t_interval(there)
-    if interval is not None:
-        interval = max(0.0, interval[0]), min(1.0, interval[1]) if is_share else interval[1]
+    if is_share:
+        # Student's t would have no width where all tracks say 0 or all say 1.
+        hits = min(max(float(there.sum()), 0.0), float(len(there)))
+        interval = wilson_interval(hits, len(there)) if len(there) else None
+    elif interval is not None:
+        interval = max(0.0, interval[0]), interval[1]
     return Figure(name, float(there.mean()), len(there), "tracks", what, is_higher_better, interval, counted)
 
 

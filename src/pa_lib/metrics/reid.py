@@ -92,7 +92,7 @@ class ReidentificationRate(AbstractMetric):
             raise ValueError(f"identities have shape {tuple(identities.shape)}, expected {(len(source),)}, all >= 0")
         pairs = self.compare(source, source, people, masks)
         entries = torch.cat([identities.cpu().double()[pairs.rows, None], comparable(pairs.source, self.distance)], 1)
-        known = torch.cat([self.gallery.cpu(), entries[pairs.is_compared]])
+        known = torch.cat([self.gallery.cpu(), entries[entries.isfinite().all(1)]])
         self.gallery = torch.unique(known, dim=0).to(self.gallery.device)
         # What was measured before is measured anew against this gallery.
         self._computed = None
@@ -114,8 +114,10 @@ class ReidentificationRate(AbstractMetric):
         """
         pairs = self.compare(source, anonymized, people, masks, context)
         keys = face_keys(pairs, clip_ids, identities, self.rows)
-        after, before = (comparable(part, self.distance).nan_to_num(0.0) for part in (pairs.anonymized, pairs.source))
-        counts = torch.stack([pairs.is_compared, pairs.is_compared & ~pairs.is_found], 1).double()
+        after, before = (comparable(part, self.distance) for part in (pairs.anonymized, pairs.source))
+        is_compared = after.isfinite().all(1) & before.isfinite().all(1)
+        after, before = (part.nan_to_num(0.0) * is_compared[:, None] for part in (after, before))
+        counts = torch.stack([is_compared, is_compared & ~pairs.is_found], 1).double()
         new = torch.cat([keys, counts, after, before], 1)
         self.rows = summed(torch.cat([self.rows, new.to(self.rows.device)]), N_KEYS)
 
