@@ -27,7 +27,8 @@ class Evaluator(Callback):
         metrics: One, several, or several by name.
 
     Raises:
-        PaLibError: Validation gives something else than a `Result`, or a metric needs what the data does not have.
+        PaLibError: Validation gives something else than a `Result`, or a metric needs what the data does not have, or
+            two metrics give a figure of the same name.
     """
 
     def __init__(self, metrics: AbstractMetric | Sequence[AbstractMetric] | Mapping[str, AbstractMetric]) -> None:
@@ -66,8 +67,12 @@ class Evaluator(Callback):
         """Log what they say."""
         if trainer.sanity_checking:
             return
+        told: set[str] = set()
         for metric in self.metrics:
             for name, value in self._values(metric, pl_module.device).items():
+                if name in told:
+                    raise PaLibError(f"two metrics give a figure called {name}; leave one of them")
+                told.add(name)
                 # Every process has the joined value already: nothing is left to be averaged.
                 pl_module.log(f"val/{name}", value, sync_dist=False, rank_zero_only=False)
 

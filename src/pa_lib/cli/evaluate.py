@@ -28,12 +28,15 @@ Measure how well people are hidden, and what became of everything else.
   pa-evaluate original=videos anonymized=results processes=4         folders, paired by name
   pa-evaluate original=clip.mp4 module=conventional    anonymize it, and measure before and after encoding
   pa-evaluate module=passersby weights=last.ckpt data=tracklets data.path=people    a system on held-out clips
+  pa-evaluate attack=parrot module=conventional data=faces data.path=photos         an attacker who learns
   pa-evaluate original=clip.mp4 metrics=[unmasked_psnr,warping_error]               these metrics only
 
 settings (all of them, with their meaning: conf/evaluate.yaml):
   original=PATH  anonymized=PATH  tracks=FILE  module=NAME  weights=FILE  data=NAME  metrics=NAME|[NAME,...]
   output=FOLDER  processes=N  seed=N  ...
 """
+
+_OFF: dict[str, Any] = {"module": None, "data": None, "attack": None, "metrics": {}}  # groups without an option
 
 OK, FAILED, USAGE, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -53,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(composed: Composition, overrides: Sequence[str]) -> int:
-    config: dict[str, Any] = {"module": None, "data": None, "metrics": {}, **composed.config}
+    config: dict[str, Any] = {**_OFF, **composed.config}
     mode = _mode(config)
     folder = _output_folder(composed, mode)
     if (folder / "metrics.json").exists() and not config["is_overwrite"]:
@@ -75,12 +78,16 @@ def _evaluate(composed: Composition, overrides: Sequence[str]) -> int:
 
 
 def _mode(config: dict[str, Any]) -> str:
-    """``files``, ``videos`` (anonymized here) or ``clips`` (of a data module).
+    """``files``, ``videos`` (anonymized here), ``clips`` (of a data module) or ``attack``.
 
     Raises:
         ConfigError: The settings ask for none of them, or for several.
     """
     has_module = config["module"] is not None or config["weights"] is not None
+    if config["attack"] is not None:
+        if config["data"] is None or not has_module or config["original"] is not None:
+            raise ConfigError("attack= needs photos of known people and a system: data=faces data.path=… module=NAME")
+        return "attack"
     if config["metrics"] == {}:
         raise ConfigError("metrics=none measures nothing; choose some, see --help")
     if config["processes"] < 1:
@@ -103,6 +110,8 @@ def _output_folder(composed: Composition, mode: str) -> Path:
     if config["output"] is not None:
         return Path(config["output"]).expanduser()
     system = str(composed.choices.get("module") or "module")
+    if mode == "attack":
+        return Path(f"{composed.choices.get('attack')}_on_{system}.evaluation")
     if mode == "clips":
         return Path(f"{system}_on_{composed.choices.get('data')}.evaluation")
     original = Path(config["original"]).expanduser()
@@ -152,10 +161,13 @@ def _tell(evaluation: Evaluation, files: dict[str, Path]) -> None:
     """The closing table, what was left out, and where the rest is."""
     from rich.console import Console
 
-    from pa_lib.cli.tables import counted, evaluation_table
+    from pa_lib.cli.tables import counted, evaluation_tables
 
     console = Console()
-    console.print(evaluation_table(evaluation))
+    if not console.is_terminal:
+        console.width = max(console.width, 120)  # a file has room
+    for table in evaluation_tables(evaluation):
+        console.print(table)
     for line in counted(evaluation):
         console.print(f"counted apart: {line}", markup=False, highlight=False, soft_wrap=True)
     for name, why in evaluation.left_out.items():

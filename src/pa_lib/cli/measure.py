@@ -57,7 +57,7 @@ def measure(config: Mapping[str, Any], mode: str, folder: Path) -> Evaluation | 
 
     Args:
         config: That of ``conf/evaluate.yaml``, resolved; under ``_changed_`` what changes in a trained module.
-        mode: ``files``, ``videos`` or ``clips``.
+        mode: ``files``, ``videos``, ``clips`` or ``attack``.
         folder: Where videos go that are anonymized here.
 
     Raises:
@@ -65,6 +65,11 @@ def measure(config: Mapping[str, Any], mode: str, folder: Path) -> Evaluation | 
     """
     from pa_lib.cli.progress import Bars
 
+    if mode == "attack":
+        from pa_lib.cli.attack import attack
+
+        with Bars() as bars:
+            return attack(config, bars.tell)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1 and "RANK" in os.environ:
         rank = int(os.environ["RANK"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -15,31 +16,26 @@ if TYPE_CHECKING:
     from pa_lib.pipeline.evaluation import Evaluation
 
 
-def evaluation_table(evaluation: Evaluation) -> Table:
-    """Every figure with its interval and of how many things it is."""
-    table = Table(title=evaluation.title, title_justify="left", caption_justify="left")
-    table.add_column("figure", no_wrap=True)
-    table.add_column("", justify="center")
-    table.add_column("value", justify="right", no_wrap=True)
-    table.add_column("95 % interval", justify="right", no_wrap=True)
-    table.add_column("of", no_wrap=True)
+def evaluation_tables(evaluation: Evaluation) -> Iterator[Table]:
+    """Every figure with its interval and of how many things it is: a table for each stage."""
     stages = list(dict.fromkeys(record.stage for record in evaluation.metrics))
     for stage in stages:
-        if len(stages) > 1:
-            table.add_row(f"[bold]{STAGES[stage]}[/bold]")
+        title = evaluation.title if len(stages) == 1 else f"{evaluation.title}: {STAGES[stage]}"
+        table = Table(title=title, title_justify="left")
+        table.add_column("figure", overflow="fold")
+        table.add_column("", justify="center", min_width=1)
+        table.add_column("value", justify="right", no_wrap=True, min_width=10)
+        table.add_column("95 % interval", justify="right", no_wrap=True, min_width=18)
+        table.add_column("of", overflow="fold")
         for record in evaluation.metrics:
             if record.stage != stage:
                 continue
             for figure in record.figures:
-                table.add_row(
-                    figure.name,
-                    {True: "↑", False: "↓", None: ""}[figure.is_higher_better],
-                    number(figure.value),
-                    interval(figure),
-                    f"{figure.n:,} {figure.n_of}",
-                )
+                arrow = {True: "↑", False: "↓", None: ""}[figure.is_higher_better]
+                n_of = f"{figure.n:,} {figure.n_of}"
+                table.add_row(figure.name, arrow, number(figure.value), interval(figure), n_of)
             table.add_section()
-    return table
+        yield table
 
 
 def comparison_table(comparison: Comparison) -> Table:

@@ -156,16 +156,21 @@ def _figure(run: Evaluation, key: tuple[str, str, str]) -> tuple[MetricRecord | 
 def _differing(names: Sequence[str], runs: Sequence[Evaluation]) -> dict[str, tuple[str, ...]]:
     """Each run's protocols against those of the first run that has the metric."""
     told: dict[str, list[str]] = {}
-    first: dict[tuple[str, str], tuple[str, MetricRecord]] = {}
+    first: dict[tuple[str, ...], tuple[str, MetricRecord]] = {}
     for name, run in zip(names, runs, strict=True):
         for record in run.metrics:
-            base_name, base = first.setdefault((record.stage, record.name), (name, record))
+            base_name, base = first.setdefault(_identity(record), (name, record))
             if base.protocol_hash != record.protocol_hash:
                 lines = differences(base.protocol, record.protocol)
                 told.setdefault(f"{record.name} ({record.stage})", []).extend(
                     f"{base_name} | {name}: {line}" for line in lines
                 )
     return {metric: tuple(lines) for metric, lines in told.items()}
+
+
+def _identity(record: MetricRecord) -> tuple[str, ...]:
+    """What makes two records one metric: one class may be there twice, with figures of other names."""
+    return (record.stage, record.name, *(figure.name for figure in record.figures[:1]))
 
 
 def _notes(names: Sequence[str], runs: Sequence[Evaluation]) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ STAGES = {
     "encoded": "the anonymized file, decoded again",
     "composited": "the frames before they are encoded",
     "crops": "clips of a data module",
+    "attack": "photos that an attacker has not learned from",
 }
 
 

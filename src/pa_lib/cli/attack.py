@@ -1,0 +1,57 @@
+"""The work behind ``pa-evaluate attack=…``: photos of known people, a system, and an attacker who learns."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pa_lib.cli.anonymize import _build_module
+from pa_lib.cli.compose import ConfigError, build
+from pa_lib.data import FaceDataModule
+from pa_lib.pipeline.attack import face_photos, run_attack
+from pa_lib.pipeline.evaluation import Evaluation, MetricRecord
+
+Tell = Callable[[str, str, int, int | None], None]
+
+
+def attack(config: Mapping[str, Any], tell: Tell) -> Evaluation:
+    """Let the attack of the config find out what the system leaves in the faces of the data.
+
+    Raises:
+        ConfigError: The data is not of faces.
+        PaLibError: Too few people or photos, or a system that fails.
+    """
+    datamodule = build(config["data"])
+    if not isinstance(datamodule, FaceDataModule):
+        raise ConfigError(f"attack= needs photos of known people: data=faces, got a {type(datamodule).__name__}")
+    attacker: Any = build(config["attack"])
+    system = _build_module(dict(config), config["_changed_"])
+    photos = face_photos(datamodule)
+    measured = run_attack(
+        attacker,
+        system,
+        photos,
+        seed=config["seed"],
+        progress=lambda stage, done, total: tell(attacker.name, stage, done, total),
+    )
+    protocol = attacker.protocol()
+    told = json.dumps({"metric": attacker.name, **protocol}, sort_keys=True, allow_nan=False)
+    digest = hashlib.sha256(photos.frames.contiguous().numpy().tobytes())
+    for part in (photos.masks, photos.people):
+        digest.update(part.contiguous().numpy().tobytes())
+    record = MetricRecord(
+        attacker.name,
+        "attack",
+        protocol,
+        hashlib.sha256(told.encode()).hexdigest()[:12],
+        measured.figures,
+        tuple(measured.tracks),
+    )
+    settings = {name: value for name, value in config["data"].items() if name != "path"}
+    return Evaluation(
+        f"{type(attacker).__name__} on {type(system).__name__}",
+        (record,),
+        data={"settings": settings, "n_clips": len(photos), "sha256": digest.hexdigest()},
+    )
