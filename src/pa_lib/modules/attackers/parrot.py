@@ -63,7 +63,7 @@ class ParrotAttack(AbstractAttack):
         sees: Literal["inside", "surroundings"] = "inside",
         max_epochs: int = 3,
         batch_size: int = 48,
-        lr: float = 5e-4,
+        lr: float = 5e-5,
         tuning_share: float = 0.2,
         seed: int = 0,
     ) -> None:
