@@ -141,7 +141,9 @@ class FrechetVideoDistance(AbstractMetric):
         self.source_outer = self.source_outer + before.T @ before
         self.anonymized_sum = self.anonymized_sum + after.sum(0)
         self.anonymized_outer = self.anonymized_outer + after.T @ after
-        self.rows = smallest_keys(torch.cat([self.rows, new]), self.keep)
+        # Beyond `keep` the value comes from the sums, in however many processes: rows are of no more use.
+        is_kept = int(self.count) <= self.keep
+        self.rows = torch.cat([self.rows, new]) if is_kept else self.rows[:0]
 
     def protocol(self) -> dict[str, Any]:
         """See `AbstractMetric`."""
