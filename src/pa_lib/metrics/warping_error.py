@@ -9,10 +9,9 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from pa_lib.functional.flow import flow_inconsistency, motion_boundaries, warp
 from pa_lib.functional.pixels import as_unit
 from pa_lib.functional.sharpness import gradient_sums
-from pa_lib.functional.warping_error import CHANNELS_COUNTED, Convention
+from pa_lib.functional.warping_error import CHANNELS_COUNTED, Convention, region_sums
 from pa_lib.metrics.base import AbstractMetric, Figure, Measurement
 from pa_lib.metrics.over_clips import clip_keys, t_interval
 from pa_lib.metrics.per_clip import summed
@@ -24,7 +23,6 @@ _REGIONS = {"": "the whole frame", "_inside": "what is inside the mask", "_outsi
 _PER_REGION = 5
 _GRADIENTS, _CHANGES = slice(16, 18), slice(18, 20)
 _N_COLUMNS = 20
-_BY_VIDEO = "(video c) h w -> video c h w"  # output and source, stacked channel upon channel
 
 
 class TemporalWarpingError(AbstractMetric):
@@ -108,7 +106,7 @@ class TemporalWarpingError(AbstractMetric):
             if number:
                 forward, backward = next(flows)
             device = row.device if forward is None else forward.device
-            pixels = torch.cat([as_unit(output.to(device)).float(), as_unit(frame.to(device)).float()])
+            pixels = torch.stack([as_unit(video.to(device)).float() for video in (output, frame)])
             mask = None if masks is None or not masks[number].any() else masks[number].to(device).float()
             if number or not is_first_known:
                 row[_GRADIENTS] += _gradients(pixels, mask).to(row.device)
@@ -121,27 +119,17 @@ class TemporalWarpingError(AbstractMetric):
 
     def _pair(
         self,
-        earlier: Float[Tensor, "6 h w"],
-        later: Float[Tensor, "6 h w"],
+        earlier: Float[Tensor, "2 3 h w"],
+        later: Float[Tensor, "2 3 h w"],
         earlier_mask: Float[Tensor, "1 h w"] | None,
         later_mask: Float[Tensor, "1 h w"] | None,
         forward: Float[Tensor, "2 h w"],
         backward: Float[Tensor, "2 h w"],
     ) -> Float[Tensor, "3 5"]:
-        """One pair's columns of all regions. All that is looked up along the flow is looked up at once."""
-        parts = [later, backward] if later_mask is None else [later, backward, later_mask]
-        moved = warp(torch.cat(parts)[None], forward[None])[0]
-        hidden = flow_inconsistency(forward[None], moved[None, 6:8]) | motion_boundaries(forward[None])
-        is_visible = (~hidden)[0].float()
-        regions = _regions(is_visible, earlier_mask, None if later_mask is None else moved[8:])
-        squares = rearrange((moved[:6] - earlier).square_(), _BY_VIDEO, video=2).sum(1)
-        # Float64 from here on: sums of half a million small squares.
-        weights = regions.flatten(1).double()
-        within = weights * is_visible.flatten().double()
-        sums = squares.flatten(1).double() @ within.T
-        totals = within.sum(1)
-        is_compared, is_there = totals > 0, weights.sum(1) > 0
-        errors = torch.where(is_compared, sums / (CHANNELS_COUNTED[self.convention] * totals), 0.0)
+        """One pair's columns of all regions."""
+        sums = region_sums(earlier, later, forward, backward, earlier_mask, later_mask)
+        is_compared, is_there = sums.visible > 0, sums.present > 0
+        errors = torch.where(is_compared, sums.squares / (CHANNELS_COUNTED[self.convention] * sums.visible), 0.0)
         return torch.stack([*errors, is_compared, is_there & ~is_compared, ~is_there], 1)
 
     def protocol(self) -> dict[str, Any]:
@@ -180,28 +168,17 @@ class TemporalWarpingError(AbstractMetric):
         return self._plot(val, ax)
 
 
-def _regions(
-    everywhere: Float[Tensor, "1 h w"], earlier: Float[Tensor, "1 h w"] | None, later: Float[Tensor, "1 h w"] | None
-) -> Float[Tensor, "3 h w"]:
-    """Weights of the whole frame, of the inside and of the outside, hidden pixels not yet taken away."""
-    whole, none = torch.ones_like(everywhere), torch.zeros_like(everywhere)
-    m_earlier, m_later = (none if mask is None else mask for mask in (earlier, later))
-    if earlier is None and later is None:
-        return torch.cat([whole, none, whole])
-    return torch.cat([whole, m_earlier * m_later, (1 - m_earlier) * (1 - m_later)])
-
-
-def _gradients(pixels: Float[Tensor, "6 h w"], mask: Float[Tensor, "1 h w"] | None) -> Float[Tensor, " 2"]:
+def _gradients(pixels: Float[Tensor, "2 3 h w"], mask: Float[Tensor, "1 h w"] | None) -> Float[Tensor, " 2"]:
     """Sums of gradient lengths inside the mask, of output and source."""
     if mask is None:
         return torch.zeros(2, dtype=torch.float64)
     box = _box(mask)
-    return gradient_sums(rearrange(pixels, _BY_VIDEO, video=2)[..., *box], mask[None, :, *box])[0]
+    return gradient_sums(pixels[..., *box], mask[None, :, *box])[0]
 
 
 def _changes(
-    earlier: Float[Tensor, "6 h w"],
-    later: Float[Tensor, "6 h w"],
+    earlier: Float[Tensor, "2 3 h w"],
+    later: Float[Tensor, "2 3 h w"],
     earlier_mask: Float[Tensor, "1 h w"] | None,
     later_mask: Float[Tensor, "1 h w"] | None,
 ) -> Float[Tensor, " 2"]:
@@ -211,7 +188,7 @@ def _changes(
     box = _box(earlier_mask)
     weights = earlier_mask[..., *box] * later_mask[..., *box]
     squares = (later[..., *box] - earlier[..., *box]).square_().mul_(weights)
-    return squares.view(2, -1).sum(1, dtype=torch.float64)
+    return squares.flatten(1).sum(1, dtype=torch.float64)
 
 
 def _box(mask: Float[Tensor, "1 h w"]) -> tuple[slice, slice]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,13 +84,19 @@ class DISFlow(AbstractOpticalFlow):
         _check(frames, _DIS_MIN_PX)
         # Made here, not kept: a finder keeps buffers of the size of a picture, and cannot be pickled.
         finder = cv2.DISOpticalFlow.create(_PRESETS[self.preset])
-        earlier = None
-        for frame in frames:
-            later = _grey(frame)
-            if earlier is not None:
-                forward, backward = finder.calc(earlier, later, None), finder.calc(later, earlier, None)
-                yield _planar(forward), _planar(backward)
-            earlier = later
+
+        def flow(earlier: NDArray[np.uint8], later: NDArray[np.uint8]) -> BothWays:
+            return _planar(finder.calc(earlier, later, None)), _planar(finder.calc(later, earlier, None))
+
+        # A pair ahead: much of DIS runs on one core, and another has time for what is done with the flow.
+        with ThreadPoolExecutor(1) as ahead:
+            coming: Future[BothWays] | None = None
+            for earlier, later in itertools.pairwise(map(_grey, frames)):
+                done, coming = coming, ahead.submit(flow, earlier, later)
+                if done is not None:
+                    yield done.result()
+            if coming is not None:
+                yield coming.result()
 
     def protocol(self) -> dict[str, Any]:
         """See `AbstractOpticalFlow.protocol`."""
@@ -170,7 +178,8 @@ def _grey(frame: Tensor) -> NDArray[np.uint8]:
 
 
 def _planar(flow: NDArray[np.float32]) -> Float[Tensor, "2 h w"]:
-    return rearrange(torch.from_numpy(flow), "h w c -> c h w")
+    # One copy here: all that is worked out from planes that are interleaved takes ten times as long
+    return rearrange(torch.from_numpy(flow), "h w c -> c h w").contiguous()
 
 
 def _check(frames: Tensor, least_px: int) -> None:
