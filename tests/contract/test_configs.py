@@ -43,6 +43,10 @@ FROM_THE_HUB = {
     ("module/autoencoder", "kl"),
     ("module/autoencoder", "tiny"),
     ("module/text", "clip"),
+    ("features", "i3d"),
+    ("features", "videomae"),
+    ("metrics", "unmasked_lpips"),
+    ("metrics", "all"),  # LPIPS among them
 }
 TINY = ["module/backbone=tiny", "module.sampler.steps=2"]
 
@@ -52,6 +56,9 @@ def composed(group: str, option: str) -> Any:
     chosen = f"{group}={option}"
     if group.split("/")[0] in ("people", "identity") or (group, option) == ("module", "conventional"):
         node: Any = compose("anonymize", ["input=clip.mp4", chosen, *NEEDS_A_SETTING.get((group, option), [])])
+    elif group in ("metrics", "features", "attack"):
+        path = ["features.path=folder"] if option == "videomae" else []
+        node = compose("evaluate", ["original=clip.mp4", chosen, *path])
     else:
         path = ["data.path=folder"] if (group, option) in (("data", "faces"), ("data", "tracklets")) else []
         tiny = [] if group == "module/backbone" else TINY
@@ -73,7 +80,7 @@ def test_option_composes_and_instantiates(group: str, option: str) -> None:
         pytest.skip("its weights are a download; tests/unit/modules covers it with random ones")
     if (group, option) == ("logger", "wandb"):
         pytest.skip("wandb is an extra of its own")
-    if group in ("callbacks", "logger"):
+    if group in ("callbacks", "logger", "metrics") and "_target_" not in node:
         for part in node.values():
             build(part)
     elif group != "trainer":  # tests/integration/test_training.py runs them
