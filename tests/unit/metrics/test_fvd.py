@@ -272,7 +272,14 @@ class TestFrechetVideoDistance:
         second.update(**fed)
         assert network.asked == 72
 
-    def test_flicker_and_blur_show_with_transnet(self) -> None:
+    def test_takes_what_validation_hands_over(self) -> None:
+        metric = make()
+        with torch.inference_mode():
+            metric.update(**update([0, 1, 2, 3]))
+        metric.update(**update([4, 5, 6, 7, 8]))
+        assert_close(metric.measure(), measured(make, [update(MANY)]))
+
+    def test_flicker_shows_with_transnet(self) -> None:
         # Slow gradients that drift: flicker is what this network sees first, and more of it is further away.
         generator = torch.Generator().manual_seed(0)
         ramp = torch.linspace(0, 0.5, 48).expand(27, 48)
