@@ -135,18 +135,18 @@ class TestReversalAttack:
     def test_learning_makes_the_loss_smaller(self, identity: FaceIdentity) -> None:
         torch.manual_seed(0)
         made = photos(0, n_others=24, likeness=1.0)
-        attack = ReversalAttack(identity, max_epochs=2, batch_size=8, identity_weight=0.0, lr=3e-3)
+        attack = ReversalAttack(identity, max_epochs=8, batch_size=8, identity_weight=0.0, lr=3e-3)
         losses: list[float] = []
         step = attack.training_step
 
         def kept(batch: Any, batch_idx: int) -> Any:
             loss = step(batch, batch_idx)
-            losses.append(float(loss))
+            losses.append(float(loss.detach()))
             return loss
 
         attack.training_step = kept  # type: ignore[method-assign]
-        run_attack(attack, Static(), made)
-        assert losses[-1] < losses[0]
+        run_attack(attack, Same(), made)  # there is all to see: the guess of so few pairs is bad, and mended
+        assert losses[-1] < 0.8 * losses[0]
 
 
 class TestRestorationUNet:
