@@ -41,6 +41,7 @@ def body_reidentification(
     Raises:
         ValueError: Shapes do not fit, or embeddings that are not finite or have no length.
 
+    >>> import torch
     >>> faces = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.7, 0.3]])
     >>> ids, cameras = torch.tensor([1, 1, 2, 1]), torch.tensor([0, 0, 1, 1])
     >>> told = body_reidentification(faces[:1], faces[1:], ids[:1], ids[1:], cameras[:1], cameras[1:])

@@ -36,6 +36,12 @@ class BodyReidentificationRate(AbstractMetric):
             evaluation mode.
         distance: ``cosine`` (Market's usual), or ``euclidean``.
 
+    >>> metric = BodyReidentificationRate(n_dimensions=2)
+    >>> embeddings = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.9, 0.1]])
+    >>> metric.update(embeddings, torch.tensor([7, 8, 7]), torch.tensor([0, 1, 1]), torch.tensor([True, False, False]))
+    >>> metric.measure().figures[0].value
+    1.0
+
     Source: Zheng et al. 2015, "Scalable Person Re-identification: A Benchmark"; mINP by Ye et al. 2021.
     """
 

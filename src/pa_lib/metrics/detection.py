@@ -34,6 +34,13 @@ class DetectionRate(AbstractMetric):
     Args:
         compare: Finds faces; share one between metrics. `FaceComparer` with its defaults if None.
 
+    >>> metric = DetectionRate()
+    >>> video = torch.zeros(1, 1, 3, 40, 40)
+    >>> metric.update(video, video, [Sighting(0, 0, 1, (4.0, 4.0, 36.0, 36.0))])
+    >>> rate, of_source = metric.measure().figures
+    >>> of_source.value, dict(rate.counted)["tracks not found in the source"]
+    (0.0, 1)
+
     Ours: the mean over tracks. Faces of one track are found or lost together, so the interval (Wilson's) takes the
     number of tracks for the number of trials.
     """

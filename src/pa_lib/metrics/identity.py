@@ -49,6 +49,14 @@ class IdentityDistance(AbstractMetric):
     Raises:
         ValueError: An unknown distance, or ``cosine`` without a threshold.
 
+    >>> video = torch.rand(1, 2, 3, 40, 40)
+    >>> points = ((12.0, 16.0), (28.0, 16.0), (20.0, 22.0), (14.0, 30.0), (26.0, 30.0))
+    >>> people = [Sighting(0, frame, 1, (4.0, 4.0, 36.0, 36.0), points) for frame in (0, 1)]
+    >>> metric = IdentityDistance()
+    >>> metric.update(video, video, people)
+    >>> metric.measure().figures[0].value
+    0.0
+
     Source: the threshold of each network: `FaceIdentity`, `FaceNet`. Ours: everything per track.
     """
 

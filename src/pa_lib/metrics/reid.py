@@ -49,6 +49,12 @@ class ReidentificationRate(AbstractMetric):
         compare: Finds and embeds faces; share one between metrics. `FaceComparer` with its defaults if None.
         distance: ``euclidean`` or ``cosine``; see `functional.identity_distance`.
 
+    >>> metric = ReidentificationRate()
+    >>> video = torch.zeros(1, 1, 3, 40, 40)
+    >>> metric.update(video, video, masks=torch.ones(1, 1, 1, 40, 40))  # nobody is there
+    >>> metric.measure().figures[0].n
+    0
+
     Ours: one query for each track, and the mean of a track as its entry.
     """
 
