@@ -10,6 +10,7 @@ is not in either. Processor time tells more than wall time where other work runs
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import sys
 import time
@@ -56,7 +57,7 @@ def contenders(source: Tensor, masks: Tensor) -> dict[str, Callable[[], object]]
     finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def flow_alone() -> None:
-        for earlier, later in zip(greys, greys[1:], strict=False):
+        for earlier, later in itertools.pairwise(greys):
             finder.calc(earlier, later, None)
             finder.calc(later, earlier, None)
 
@@ -94,7 +95,7 @@ def main() -> None:
         wall, cpu = (statistics.median(took[by] for took in times) / pairs for by in (0, 1))
         rows.append((name, 1 / wall, wall * 1000, cpu * 1000))
     table = Table(
-        f"Temporal warping error at {WIDTH} x {HEIGHT}, {pairs} pairs of {asked.clip}, median of {asked.repeats} rounds",
+        f"Temporal warping error at {WIDTH} x {HEIGHT}, {pairs} pairs of {asked.clip}, medians of {asked.repeats}",
         ("what", "pairs/s", "ms a pair", "processor ms a pair"),
         rows,
         [

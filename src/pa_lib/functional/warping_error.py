@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from einops import rearrange
@@ -73,20 +73,6 @@ def temporal_warping_error(
     return rearrange(errors, "(b t) -> b t", b=n_clips, t=n_pairs)
 
 
-class RegionSums(NamedTuple):
-    """What one pair of frames adds up to in the whole frame, inside the mask and outside it.
-
-    Args:
-        squares: Shape v 3, float64: squared errors, all channels together, of v videos.
-        visible: Shape 3: weights of the pixels compared.
-        present: Shape 3: weights of these pixels and of those that are hidden.
-    """
-
-    squares: Float[Tensor, "v 3"]
-    visible: Float[Tensor, " 3"]
-    present: Float[Tensor, " 3"]
-
-
 def region_sums(
     earlier: Float[Tensor, "v 3 h w"],
     later: Float[Tensor, "v 3 h w"],
@@ -94,7 +80,7 @@ def region_sums(
     backward_flow: Float[Tensor, "2 h w"],
     earlier_mask: Float[Tensor, "1 h w"] | None = None,
     later_mask: Float[Tensor, "1 h w"] | None = None,
-) -> RegionSums:
+) -> tuple[Float[Tensor, "v 3"], Float[Tensor, " 3"]]:
     """Numerators and denominators of `temporal_warping_error` of one pair, for several videos and regions at once.
 
     Args:
@@ -104,6 +90,10 @@ def region_sums(
         backward_flow: px: where each pixel of the later frame was in the earlier one.
         earlier_mask: Weights in [0, 1]; None is nobody masked.
         later_mask: The same of the later frame.
+
+    Returns:
+        Float64, over the whole frame, inside the mask and outside it: squared errors, all channels together, and
+        weights of the pixels compared.
     """
     n_videos, _, height, width = earlier.shape
     n_channels = 3 * n_videos
@@ -111,7 +101,7 @@ def region_sums(
     parts = [later.flatten(0, 1), backward_flow] + ([] if later_mask is None else [later_mask])
     field, motion = torch.cat(parts)[None], forward_flow[None]
     none = earlier.new_zeros(1, 1, 1)
-    squares, (visible, present) = earlier.new_zeros(n_videos, 3, dtype=torch.float64), earlier.new_zeros(2, 3).double()
+    squares, visible = earlier.new_zeros(n_videos, 3, dtype=torch.float64), earlier.new_zeros(3, dtype=torch.float64)
     for top in range(0, height, _BAND_ROWS):
         rows = slice(top, min(top + _BAND_ROWS, height))
         n_rows = rows.stop - top
@@ -120,15 +110,13 @@ def region_sums(
         hidden |= motion_boundaries(motion[:, :, top : rows.stop + 1])[:, :, :n_rows]  # they look a row ahead
         before = none if earlier_mask is None else earlier_mask[:, rows]
         after = none if later_mask is None else moved[n_channels + 2 :]
-        regions = [torch.ones_like(moved[:1]), before * after, (1 - before) * (1 - after)]
-        weights = torch.stack([region.expand(1, n_rows, width).flatten() for region in regions])
-        present += weights.sum(1, dtype=torch.float64)
         # Float64 from here on: sums of half a million small squares
-        within = weights * (~hidden).flatten().double()
+        seen = (~hidden[0]).double()
+        within = torch.cat([seen, seen * (before * after), seen * ((1 - before) * (1 - after))]).flatten(1)
         visible += within.sum(1)
         errors = (moved[:n_channels].view(n_videos, 3, n_rows, width) - earlier[:, :, rows]).square_().sum(1)
         squares += errors.flatten(1).double() @ within.T
-    return RegionSums(squares, visible, present)
+    return squares, visible
 
 
 def _check(frames: Tensor, flow: Tensor, mask: Tensor | None, visible: Tensor | None, convention: str) -> None:

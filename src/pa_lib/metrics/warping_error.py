@@ -127,9 +127,13 @@ class TemporalWarpingError(AbstractMetric):
         backward: Float[Tensor, "2 h w"],
     ) -> Float[Tensor, "3 5"]:
         """One pair's columns of all regions."""
-        sums = region_sums(earlier, later, forward, backward, earlier_mask, later_mask)
-        is_compared, is_there = sums.visible > 0, sums.present > 0
-        errors = torch.where(is_compared, sums.squares / (CHANNELS_COUNTED[self.convention] * sums.visible), 0.0)
+        squares, visible = region_sums(earlier, later, forward, backward, earlier_mask, later_mask)
+        masks = (earlier_mask, later_mask)
+        has_inside = all(mask is not None for mask in masks)
+        has_outside = all(mask is None or float(mask.min()) < 1 for mask in masks)
+        is_there = torch.tensor([True, has_inside, has_outside], device=visible.device)
+        is_compared = visible > 0
+        errors = torch.where(is_compared, squares / (CHANNELS_COUNTED[self.convention] * visible), 0.0)
         return torch.stack([*errors, is_compared, is_there & ~is_compared, ~is_there], 1)
 
     def protocol(self) -> dict[str, Any]:
