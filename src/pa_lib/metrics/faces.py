@@ -154,7 +154,8 @@ class FaceComparer:
         """
         # Versions change when a tensor is written to; the tensors themselves are held, so that none takes their place.
         tensors = [item for item in (source, anonymized, masks) if item is not None]
-        key = (people, context, len(tensors), *tensors, *map(_version, tensors))
+        sightings = None if people is None else tuple(people)
+        key = (sightings, context, len(tensors), *tensors, *map(_version, tensors))
         if self._last is not None and len(self._last[0]) == len(key) and all(map(_is_same, self._last[0], key)):
             return self._last[1]
         _check(source, anonymized, people, masks)
@@ -330,6 +331,8 @@ def _size(box: Box) -> float:
 
 
 def _is_same(one: Any, other: Any) -> bool:
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and all(map(_is_same, one, other))
     return one is other or (isinstance(one, int) and isinstance(other, int) and one == other)
 
 

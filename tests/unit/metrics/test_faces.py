@@ -101,6 +101,13 @@ def test_the_last_answer_is_kept() -> None:
     first = compare(source, anonymized, people)
     n_calls = compare.finder.n_calls  # type: ignore[attr-defined]
     assert compare(source, anonymized, people) is first
+    several = list(people)
+    assert compare(source, anonymized, several) is first  # the same sightings
+    several.clear()
+    assert len(compare(source, anonymized, several).rows) == 0
+    first = compare(source, anonymized, people)
+    n_calls = compare.finder.n_calls  # type: ignore[attr-defined]
+    assert compare(source, anonymized, people) is first
     assert compare.finder.n_calls == n_calls  # type: ignore[attr-defined]
     assert compare(source.clone(), anonymized, people) is not first
     compare(source, anonymized, people)
