@@ -23,7 +23,7 @@ Points = NDArray[np.float32]
 Box = tuple[float, float, float, float]
 
 # Of 79 faces of 9 to 153 px on six real clips that a search of the whole frame found, these find 96 % again, in 3 to
-# 7 ms each; at 128 px 91 %, at 1 box of margin the same 96 % in 1.7 times the time. At random places without a face
+# 7 ms each; at 128 px 91 %, at 1 box of margin the same 96 % in 1.6 times the time. At random places without a face
 # they found none in 329.
 MARGIN = 0.5  # of the box's longer side, on each side
 LOOK_PX = (48.0, 96.0)  # a face is enlarged or shrunk to between these before it is looked for
