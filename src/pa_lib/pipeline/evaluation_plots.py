@@ -69,15 +69,15 @@ def run_plot(name: str, rows: Sequence[Row], runs: Sequence[str]) -> str | None:
 
 
 def track_plot(name: str, people: Sequence[TrackSummary], is_higher_better: bool | None) -> str | None:
-    """One value of every person, sorted, the worst at the top; None for fewer than two numbers."""
+    """One value of every person, sorted, the worst at the top; None for fewer than three numbers."""
     values = sorted(
         (person.values[name] for person in people if math.isfinite(person.values.get(name, math.nan))),
         reverse=is_higher_better is not True,
     )
-    if len(values) < 2:
+    if len(values) < 3:
         return None
     shown = values[:_MOST_TRACKS]
-    canvas, (axis,) = _canvas([max(3.0, 0.32 * len(shown))])
+    canvas, (axis,) = _canvas([max(3.0, 0.32 * len(shown))], width_in=4.8)
     axis.hlines(range(len(shown)), min(shown), shown, color=_LINE, linewidth=1)
     axis.plot(shown, range(len(shown)), "o", color=_SERIES[0], markersize=4)
     median = statistics.median(values)
@@ -98,11 +98,11 @@ def _style(row: Row, at: int) -> int:
     return known.index(told) if told is not None else 0
 
 
-def _canvas(rows: Sequence[float]) -> tuple[Canvas, Sequence[Axes]]:
+def _canvas(rows: Sequence[float], width_in: float = _WIDTH_IN) -> tuple[Canvas, Sequence[Axes]]:
     from matplotlib.figure import Figure as Canvas
 
     height = sum(rows) * _ROW_IN + len(rows) * _EXTRA_IN
-    canvas = Canvas(figsize=(_WIDTH_IN, height), layout="constrained")
+    canvas = Canvas(figsize=(width_in, height), layout="constrained")
     ratios = [count * _ROW_IN + _EXTRA_IN for count in rows]
     axes = canvas.subplots(len(rows), 1, squeeze=False, gridspec_kw={"height_ratios": ratios})[:, 0]
     canvas.patch.set_visible(False)
