@@ -13,11 +13,13 @@ _N_COMPONENTS = 400
 class LinearRestoration:
     r"""A linear map from anonymized to original pixels, learned from pairs.
 
-    .. math:: \hat y(x) = g(x)^T Y, \quad g(x) = (K + \lambda \bar k I)^{-1} X x, \quad K = X X^T
+    .. math:: \hat y(x) = g(x)^T Y, \quad g(x) = (K + \lambda \bar k I)^{-1} (X x + \bar k), \quad
+        K = X X^T + \bar k
 
-    with rows of X and Y centred, Y in its 400 principal components, and the penalty that has the least error over
-    pairs, each left out in turn. Of a pair that was learned from, `restored` gives what would come of it had it been
-    left out, so that a network that learns from restored pictures sees them no better than it will in earnest:
+    with rows of X and Y less their means, an intercept beside them (the constant, whose size is the mean of the
+    diagonal of X X^T), Y in its 400 principal components, and the penalty that has the least error over pairs, each
+    left out in turn. Of a pair that was learned from, `restored` gives what would come of it had it been left out, so
+    that a network that learns from restored pictures sees them no better than it will in earnest:
 
     .. math:: \hat y_{-i}(x) = \hat y(x) - g_i(x) \frac{y_i - \hat y(x_i)}{1 - g_i(x_i)}
 
@@ -36,7 +38,11 @@ class LinearRestoration:
         _, _, self.components = torch.svd_lowrank(centred, q=min(_N_COMPONENTS, *centred.shape), niter=2)
         codes = (centred @ self.components).double()
         kernel = (self.seen @ self.seen.T).double()
-        level = float(kernel.diagonal().mean()) or 1.0  # nothing to be seen at all: then the mean is restored
+        # Nothing to be seen at all: then the mean is restored.
+        self._level = level = float(kernel.diagonal().mean()) or 1.0
+        # The mean holds the pair that is left out: without an intercept, that pair is minus the sum of all others, and
+        # could be told from them.
+        kernel += level
         errors: dict[float, float] = {}
         for penalty in _PENALTIES:
             inverse, residuals = _left_out(kernel, codes, penalty * level)
@@ -52,7 +58,7 @@ class LinearRestoration:
             seen: Anonymized.
             left_out: For each the number of the pair that is left out of its map, -1 for none; None = of all none.
         """
-        nearness = ((seen - self.seen_mean) @ self.seen.T).double()
+        nearness = ((seen - self.seen_mean) @ self.seen.T).double() + self._level
         codes = nearness @ self._weights
         if left_out is not None:
             of = left_out.clamp(min=0)
