@@ -4,7 +4,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("recall", "choice", "speed", "memory", "scaling", "temporal", "passersby", "ablations", "write_docs")
+BENCHMARKS = (
+    "recall",
+    "choice",
+    "speed",
+    "memory",
+    "scaling",
+    "temporal",
+    "passersby",
+    "ablations",
+    "fvd",
+    "warping",
+    "attackers",
+    "write_docs",
+)
 
 
 def main() -> None:

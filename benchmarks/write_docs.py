@@ -10,7 +10,19 @@ from typing import Any
 
 from _bench import HERE, RESULTS, Table
 
-ORDER = ("recall", "speed", "memory", "choice", "scaling", "temporal", "passersby", "ablations")
+ORDER = (
+    "recall",
+    "speed",
+    "memory",
+    "choice",
+    "scaling",
+    "temporal",
+    "passersby",
+    "ablations",
+    "fvd",
+    "warping",
+    "attackers",
+)
 INTRODUCTION = (HERE / "introduction.md").read_text() if (HERE / "introduction.md").exists() else ""
 
 

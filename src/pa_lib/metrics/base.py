@@ -127,6 +127,10 @@ class AbstractMetric(torchmetrics.Metric, ABC):
         assert self._measured is not None
         return self._measured
 
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """Figure and axes with all values, or with those given; see `torchmetrics.Metric`."""
+        return self._plot(val, ax)
+
     def protocol_hash(self) -> str:
         """Twelve hex digits. Numbers with different ones were not measured the same way: do not rank them."""
         told = json.dumps({"metric": self.name, **self.protocol()}, sort_keys=True, allow_nan=False)

@@ -149,7 +149,3 @@ class BodyReidentificationRate(AbstractMetric):
                 Figure("body_reidentification_chance_map", precision_by_chance, n, "queries", chance),
             )
         )
-
-    def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Figure and axes with all values, or with those given; see `torchmetrics.Metric`."""
-        return self._plot(val, ax)

@@ -111,10 +111,6 @@ class DetectionRate(AbstractMetric):
         ]
         return Measurement(figures, tuple(tracks))
 
-    def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Figure and axes with all values, or with those given; see `torchmetrics.Metric`."""
-        return self._plot(val, ax)
-
 
 def _share(name: str, rates: Float[Tensor, " n"], what: str, counted: dict[str, int] | None = None) -> Figure:
     n = len(rates)

@@ -162,10 +162,6 @@ class FrechetVideoDistance(AbstractMetric):
             "interval": interval,
         }
 
-    def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Figure and axes with all values, or with those given; see `torchmetrics.Metric`."""
-        return self._plot(val, ax)
-
     def _split(self, rows: Float[Tensor, "n k"]) -> tuple[Tensor, Tensor]:
         d = self.features.n_dimensions
         return rows[:, 2 : 2 + d], rows[:, 2 + d :]

@@ -198,10 +198,6 @@ class IdentityDistance(AbstractMetric):
         tracks.sort(key=lambda track: (track.values["identity_nearest_in_track"], track.clip, track.person_id))
         return Measurement(figures, tuple(tracks))
 
-    def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Figure and axes with all values, or with those given; see `torchmetrics.Metric`."""
-        return self._plot(val, ax)
-
 
 def _smallest(rows: Float[Tensor, "n 3"]) -> Float[Tensor, "m 3"]:
     """Rows of clip, person and value: the smallest value of each, in the order of their keys."""

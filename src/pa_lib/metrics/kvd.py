@@ -105,10 +105,6 @@ class KernelVideoDistance(AbstractMetric):
             "interval": "95 %, jackknife over videos, Student's t; none for fewer than 2 videos",
         }
 
-    def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Figure and axes with all values, or with those given; see `torchmetrics.Metric`."""
-        return self._plot(val, ax)
-
     def _measure(self) -> Measurement:
         rows = smallest_keys(self.rows, self.keep)
         value, interval = float("nan"), None

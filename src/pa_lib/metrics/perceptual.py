@@ -84,7 +84,3 @@ class UnmaskedLPIPS(AbstractMetric):
         what = f"LPIPS ({self.network.net}) of the kept pixels"
         missing = "frames without kept pixels"
         return Measurement((mean_over_clips(rows, name, what, False, missing, (0.0, math.inf)),))
-
-    def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Figure and axes with all values, or with those given; see `torchmetrics.Metric`."""
-        return self._plot(val, ax)

@@ -132,10 +132,6 @@ class UnmaskedPSNR(AbstractMetric):
             )
         )
 
-    def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Figure and axes with all values, or with those given; see `torchmetrics.Metric`."""
-        return self._plot(val, ax)
-
     def _pooled(
         self, name: str, squares: Tensor, values: Tensor, where: str, counted: dict[str, int] | None = None
     ) -> Figure:

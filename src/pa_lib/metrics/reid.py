@@ -194,10 +194,6 @@ class ReidentificationRate(AbstractMetric):
             return gallery[:, 1:], gallery[:, 0].long(), ids, None, torch.zeros_like(is_unknown)
         return before, ids, ids, torch.diag(~is_unknown), is_unknown
 
-    def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Figure and axes with all values, or with those given; see `torchmetrics.Metric`."""
-        return self._plot(val, ax)
-
 
 def rank_figure(
     name: str,

@@ -73,7 +73,3 @@ class UnmaskedSSIM(AbstractMetric):
         what = "mean SSIM of the windows that see kept pixels only"
         missing = "frames without a wholly kept window"
         return Measurement((mean_over_clips(rows, "unmasked_ssim", what, True, missing, (-1.0, 1.0)),))
-
-    def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Figure and axes with all values, or with those given; see `torchmetrics.Metric`."""
-        return self._plot(val, ax)

@@ -167,10 +167,6 @@ class TemporalWarpingError(AbstractMetric):
         figures.append(_ratio("warping_error_motion_inside", rows[:, _CHANGES], "change from frame to frame", "still"))
         return Measurement(tuple(figures))
 
-    def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Figure and axes with all values, or with those given; see `torchmetrics.Metric`."""
-        return self._plot(val, ax)
-
 
 def _gradients(pixels: Float[Tensor, "2 3 h w"], mask: Float[Tensor, "1 h w"] | None) -> Float[Tensor, " 2"]:
     """Sums of gradient lengths inside the mask, of output and source."""
