@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pa_lib.cli.anonymize import _build_module, _build_pipeline
+from pa_lib.cli.anonymize import build_module, build_pipeline
 from pa_lib.cli.compose import ConfigError, build, compose, config_folder, option_groups
 
 GROUPS = option_groups(config_folder())
@@ -56,13 +56,14 @@ def composed(group: str, option: str) -> Any:
     chosen = f"{group}={option}"
     if group.split("/")[0] in ("people", "identity") or (group, option) == ("module", "conventional"):
         node: Any = compose("anonymize", ["input=clip.mp4", chosen, *NEEDS_A_SETTING.get((group, option), [])])
-    elif group in ("metrics", "features", "attack"):
+    elif group in ("metrics", "features", "faces", "attack"):
         path = ["features.path=folder"] if option == "videomae" else []
         node = compose("evaluate", ["original=clip.mp4", chosen, *path])
     else:
         path = ["data.path=folder"] if (group, option) in (("data", "faces"), ("data", "tracklets")) else []
         tiny = [] if group == "module/backbone" else TINY
-        node = compose("train", [*tiny, "output=run", chosen, *path])
+        measured = ["metrics=fast"] if option == "evaluator" else []
+        node = compose("train", [*tiny, "output=run", chosen, *path, *measured])
     return node
 
 
@@ -113,7 +114,7 @@ def test_wrong_settings_get_one_clear_line(overrides: list[str], message: str) -
 
     def run() -> None:
         config = compose("anonymize", overrides)
-        _build_pipeline(config, _build_module(config, {}))
+        build_pipeline(config, build_module(config, {}))
 
     with pytest.raises(ConfigError) as caught:
         run()

@@ -31,9 +31,14 @@ class Evaluator(Callback):
             two metrics give a figure of the same name.
     """
 
-    def __init__(self, metrics: AbstractMetric | Sequence[AbstractMetric] | Mapping[str, AbstractMetric]) -> None:
+    def __init__(
+        self, metrics: AbstractMetric | Sequence[AbstractMetric] | Mapping[str, AbstractMetric] | None
+    ) -> None:
+        if not isinstance(metrics, AbstractMetric) and not metrics:
+            raise PaLibError("Evaluator: there is nothing to measure; choose metrics, e.g. metrics=fast")
         if isinstance(metrics, AbstractMetric):
             metrics = [metrics]
+        assert metrics is not None
         self.metrics = list(metrics.values() if isinstance(metrics, Mapping) else metrics)
         for metric in self.metrics:
             if not isinstance(metric, AbstractMetric):

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         overrides, config_dir = parse("pa-anonymize", DESCRIPTION, sys.argv[1:] if arguments is None else arguments)
         config = compose("anonymize", overrides, config_dir)
-        changed = {} if config["weights"] is None else _module_settings(overrides, config["module"])
+        changed = {} if config["weights"] is None else module_settings(overrides, config["module"])
         is_chosen = any(override.startswith(("people/chooser=", "people.chooser.")) for override in overrides)
         return _anonymize(config, changed, is_chosen=is_chosen)
     except KeyboardInterrupt:
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE if isinstance(error, ConfigError) else FAILED
 
 
-def _module_settings(overrides: Sequence[str], node: dict[str, Any]) -> dict[str, Any]:
+def module_settings(overrides: Sequence[str], node: dict[str, Any]) -> dict[str, Any]:
     """The settings below `module` that the command line names, as they were composed: dotted name -> value.
 
     Raises:
@@ -88,7 +88,7 @@ def _anonymize(config: dict[str, Any], changed: dict[str, Any], *, is_chosen: bo
         raise ConfigError(f"tracks={config['tracks']} belongs to one video, but the input names {len(pairs)} files")
     # A tracks file brings its own decisions; only a chooser named beside it decides anew.
     settings = _run_settings(config, is_chosen_again=is_chosen and config["tracks"] is not None)
-    pipeline = _build_pipeline(config, _build_module(config, changed))
+    pipeline = build_pipeline(config, build_module(config, changed))
 
     from rich.console import Console
 
@@ -112,7 +112,7 @@ def _anonymize(config: dict[str, Any], changed: dict[str, Any], *, is_chosen: bo
     return FAILED if failed else REDACTED if has_redacted else OK
 
 
-def _build_module(config: dict[str, Any], changed: dict[str, Any]) -> AbstractAnonymizer:
+def build_module(config: dict[str, Any], changed: dict[str, Any]) -> AbstractAnonymizer:
     """The system: as its config says, or as it was trained, with the settings that the command line names changed."""
     if config["weights"] is None:
         module: AbstractAnonymizer = build(config["module"])
@@ -148,7 +148,8 @@ def _on_device(module: Any, device: str) -> AbstractAnonymizer:
     return anonymizer
 
 
-def _build_pipeline(config: dict[str, Any], module: AbstractAnonymizer) -> AnonymizationPipeline:
+def build_pipeline(config: dict[str, Any], module: AbstractAnonymizer) -> AnonymizationPipeline:
+    """The walk over a video, with the parts that the config names."""
     from pa_lib.pipeline import AnonymizationPipeline, SearchSettings
     from pa_lib.video import Limits, WriteSettings
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pa_lib.cli.anonymize import _build_module
+from pa_lib.cli.anonymize import build_module
 from pa_lib.cli.compose import ConfigError, build
 from pa_lib.data import FaceDataModule
 from pa_lib.pipeline.attack import face_photos, run_attack
@@ -27,7 +27,7 @@ def attack(config: Mapping[str, Any], tell: Tell) -> Evaluation:
     if not isinstance(datamodule, FaceDataModule):
         raise ConfigError(f"attack= needs photos of known people: data=faces, got a {type(datamodule).__name__}")
     attacker: Any = build(config["attack"])
-    system = _build_module(dict(config), config["_changed_"])
+    system = build_module(dict(config), config["_changed_"])
     photos = face_photos(datamodule)
     measured = run_attack(
         attacker,

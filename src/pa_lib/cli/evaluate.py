@@ -126,9 +126,9 @@ def _output_folder(composed: Composition, mode: str) -> Path:
 
 
 def _changed_settings(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    from pa_lib.cli.anonymize import _module_settings
+    from pa_lib.cli.anonymize import module_settings
 
-    return {} if config["weights"] is None else _module_settings(overrides, config["module"] or {})
+    return {} if config["weights"] is None else module_settings(overrides, config["module"] or {})
 
 
 def _recorded(config: dict[str, Any]) -> dict[str, Any]:

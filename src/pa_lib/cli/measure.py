@@ -20,7 +20,7 @@ import torch
 from torch import distributed
 
 from pa_lib.checkpoint import check_targets
-from pa_lib.cli.anonymize import _build_module, _build_pipeline
+from pa_lib.cli.anonymize import build_module, build_pipeline
 from pa_lib.cli.compose import ConfigError, build, checked
 from pa_lib.cli.metrics import build_metrics
 from pa_lib.contracts import PaLibError
@@ -298,7 +298,7 @@ def _anonymize_videos(config: Mapping[str, Any], folder: Path, rank: int, world:
     write = checked(WriteSettings, config["write"], "write")
     limits = checked(Limits, config["limits"], "limits")
     parts = {**config, "write": config["write"]}
-    pipeline = _build_pipeline(parts, _build_module(dict(config), config["_changed_"]))
+    pipeline = build_pipeline(parts, build_module(dict(config), config["_changed_"]))
     shared: dict[str, Any] = {}
     stages = {stage: build_metrics(config["metrics"], dict(shared)) for stage in ("composited", "encoded")}
     title = f"{sources[0].name}, anonymized here" if len(sources) == 1 else f"{len(sources)} videos, anonymized here"
@@ -345,7 +345,7 @@ def _anonymize_videos(config: Mapping[str, Any], folder: Path, rank: int, world:
 
 
 def _anonymize_clips(config: Mapping[str, Any], folder: Path, rank: int, world: int, tell: Tell) -> _Share:
-    module = _build_module(dict(config), config["_changed_"])
+    module = build_module(dict(config), config["_changed_"])
     datamodule = build(config["data"])
     split = config["split"]
     if split not in ("val", "test"):

@@ -22,7 +22,7 @@ from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.people import AbstractMasker, TracksRecord, check_source, read_tracks
 from pa_lib.pipeline.evaluation import MeasuredClip, MeasuredFile
 from pa_lib.pipeline.pair_clips import ClipPair
-from pa_lib.pipeline.protect import _masked, protect_frames
+from pa_lib.pipeline.protect import masked_frame, protect_frames
 from pa_lib.pipeline.report import RunReport
 from pa_lib.video import Frame, Limits, VideoInfo, VideoWriter, WriteSettings, fingerprint, probe, read_frames
 
@@ -154,7 +154,7 @@ class MaskMaker:
 
     def of(self, frame: Frame) -> Tensor:
         """The mask of one frame: shape h w, float32 in [0, 1]; all ones where the frame is blanked whole."""
-        masked = _masked(frame, self.record, self.masker, self.info)
+        masked = masked_frame(frame, self.record, self.masker, self.info)
         if masked.fault is not None or frame.index in self.redacted:
             return torch.ones(self.info.height, self.info.width)
         people = tuple(replace(mask, frame=0) for mask in masked.people)

@@ -38,7 +38,7 @@ class ProtectedFrame:
 
 
 @dataclass(frozen=True, eq=False)
-class _Masked:
+class MaskedFrame:
     """A frame with those who are hidden in it, or with the reason why it cannot be protected."""
 
     frame: Frame
@@ -69,7 +69,7 @@ def protect_frames(
         module: Replaces them, a window of frames at a time.
         seed: Handed to the module.
     """
-    masked = (_masked(frame, record, masker, info) for frame in frames)
+    masked = (masked_frame(frame, record, masker, info) for frame in frames)
     held: dict[int, Tensor] = {}  # frames that come again in the next window, as this one has painted them
     for window in _windows(masked, module.window_frames, module.overlap_frames, set(record.cuts)):
         painted, fault = {}, None
@@ -84,33 +84,34 @@ def protect_frames(
         held = {index: painted[index] for item in window.items[n_done:] if (index := item.frame.index) in painted}
 
 
-def _masked(frame: Frame, record: TracksRecord, masker: AbstractMasker, info: VideoInfo) -> _Masked:
+def masked_frame(frame: Frame, record: TracksRecord, masker: AbstractMasker, info: VideoInfo) -> MaskedFrame:
+    """Who is hidden where in a frame; a fault where nobody can tell, and then the whole frame has to be redacted."""
     is_searched = frame.index in record.searched
     fault = frame.fault or record.faults.get(frame.index)
     if fault is None and frame.index >= record.n_frames:
         fault = "nobody looked for people in this frame"
     if fault is not None or frame.picture is None:
-        return _Masked(frame, is_searched, fault=fault or "no picture")
+        return MaskedFrame(frame, is_searched, fault=fault or "no picture")
     hidden, kept = record.present_at(frame.index)
     if not hidden:
-        return _Masked(frame, is_searched)
+        return MaskedFrame(frame, is_searched)
     try:
         result = masker.mask(frame.picture.rgb(), hidden, kept, grid=info.chroma_grid)
     except Exception as error:  # whatever it was, the frame is not protected
-        return _Masked(frame, is_searched, fault=f"mask: {_told(error)}")
-    return _Masked(frame, is_searched, result.masks, result.fallbacks)
+        return MaskedFrame(frame, is_searched, fault=f"mask: {_told(error)}")
+    return MaskedFrame(frame, is_searched, result.masks, result.fallbacks)
 
 
 class _Window(NamedTuple):
     """What a system sees at a time; the last `n_held` frames come again at the start of the next window."""
 
-    items: list[_Masked]
+    items: list[MaskedFrame]
     n_held: int
 
 
-def _windows(frames: Iterable[_Masked], size: int, overlap: int, cuts: set[int]) -> Iterator[_Window]:
+def _windows(frames: Iterable[MaskedFrame], size: int, overlap: int, cuts: set[int]) -> Iterator[_Window]:
     """Runs of at most `size` frames of one shot, each beginning with the last `overlap` frames of the one before."""
-    items: list[_Masked] = []
+    items: list[MaskedFrame] = []
     for item in frames:
         if items and item.frame.index in cuts:
             yield _Window(items, 0)
@@ -133,7 +134,7 @@ def _cross_faded(held: dict[int, Tensor], painted: dict[int, Tensor]) -> dict[in
     }
 
 
-def _protected(item: _Masked, painted: Tensor | None, fault: str | None, info: VideoInfo) -> ProtectedFrame:
+def _protected(item: MaskedFrame, painted: Tensor | None, fault: str | None, info: VideoInfo) -> ProtectedFrame:
     """One frame as it may be written: what the system painted under the masks, or the whole frame redacted."""
     index, source = item.frame.index, item.frame.picture
     n_hidden = len({mask.person_id for mask in item.people})
@@ -154,7 +155,7 @@ def _protected(item: _Masked, painted: Tensor | None, fault: str | None, info: V
     return ProtectedFrame(item.frame.with_picture(source), record, source)
 
 
-def _painted(items: list[_Masked], info: VideoInfo, module: AbstractAnonymizer, seed: int) -> dict[int, Tensor]:
+def _painted(items: list[MaskedFrame], info: VideoInfo, module: AbstractAnonymizer, seed: int) -> dict[int, Tensor]:
     """Frame index -> the frame with what the system made of the people in it, 3 h w, where anybody is hidden.
 
     Frames that cannot be protected end a run: what a system sees is consecutive.
@@ -176,7 +177,7 @@ def _painted(items: list[_Masked], info: VideoInfo, module: AbstractAnonymizer, 
     return done
 
 
-def _runs(window: list[_Masked]) -> Iterator[list[_Masked]]:
+def _runs(window: list[MaskedFrame]) -> Iterator[list[MaskedFrame]]:
     for is_usable, items in groupby(window, lambda item: item.fault is None):
         if is_usable:
             yield list(items)
