@@ -158,8 +158,8 @@ def reversal_table(rows: dict[str, dict[str, Any]]) -> Table:
         f"{FaceIdentity.same_person_distance} of the truth's identity (dlib's network, Euclidean). Rank-1: in a "
         f"gallery of another photo of each; chance is {100 / first['n']:.2f} %. As it is: the anonymized face without "
         "restoration. Intervals: 95 %, Wilson.",
-        "An average face is within 0.6 of most people: the same-person share says something only where it is above that "
-        "of fill, behind which there is nothing to restore. Rank-1 is not misled so.",
+        "An average face is within 0.6 of most people: the same-person share says something only where it is above "
+        "that of fill, behind which there is nothing to restore. Rank-1 is not misled so.",
     ]
     heads = ("same person, as it is", "restored", "rank-1, as it is", "restored", "distance, as it is", "restored", "s")
     return Table("Reversal attack: faces restored, % and distance", ("anonymized by", *heads), cells, notes)

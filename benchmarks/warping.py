@@ -69,6 +69,29 @@ def contenders(source: Tensor, masks: Tensor) -> dict[str, Callable[[], object]]
     return {"DIS alone, both ways": flow_alone, "TemporalWarpingError": whole_metric}
 
 
+Rounds = dict[str, list[tuple[float, float]]]
+
+
+def in_turns(works: dict[str, Callable[[], object]], repeats: int) -> Rounds:
+    """Wall and processor seconds of every round; one before them warms up."""
+    rounds: Rounds = {name: [] for name in works}
+    for number in range(repeats + 1):
+        for name, work in works.items():
+            took = timed(work)
+            if number:
+                rounds[name].append(took)
+        if number:
+            print(f"round {number}: " + ", ".join(f"{name} {times[-1][0]:.2f} s" for name, times in rounds.items()))
+    return rounds
+
+
+def share(rounds: Rounds) -> tuple[float, float]:
+    """The metric's frames per second over those of DIS in the same round, by wall and by processor time; medians."""
+    alone, metric = rounds.values()
+    wall, cpu = (statistics.median(a[by] / m[by] for a, m in zip(alone, metric, strict=True)) for by in (0, 1))
+    return wall, cpu
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=9)
@@ -78,39 +101,42 @@ def main() -> None:
     source, masks = clip(asked.clip, asked.frames)
     pairs = asked.frames - 1
     works = contenders(source, masks)
-    rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
-    for number in range(asked.repeats + 1):
-        for name, work in works.items():
-            took = timed(work)
-            if number:  # the first round warms up
-                rounds[name].append(took)
-        print(
-            f"round {number}: " + ", ".join(f"{name} {times[-1][0]:.2f} s" for name, times in rounds.items() if times)
-        )
-    alone, metric = rounds.values()
-    # Each against DIS in the same round: what else the machine does weighs on both
-    shares = [statistics.median(a[by] / m[by] for a, m in zip(alone, metric, strict=True)) for by in (0, 1)]
     rows: list[tuple[Any, ...]] = []
-    for name, times in rounds.items():
-        wall, cpu = (statistics.median(took[by] for took in times) / pairs for by in (0, 1))
-        rows.append((name, 1 / wall, wall * 1000, cpu * 1000))
+    shares, seconds = {}, {}
+    for threads in (1, cv2.getNumThreads()):
+        cv2.setNumThreads(threads)
+        rounds = in_turns(works, asked.repeats)
+        told = f"DIS on {threads} thread{'s' if threads > 1 else ''}"
+        shares[told] = share(rounds)
+        seconds[told] = {name: [[round(part, 4) for part in took] for took in times] for name, times in rounds.items()}
+        for name, times in rounds.items():
+            wall, cpu = (statistics.median(took[by] for took in times) / pairs for by in (0, 1))
+            rows.append((f"{name}, {told}", 1 / wall, wall * 1000, cpu * 1000))
     table = Table(
         f"Temporal warping error at {WIDTH} x {HEIGHT}, {pairs} pairs of {asked.clip}, medians of {asked.repeats}",
         ("what", "pairs/s", "ms a pair", "processor ms a pair"),
         rows,
         [
-            f"Goal: at least {GOAL:.0%} of the frames per second of DIS alone. Reached: {shares[0]:.0%} by wall time, "
-            f"{shares[1]:.0%} by processor time (medians of the rounds' own ratios). The metric computes the flow, "
-            "looks source, output, mask and backward flow up along it, and measures three regions and two companions. "
-            f"Torch used {torch.get_num_threads()} threads, OpenCV {cv2.getNumThreads()}.",
+            f"Goal: at least {GOAL:.0%} of the frames per second of DIS alone. Reached, medians of the rounds' own "
+            "ratios: "
+            + "; ".join(
+                f"{told} {wall:.0%} by wall time, {cpu:.0%} by processor time" for told, (wall, cpu) in shares.items()
+            )
+            + ". The metric computes the flow a pair ahead on a thread of its own, looks source, output, mask and "
+            "backward flow up along it, and measures three regions and two companions. Where DIS alone keeps every "
+            "core busy, what the metric adds cannot be hidden behind it. "
+            f"Torch used {torch.get_num_threads()} threads.",
         ],
     )
     figures = {
-        "goals": {"at_least_80_percent_of_the_frames_per_second_of_DIS": shares[0] >= GOAL},
-        "share_of_frames_per_second": {"wall": shares[0], "processor": shares[1]},
-        "threads": {"torch": torch.get_num_threads(), "opencv": cv2.getNumThreads()},
+        "goals": {
+            f"at_least_80_percent_of_the_frames_per_second_of_{told.replace(' ', '_')}": wall >= GOAL
+            for told, (wall, _) in shares.items()
+        },
+        "share_of_frames_per_second": {told: {"wall": wall, "processor": cpu} for told, (wall, cpu) in shares.items()},
+        "torch_threads": torch.get_num_threads(),
         "masked_share": float(masks.mean()),
-        "seconds": {name: [[round(part, 4) for part in took] for took in times] for name, times in rounds.items()},
+        "seconds": seconds,
     }
     publish("warping", [table], figures)
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
 _ROUNDING = 1e-3  # px; an exact flow ends on the last row or column up to it
+_REMAP_MOST_PX = 32_767  # a side, OpenCV's limit
+
+Lookup = Callable[[Float[Tensor, "2 rows w"], int], Float[Tensor, "n rows w"]]
 
 # Lai et al. 2018, in the code of their evaluation, which took them from Sundaram et al. 2010 and Ruder et al. 2016.
 INCONSISTENCY_SLOPE, INCONSISTENCY_PX2 = 0.01, 0.5
@@ -37,6 +45,54 @@ def warp(
     y.mul_(2 / max(height - 1, 1)).sub_(1)
     grid = torch.stack((x, y)).movedim(0, -1).to(frames.dtype)  # planes, not pairs: sampled 10 % sooner on a CPU
     return grid_sample(frames, grid, mode="bilinear", padding_mode="border", align_corners=True)
+
+
+def lookup(planes: Sequence[Float[Tensor, "h w"]]) -> Lookup:
+    """`warp` of one picture, band by band: no gradients, on the CPU several times as fast where OpenCV is exact.
+
+    Args:
+        planes: The picture's channels, wherever in memory each of them is.
+
+    Returns:
+        What looks all of them up along the flow of some rows, given with the number of the first row.
+
+    >>> left = torch.tensor([-0.5, 0.0]).view(2, 1, 1).expand(2, 1, 4)
+    >>> lookup([torch.tensor([[0.0, 1.0, 2.0, 3.0]])])(left, 0).tolist()
+    [[[0.0, 0.5, 1.5, 2.5]]]
+    """
+    height, width = planes[0].shape
+    is_plain = all(plane.device.type == "cpu" and plane.dtype == torch.float32 for plane in planes)
+    if not (is_plain and max(height, width) < _REMAP_MOST_PX and _is_remap_exact()):
+        picture = torch.stack(list(planes))[None]
+        return lambda flow, top: warp(picture, flow[None], top)[0]
+    # In fours: four channels in one are looked up in the time that a single one takes. Zeros fill the last four up.
+    own = [plane.detach().contiguous().numpy() for plane in planes]
+    n_planes, filled = len(own), -(-len(own) // 4) * 4
+    own += [np.zeros((height, width), np.float32)] * (filled - n_planes)
+    pictures = [cv2.merge(own[first : first + 4]) for first in range(0, filled, 4)]
+
+    def remapped(flow: Float[Tensor, "2 rows w"], top: int) -> Float[Tensor, "n rows w"]:
+        x, y = (way[0].float() for way in _targets(flow.detach()[None], top))
+        # Places far out of the picture do not fit into the integers of OpenCV.
+        xs, ys = x.clamp_(0, width - 1).numpy(), y.clamp_(0, height - 1).numpy()
+        moved = torch.empty(filled, *xs.shape)
+        places = list(moved.numpy())
+        for number, picture in enumerate(pictures):
+            found = cv2.remap(picture, xs, ys, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            cv2.split(found, places[4 * number : 4 * number + 4])  # into `moved`
+        return moved[:n_planes]
+
+    return remapped
+
+
+@functools.cache
+def _is_remap_exact() -> bool:
+    """Whether OpenCV looks up where it is told to: 5 does where it has the instructions for it, 4 to 1/32 px."""
+    rows, columns = np.mgrid[:70, :90].astype(np.float32)
+    picture = (columns + 2 * rows) / 256
+    x, y = np.minimum(columns + 0.3137, 89).astype(np.float32), np.minimum(rows + 0.7713, 69).astype(np.float32)
+    moved = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return bool(np.abs(moved - (x + 2 * y) / 256).max() < 1e-6)  # to 1/32 px it is 5e-5 and more
 
 
 def stays_inside(flow: Float[Tensor, "n 2 h w"]) -> Float[Tensor, "n 1 h w"]:
