@@ -1,4 +1,4 @@
-"""Masks that do not give the silhouette away: grown at random, or made a box."""
+"""Masks that do not give the silhouette away: grown at random, or made a box, with or without the body below."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from torch.nn.functional import max_pool2d
 from pa_lib.contracts import PaLibError
 from pa_lib.functional.draws import uniform
 
-_DRAWING_A_MASK = 0x3A5C5  # a last key of its own: callers draw the noise of the same clip from the same keys
+_DRAWING_A_MASK, _DRAWING_A_BODY = 0x3A5C5, 0xB0D1  # last keys of their own: callers draw noise from the same keys
+# Where a body is hidden below a head: its width over the head's, and at which share of the head's height it begins.
+_LEAST_BODY, _MOST_BODY, _NECK = 1.0, 2.5, 0.7
 
 
 class MaskAugmentation:
-    """Grows the masks of a clip by a random square, or makes each the box around it; never takes a pixel away.
+    """Grows a clip's masks by a random square, or makes each the box around it, or a body; never takes a pixel away.
 
     A network that always sees exact silhouettes learns to fill them to the brim, and so copies the outline of whoever
     is replaced. One draw per clip: its frames are changed alike, or the outline would flicker.
@@ -25,6 +27,8 @@ class MaskAugmentation:
         max_dilation: The most that a mask grows to every side, as a share of the shorter side of the crop, in [0, 1].
             The growth is uniform in whole pixels from 0 to that.
         box_probability: How often a clip's masks become boxes instead, in [0, 1].
+        body_probability: Where masks are of heads: how often the body is hidden too, everything below in a strip one
+            head to two and a half heads wide, in [0, 1]. So it is where whole people are hidden and heads are painted.
 
     Raises:
         PaLibError: A setting is out of range.
@@ -37,12 +41,18 @@ class MaskAugmentation:
     [[1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     """
 
-    def __init__(self, max_dilation: float = 0.1, box_probability: float = 0.2) -> None:
-        for name, value in (("max_dilation", max_dilation), ("box_probability", box_probability)):
+    def __init__(self, max_dilation: float = 0.1, box_probability: float = 0.2, body_probability: float = 0.0) -> None:
+        shares = {
+            "max_dilation": max_dilation,
+            "box_probability": box_probability,
+            "body_probability": body_probability,
+        }
+        for name, value in shares.items():
             if not 0 <= value <= 1:
                 raise PaLibError(f"{name} of the mask augmentation is {value}, expected a share from 0 to 1")
         self.max_dilation = max_dilation
         self.box_probability = box_probability
+        self.body_probability = body_probability
 
     def __call__(self, masks: Float[Tensor, "b t 1 h w"], keys: Sequence[Sequence[int]]) -> Float[Tensor, "b t 1 h w"]:
         """New masks of the same shape, nowhere below the old ones.
@@ -59,11 +69,28 @@ class MaskAugmentation:
         return torch.stack([self._changed(clip, tuple(own)) for clip, own in zip(masks, keys, strict=True)])
 
     def _changed(self, masks: Float[Tensor, "t 1 h w"], keys: tuple[int, ...]) -> Float[Tensor, "t 1 h w"]:
+        is_body, width = uniform((2,), *keys, _DRAWING_A_BODY).tolist()
+        whole = masks
+        if is_body < self.body_probability:
+            whole = torch.maximum(masks, _bodies(masks, _LEAST_BODY + (_MOST_BODY - _LEAST_BODY) * width))
         which, how_much = uniform((2,), *keys, _DRAWING_A_MASK).tolist()
         if which < self.box_probability:
-            return torch.maximum(_boxes(masks), masks)
+            return torch.maximum(_boxes(masks), whole)
         most = round(self.max_dilation * min(masks.shape[-2:]))
-        return _grown(masks, min(most, int(how_much * (most + 1))))
+        return _grown(whole, min(most, int(how_much * (most + 1))))
+
+
+def _bodies(masks: Float[Tensor, "t 1 h w"], width: float) -> Float[Tensor, "t 1 h w"]:
+    """1 from each frame's neck down, `width` heads wide around the middle of the head."""
+    height_px, width_px = masks.shape[-2:]
+    bodies = torch.zeros_like(masks)
+    for mask, body in zip(masks[:, 0], bodies[:, 0], strict=True):
+        rows, columns = ((mask > 0).any(along).nonzero()[:, 0].tolist() for along in (1, 0))
+        if rows:
+            neck = rows[0] + round(_NECK * (rows[-1] + 1 - rows[0]))
+            middle, half = (columns[0] + columns[-1] + 1) / 2, width * (columns[-1] + 1 - columns[0]) / 2
+            body[min(neck, height_px) :, max(round(middle - half), 0) : min(round(middle + half), width_px)] = 1
+    return bodies
 
 
 def _boxes(masks: Float[Tensor, "t 1 h w"]) -> Float[Tensor, "t 1 h w"]:

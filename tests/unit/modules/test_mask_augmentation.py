@@ -72,10 +72,27 @@ def test_boxes_come_as_often_as_asked() -> None:
     assert share == pytest.approx(0.2, abs=5 * (0.16 / 400) ** 0.5)
 
 
+def test_a_body_is_hidden_below_the_head_down_to_the_frames_end() -> None:
+    masks = torch.zeros(300, 2, 1, 20, 40)
+    masks[:, 0, 0, 2:12, 16:24] = 1  # a head 8 px wide and 10 px high: its body begins 7 px below its top
+    changed = MaskAugmentation(0, 0, body_probability=0.3)(masks, [(3, clip) for clip in range(300)])
+    assert torch.equal(changed[:, 1], masks[:, 1])  # nobody there: no body
+    assert torch.equal(changed[:, 0, 0, :9], masks[:, 0, 0, :9])
+    is_body = changed[:, 0, 0, 19].any(-1)
+    assert float(is_body.float().mean()) == pytest.approx(0.3, abs=5 * (0.21 / 300) ** 0.5)
+    bodies = changed[is_body, 0, 0, 9:]
+    assert torch.equal(bodies, bodies[:, :1].expand_as(bodies))
+    assert torch.equal(bodies, bodies.flip(-1))  # in the middle of the frame, as the head is
+    widths = bodies[:, 0].sum(-1)
+    assert (widths >= 8).all() and (widths <= 20).all() and widths.unique().numel() > 4
+
+
 def test_senseless_settings_and_missing_keys_are_refused() -> None:
     with pytest.raises(PaLibError, match="max_dilation"):
         MaskAugmentation(max_dilation=-0.1)
     with pytest.raises(PaLibError, match="box_probability"):
         MaskAugmentation(box_probability=1.5)
+    with pytest.raises(PaLibError, match="body_probability"):
+        MaskAugmentation(body_probability=-1)
     with pytest.raises(ValueError, match="1 keys were given for 2 clips"):
         MaskAugmentation()(torch.zeros(2, 1, 1, 4, 4), [(0,)])
