@@ -84,7 +84,9 @@ def test_a_body_is_hidden_below_the_head_down_to_the_frames_end() -> None:
     assert torch.equal(bodies, bodies[:, :1].expand_as(bodies))
     assert torch.equal(bodies, bodies.flip(-1))  # in the middle of the frame, as the head is
     widths = bodies[:, 0].sum(-1)
-    assert (widths >= 8).all() and (widths <= 20).all() and widths.unique().numel() > 4
+    assert (widths >= 8).all()
+    assert (widths <= 20).all()
+    assert widths.unique().numel() > 4
 
 
 def test_senseless_settings_and_missing_keys_are_refused() -> None:
