@@ -22,6 +22,8 @@ class MaskedDiffusionLoss(lightning.LightningModule):
         background_weight: Of latents outside the mask, >= 0; those inside weigh 1. 1 is the plain loss, 0 leaves the
             background out. Ours: 0.1, enough to keep crops seamless.
         min_snr_gamma: Limit of min-SNR weights (Hang et al. 2023), > 0, usually 5; None for none.
+        temporal_weight: Of the same error of differences between neighbouring frames, added to the loss, >= 0. An error
+            that all frames share costs nothing there, one that flickers does. W of a pair is the smaller of its two.
 
     Raises:
         PaLibError: A setting is out of range.
@@ -33,11 +35,16 @@ class MaskedDiffusionLoss(lightning.LightningModule):
     1.0
     """
 
-    def __init__(self, background_weight: float = 0.1, min_snr_gamma: float | None = None) -> None:
+    def __init__(
+        self, background_weight: float = 0.1, min_snr_gamma: float | None = None, temporal_weight: float = 0.0
+    ) -> None:
         super().__init__()
         if not 0 <= background_weight < float("inf"):
             raise PaLibError(f"background_weight of the loss is {background_weight}, expected 0 or more (0.1 is usual)")
+        if not 0 <= temporal_weight < float("inf"):
+            raise PaLibError(f"temporal_weight of the loss is {temporal_weight}, expected 0 or more (0 leaves it out)")
         self.background_weight = background_weight
+        self.temporal_weight = temporal_weight
         self.min_snr_gamma = checked_gamma(min_snr_gamma)
 
     def forward(
@@ -64,4 +71,9 @@ class MaskedDiffusionLoss(lightning.LightningModule):
         weights = torch.lerp(torch.full_like(inside, self.background_weight), torch.ones_like(inside), inside)
         gamma = self.min_snr_gamma
         clip_weights = None if gamma is None else min_snr_weights(snr, gamma, prediction_type)
-        return weighted_error(prediction, target, weights, clip_weights)
+        loss = weighted_error(prediction, target, weights, clip_weights)
+        if self.temporal_weight and prediction.shape[1] > 1:
+            changes, true_changes = prediction.float().diff(dim=1), target.float().diff(dim=1)
+            pairs = torch.minimum(weights[:, :-1], weights[:, 1:])
+            loss = loss + self.temporal_weight * weighted_error(changes, true_changes, pairs, clip_weights)
+        return loss

@@ -41,6 +41,26 @@ def test_the_masked_loss_is_the_formula(background_weight: float, is_soft: bool)
     assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
+@settings(deadline=None, max_examples=20)
+@given(st.floats(0.01, 2), st.floats(0.1, 5))
+def test_the_temporal_term_is_the_same_of_changes_between_frames(background_weight: float, temporal: float) -> None:
+    weights = (SOFT + background_weight * (1 - SOFT)).double().numpy()
+    errors = (PREDICTION - TARGET).double().numpy()
+    pairs = np.minimum(weights[:, 1], weights[:, 0])  # T is 2
+    flicker = (pairs * (errors[:, 1] - errors[:, 0]) ** 2).sum() / (C * pairs.sum())
+    without = MaskedDiffusionLoss(background_weight)(PREDICTION, TARGET, SOFT)
+    found = MaskedDiffusionLoss(background_weight, temporal_weight=temporal)(PREDICTION, TARGET, SOFT)
+    assert float(found - without) == pytest.approx(temporal * flicker, rel=1e-4)
+
+
+def test_an_error_that_all_frames_share_does_not_flicker_and_an_image_cannot() -> None:
+    loss, with_term = MaskedDiffusionLoss(0.1), MaskedDiffusionLoss(0.1, temporal_weight=3.0)
+    shifted = TARGET + PREDICTION[:, :1]
+    assert float(with_term(shifted, TARGET, SOFT)) == pytest.approx(float(loss(shifted, TARGET, SOFT)), rel=1e-5)
+    image = [part[:, :1] for part in (PREDICTION, TARGET, SOFT)]
+    assert float(with_term(*image)) == float(loss(*image))
+
+
 def test_all_ones_and_full_background_weight_are_the_plain_loss_which_is_the_mean() -> None:
     plain = float(PlainDiffusionLoss()(PREDICTION, TARGET, MASK))
     assert plain == pytest.approx(float(((PREDICTION - TARGET).double() ** 2).mean()), rel=1e-6)
@@ -112,6 +132,7 @@ def test_half_precision_is_close() -> None:
         (lambda: MaskedDiffusionLoss(background_weight=-0.1), "background_weight"),
         (lambda: MaskedDiffusionLoss(background_weight=float("nan")), "background_weight"),
         (lambda: MaskedDiffusionLoss(min_snr_gamma=0), "min_snr_gamma"),
+        (lambda: MaskedDiffusionLoss(temporal_weight=-1), "temporal_weight"),
         (lambda: PlainDiffusionLoss(min_snr_gamma=-1), "min_snr_gamma"),
         (lambda: PlainDiffusionLoss(min_snr_gamma=5)(PREDICTION, TARGET, MASK), "pass snr"),
         (lambda: PlainDiffusionLoss(min_snr_gamma=5)(PREDICTION, TARGET, MASK, SNR, "noise"), "unknown prediction"),
