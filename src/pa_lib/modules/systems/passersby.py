@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import torch
 from einops import rearrange
@@ -12,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d
 
-from pa_lib.contracts import Batch, Clip, ClipMasks, PaLibError, PersonMask, Result
+from pa_lib.contracts import Batch, Clip, ClipMasks, PaLibError, Result
 from pa_lib.functional.crops import cut_and_hide
 from pa_lib.functional.draws import normal, uniform
 from pa_lib.functional.windows import blend
@@ -24,6 +23,8 @@ from pa_lib.modules.host import AbstractBackbone, AbstractGuest, AbstractTempora
 from pa_lib.modules.losses.masked_diffusion import MaskedDiffusionLoss
 from pa_lib.modules.losses.plain_diffusion import PlainDiffusionLoss
 from pa_lib.modules.mask_augmentation import MaskAugmentation
+from pa_lib.modules.systems.appearances import Appearance, appearances, batches
+from pa_lib.modules.systems.bodies import Body, checked_body, layers
 from pa_lib.modules.systems.learned import AbstractLearnedAnonymizer, MakeOptimizer, MakeSchedule
 from pa_lib.modules.text.base import AbstractText
 
@@ -102,6 +103,11 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
         crops: How people are cut out.
         mask_aware: The switches of mask-aware training.
         windows: How long clips are cut.
+        body: What becomes of masks of kind ``person`` when a video is anonymized. ``generate``: they are painted by
+            the network like those of kind ``face``; right for a network that has learned whole people. The others are
+            for one that has learned heads: it paints the faces, over bodies that are hidden by a ``mosaic`` or a
+            ``fill``, as by `ConventionalAnonymizer`, or that **stay as filmed**: ``keep`` leaves clothes and gait to
+            be seen, and wherever no face was found of somebody, all of that person.
         prompt: For everybody without a prompt of their own. "A person is walking" is the paper's figure's.
         text_dropout: Share of training clips whose prompt is left out, for guidance; AnimateDiff's 0.1.
         noise_sharing: Share of the noise's variance that the frames of a person have in common, in [0, 1] (the mixed
@@ -134,6 +140,7 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
         crops: CropAligner,
         mask_aware: MaskAwareTraining | None = None,
         windows: Windows | None = None,
+        body: Body = "generate",
         prompt: str = "A person is walking",
         text_dropout: float = 0.1,
         noise_sharing: float = 0.5,
@@ -160,6 +167,7 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
         self.reintegrator = Reintegrator()
         self.mask_aware = mask_aware or MaskAwareTraining()
         self.windows = windows or Windows()
+        self.body = checked_body(body)
         self.prompt = prompt
         self.text_dropout = text_dropout
         self.noise_sharing = noise_sharing
@@ -175,8 +183,8 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
 
     @property
     def is_non_interfering(self) -> bool:  # type: ignore[override]
-        """True unless sampling begins with the person's own latents."""
-        return self.sampler.init_strength == 1
+        """True unless sampling begins with the person's own latents, or a body stays or is computed from itself."""
+        return self.sampler.init_strength == 1 and self.body in ("generate", "fill")
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -277,11 +285,11 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
                 f"the masks are for {masks.n_frames} frames of {masks.width} x {masks.height}, "
                 f"the clip has {n_frames} of {width} x {height}"
             )
-        frames = clip.frames.clone()
-        hidden = torch.stack([masks.union(at) > 0 for at in range(n_frames)])
-        people = _appearances(masks)
+        layered = layers(clip, masks, self.body, seed)
+        frames, hidden = layered.below, layered.hidden
+        people = appearances(layered.painted)
         painted: dict[int, tuple[Crops, Tensor]] = {}
-        for group in _batches(people, self.windows.crops):
+        for group in batches(people, self.windows.crops):
             cut = [self.crops.align(clip.frames[[*one.frames]], one.masks, hidden[[*one.frames]]) for one in group]
             pixels = self.generate(
                 torch.stack([crops.pixels for crops in cut]).to(self.device),
@@ -297,7 +305,7 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
             frames[at] = self.reintegrator.paste(frames[at], own, crops.geometry, one.masks)
         return Clip(frames, clip.first_frame, clip.fps)
 
-    def _uncovered(self, clip: Clip, people: Sequence[_Appearance], cut: Sequence[Crops]) -> Tensor | None:
+    def _uncovered(self, clip: Clip, people: Sequence[Appearance], cut: Sequence[Crops]) -> Tensor | None:
         """The crops with the people in them, where sampling is told to begin with those."""
         if self.sampler.init_strength == 1:
             return None
@@ -347,40 +355,6 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
 
     def _prompts(self, prompts: Sequence[str] | None, n_clips: int) -> list[str]:
         return [self.prompt] * n_clips if prompts is None else list(prompts)
-
-
-@dataclass(frozen=True, eq=False)
-class _Appearance:
-    """One person in one clip: the frames in which they are hidden, and their masks there."""
-
-    person_id: int
-    frames: tuple[int, ...]
-    masks: tuple[tuple[PersonMask, ...], ...]
-
-
-def _appearances(masks: ClipMasks) -> list[_Appearance]:
-    """Everybody hidden in a clip, from the smallest mean area of their masks to the largest."""
-    people = []
-    by_person = sorted(masks.people, key=lambda mask: (mask.person_id, mask.frame))
-    for person_id, own in groupby(by_person, key=lambda mask: mask.person_id):
-        frames = {frame: tuple(group) for frame, group in groupby(own, key=lambda mask: mask.frame)}
-        people.append(_Appearance(person_id, tuple(frames), tuple(frames.values())))
-    area = {
-        person.person_id: sum(mask.alpha.numel() for frame in person.masks for mask in frame) / len(person.frames)
-        for person in people
-    }
-    return sorted(people, key=lambda person: (area[person.person_id], person.person_id))
-
-
-def _batches(people: Sequence[_Appearance], n_crops: int) -> Iterator[list[_Appearance]]:
-    """People with as many frames as each other, as many as fit: nobody is padded, nobody depends on the others."""
-    pending: dict[int, list[_Appearance]] = {}
-    for person in people:
-        pending.setdefault(len(person.frames), []).append(person)
-    for n_frames, group in sorted(pending.items()):
-        size = max(1, n_crops // n_frames)
-        for start in range(0, len(group), size):
-            yield group[start : start + size]
 
 
 def _check_fit(

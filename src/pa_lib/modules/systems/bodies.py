@@ -1,0 +1,67 @@
+"""What becomes of a body whose head is painted by a network: painted as well, hidden by a mosaic or a fill, or kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, UInt8
+from torch import Tensor
+
+from pa_lib.contracts import Clip, ClipMasks, PaLibError
+from pa_lib.modules.systems.conventional import ConventionalAnonymizer
+
+Body = Literal["generate", "mosaic", "fill", "keep"]
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """A clip before the network has painted.
+
+    Args:
+        below: A copy of the clip's frames, with bodies as they are to stay; what the network paints goes on top.
+        painted: The masks of all that the network is to paint.
+        hidden: What the network may not see.
+    """
+
+    below: UInt8[Tensor, "t 3 h w"]
+    painted: ClipMasks
+    hidden: Bool[Tensor, "t h w"]
+
+
+def checked_body(body: Body) -> Body:
+    """The setting as it came.
+
+    Raises:
+        PaLibError: There is no such way to treat bodies.
+    """
+    if body not in get_args(Body):
+        raise PaLibError(f"unknown body {body!r} of PassersbyAnonymizer; choose {', '.join(get_args(Body))}")
+    return body
+
+
+def layers(clip: Clip, masks: ClipMasks, body: Body, seed: int) -> Layers:
+    """Divide what is hidden between the network and what lies below it.
+
+    Args:
+        clip: Not changed.
+        masks: Those of kind ``face`` are heads, those of kind ``person`` bodies.
+        body: ``generate``: the network paints all of it. Otherwise it paints heads alone; below them bodies get a
+            ``mosaic`` or a ``fill``, or stay as they were filmed (``keep``), and then the network sees them.
+        seed: The conventional system's.
+    """
+    if body == "generate":
+        return Layers(clip.frames.clone(), masks, _hidden(masks))
+    heads = replace(masks, people=tuple(mask for mask in masks.people if mask.kind == "face"))
+    if body == "keep":
+        return Layers(clip.frames.clone(), heads, _hidden(heads))
+    # Heads are handed over too, though the network paints over them: a fill takes its colour from around a body, and
+    # a head that it did not know of would be part of that colour.
+    below = ConventionalAnonymizer(body).anonymize(clip, masks, seed=seed).frames
+    return Layers(below, heads, _hidden(masks))
+
+
+def _hidden(masks: ClipMasks) -> Bool[Tensor, "t h w"]:
+    """Every pixel that any of the masks touches."""
+    return torch.stack([masks.union(at) > 0 for at in range(masks.n_frames)])
