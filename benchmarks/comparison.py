@@ -2,7 +2,7 @@
 
 python benchmarks/comparison.py                                 the conventional systems
 python benchmarks/comparison.py --weights runs/…/last.ckpt      and a trained Passersby-Anonymizer beside them
-python benchmarks/comparison.py --rows 'blur, 1' fill           some of the rows
+python benchmarks/comparison.py --rows fill --frames 16         a look at some rows on a few frames; nothing is written
 
 Heads are hidden, everybody's. Clips, tracks files and rows that were measured before are kept in benchmarks/work, so a
 run that was stopped goes on. Rows of changed settings, weights, clips or protocols are measured anew.
@@ -18,9 +18,9 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 from _bench import WORK, Table, frames_of, pa_anonymize, publish, run_child, shared_data, show, write_clip
@@ -29,12 +29,12 @@ from pa_lib import load_module
 from pa_lib.cli.compose import build, compose
 from pa_lib.cli.metrics import build_metrics
 from pa_lib.contracts import Clip, ClipMasks
-from pa_lib.metrics import AbstractMetric, Figure
+from pa_lib.metrics import Figure
 from pa_lib.metrics.feed import feed
 from pa_lib.modules import AbstractAnonymizer, ConventionalAnonymizer
-from pa_lib.people import AbstractMasker, read_tracks
+from pa_lib.people import read_tracks
 from pa_lib.pipeline.evaluate_video import OpenedPair, composited_results, recorded_masker
-from pa_lib.pipeline.evaluation import Evaluation, MetricRecord
+from pa_lib.pipeline.evaluation import Evaluation, MetricRecord, plain
 from pa_lib.pipeline.pair_clips import ClipPair
 from pa_lib.video import default_output, fingerprint, probe
 
@@ -50,21 +50,14 @@ METRICS = (
     "metrics.unmasked_lpips.network.net=squeeze",
 )
 STAGES = ("composited", "encoded")
-Make = Callable[[], AbstractAnonymizer]
+Times = dict[str, list[list[float]]]
 
 
-@dataclass(frozen=True)
-class Material:
-    """A shared clip and how much of it is used.
-
-    Args:
-        file: In the folder of clips.
-        n_frames: From its start; a multiple of 16 where the video distances are to see all of it.
-        size: Width and height it is scaled to; None leaves them.
-    """
+class Material(NamedTuple):
+    """A shared clip, how many frames of it are used, and width and height that it is scaled to."""
 
     file: str
-    n_frames: int
+    n_frames: int  # a multiple of 16 where the video distances are to see all of it
     size: tuple[int, int] | None = None
 
 
@@ -77,6 +70,13 @@ CLIPS = {
 }
 
 
+class Tracked(NamedTuple):
+    """A clip, H.264 without loss, and the one tracks file that all rows use: everybody's head is hidden."""
+
+    clip: Path
+    tracks: Path
+
+
 class _Nothing(AbstractAnonymizer):
     """No anonymization."""
 
@@ -87,7 +87,7 @@ class _Nothing(AbstractAnonymizer):
         return clip
 
 
-ROWS: dict[str, Make] = {
+ROWS: dict[str, Callable[[], AbstractAnonymizer]] = {
     "nothing": _Nothing,
     "blur, 0.5": lambda: ConventionalAnonymizer("blur", 0.5),
     "blur, 1": lambda: ConventionalAnonymizer("blur", 1.0),
@@ -98,30 +98,14 @@ ROWS: dict[str, Make] = {
 }
 
 
-# -- the same material for everybody -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Tracked:
-    """A clip with the one tracks file that all rows use.
-
-    Args:
-        clip: H.264 without loss.
-        tracks: Everybody's head is hidden.
-    """
-
-    clip: Path
-    tracks: Path
-
-
 def tracked(name: str, material: Material) -> Tracked:
     """Make a clip and look for the heads in it, once."""
     source = shared_data() / "clips" / material.file
-    fps = round(probe(source).fps)
-    clip = write_clip(FOLDER / f"{name}_{material.n_frames}.mp4", _frames(source, material), fps=fps, crf=0)
+    clip = FOLDER / f"{name}_{material.n_frames}.mp4"
+    write_clip(clip, _frames(source, material), fps=round(probe(source).fps), crf=0)
     tracks = clip.with_suffix(".tracks.json")
     if not tracks.is_file():
-        run_child(pa_anonymize(f"input={clip}", f"output={clip.with_name(f'{clip.stem}.mkv')}", "stage=find", *HEADS))
+        run_child(pa_anonymize(f"input={clip}", f"output={clip.with_suffix('.mkv')}", "stage=find", *HEADS))
     return Tracked(clip, tracks)
 
 
@@ -130,18 +114,14 @@ def _frames(source: Path, material: Material) -> Iterator[Any]:
         yield frame if material.size is None else cv2.resize(frame, material.size, interpolation=cv2.INTER_AREA)
 
 
-# -- every metric, before and after encoding ---------------------------------------------------------------------------
+def _mark(what: Any) -> str:
+    """The same for the same: names of files that are kept."""
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:10]
 
 
-def metrics_node() -> dict[str, Any]:
-    """The default metrics, LPIPS, and both video distances of whole frames and of what is around the masks."""
-    weights = shared_data() / "weights" / "perceptual" / "squeezenet1_1_features.safetensors"
-    node = compose("evaluate", [*METRICS, f"metrics.unmasked_lpips.network.weights={weights}"])["metrics"]
-    assert isinstance(node, dict)
-    return node
-
-
-def measured(row: str, make: Make, clips: Sequence[Tracked], settings: Mapping[str, Any]) -> Evaluation:
+def measured(
+    row: str, make: Callable[[], AbstractAnonymizer], clips: Sequence[Tracked], settings: Mapping[str, Any]
+) -> Evaluation:
     """One system on all clips, as `pa-evaluate original=… module=…` measures, with tracks files that are given.
 
     Args:
@@ -150,22 +130,23 @@ def measured(row: str, make: Make, clips: Sequence[Tracked], settings: Mapping[s
         clips: What it is measured on.
         settings: What decides the result beside the row's name and the clips, e.g. the weights.
     """
-    node = metrics_node()
+    weights = shared_data() / "weights" / "perceptual" / "squeezenet1_1_features.safetensors"
+    node = compose("evaluate", [*METRICS, f"metrics.unmasked_lpips.network.weights={weights}"])["metrics"]
     stages = {stage: build_metrics(node) for stage in STAGES}
-    what = [row, settings, [(fingerprint(of.clip), fingerprint(of.tracks)) for of in clips], _protocols(stages)]
-    mark = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:10]
+    material = [(fingerprint(of.clip), fingerprint(of.tracks)) for of in clips]
+    mark = _mark([row, settings, material, [metric.protocol_hash() for metric in stages["encoded"]]])
     kept = FOLDER / f"row_{mark}.json"
     if kept.is_file():
         return Evaluation.read_json(kept)
     start = time.perf_counter()
     module, told = make(), []
+    place = FOLDER / mark
+    place.mkdir(parents=True, exist_ok=True)
     for number, of in enumerate(clips):
         record = read_tracks(of.tracks)
         found = recorded_masker(None, record)
         assert found is not None
-        masker: AbstractMasker = build(dict(found[0]))
-        place = FOLDER / mark
-        place.mkdir(parents=True, exist_ok=True)
+        masker = build(dict(found[0]))
         output = default_output(probe(of.clip), place)
         for result in composited_results(of.clip, output, record, masker, module, clip=number):
             feed(stages["composited"], result)
@@ -180,72 +161,25 @@ def measured(row: str, make: Make, clips: Sequence[Tracked], settings: Mapping[s
     return evaluation
 
 
-def _protocols(stages: Mapping[str, Sequence[AbstractMetric]]) -> list[str]:
-    return [metric.protocol_hash() for metric in stages["encoded"]]
-
-
-def figures_of(evaluation: Evaluation, stage: str) -> dict[str, Figure]:
-    """All figures of a stage by name."""
-    records = [record for record in evaluation.metrics if record.stage == stage]
-    return {figure.name: figure for record in records for figure in record.figures}
-
-
-# -- what it takes -----------------------------------------------------------------------------------------------------
-
-
-def timed(name: str, clip: Path, settings: Sequence[str], repeats: int) -> dict[str, Any]:
-    """Anonymize a clip by `pa-anonymize` and evaluate the result by `pa-evaluate`, in turns, from start to end."""
-    what = [name, fingerprint(clip), list(settings), repeats]
-    mark = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:10]
-    kept = FOLDER / f"times_{mark}.json"
-    if kept.is_file():
-        told: dict[str, Any] = json.loads(kept.read_text())
-        return told
-    output = FOLDER / f"times_{mark}.mp4"
-    anonymize = pa_anonymize(f"input={clip}", f"output={output}", *settings)
-    evaluate = [anonymize[0].replace("pa-anonymize", "pa-evaluate"), f"original={clip}", f"anonymized={output}"]
-    runs: dict[str, list[tuple[float, float]]] = {"anonymize": [], "evaluate": []}
-    for _ in range(repeats):
-        for key, command in (("anonymize", anonymize), ("evaluate", evaluate)):
-            run = run_child(command)
-            runs[key].append((run.seconds, run.cpu_s))
-            print(f"{name}: {key} {run.seconds:.1f} s, {run.cpu_s:.1f} s of processor time", flush=True)
-    kept.write_text(json.dumps(runs, indent=1) + "\n")
-    return json.loads(kept.read_text())  # type: ignore[no-any-return]
+def timed(name: str, clip: Path, settings: Sequence[str], repeats: int) -> Times:
+    """Wall and processor seconds of `pa-anonymize` and then `pa-evaluate` on a clip, in turns, from start to end."""
+    mark = _mark([name, fingerprint(clip), list(settings), repeats])
+    kept, output = FOLDER / f"times_{mark}.json", FOLDER / f"times_{mark}.mp4"
+    if not kept.is_file():
+        anonymize = pa_anonymize(f"input={clip}", f"output={output}", *settings)
+        evaluate = [anonymize[0].replace("pa-anonymize", "pa-evaluate"), f"original={clip}", f"anonymized={output}"]
+        runs: Times = {"anonymize": [], "evaluate": []}
+        for _ in range(repeats):
+            for key, command in (("anonymize", anonymize), ("evaluate", evaluate)):
+                run = run_child(command)
+                runs[key].append([run.seconds, run.cpu_s])
+                print(f"{name}: {key} {run.seconds:.1f} s, {run.cpu_s:.1f} s of processor time", flush=True)
+        kept.write_text(json.dumps(runs, indent=1) + "\n")
+    told: Times = json.loads(kept.read_text())
+    return told
 
 
 # -- tables ------------------------------------------------------------------------------------------------------------
-
-
-def cell(figure: Figure, scale: float = 1.0) -> str:
-    """A value with its interval, and `inf` as a word."""
-    if math.isnan(figure.value):
-        return "-"
-    told = show(scale * figure.value)
-    if figure.interval is None or figure.interval[0] == figure.interval[1]:
-        return told
-    return f"{told} ({' to '.join(show(scale * end) for end in figure.interval)})"
-
-
-def table(
-    title: str, columns: Mapping[str, tuple[str, float]], rows: Mapping[str, Evaluation], stage: str, notes: list[str]
-) -> Table:
-    """Systems by figures.
-
-    Args:
-        title: Of the table.
-        columns: Head -> name of the figure, and what its value is multiplied by.
-        rows: By name of the system.
-        stage: Before or after encoding.
-        notes: Below it.
-    """
-    found = {row: figures_of(of, stage) for row, of in rows.items()}
-    first = next(iter(found.values()))
-    arrows = {True: " ↑", False: " ↓", None: ""}
-    heads = [f"{head}{arrows[first[name].is_higher_better]}" for head, (name, _) in columns.items()]
-    cells = [(row, *(cell(of[name], scale) for name, scale in columns.values())) for row, of in found.items()]
-    return Table(title, ("system", *heads), cells, notes)
-
 
 PEOPLE = {
     "identity distance": ("identity_distance", 1.0),
@@ -260,7 +194,7 @@ KEPT = {
     "PSNR, dB": ("unmasked_psnr_db", 1.0),
     "PSNR within 8 px of the mask, dB": ("unmasked_psnr_halo_db", 1.0),
     "SSIM": ("unmasked_ssim", 1.0),
-    "LPIPS, 1e-3": ("unmasked_lpips", 1e3),
+    "LPIPS, 1e-3": ("unmasked_lpips_squeeze", 1e3),
     "warping error outside, more than the source's, 1e-6": ("warping_error_outside_excess", 1e6),
 }
 INSIDE = {
@@ -271,93 +205,121 @@ INSIDE = {
     "kernel distance, around masks": ("kernel_video_distance_transnet_masks", 1.0),
     "Fréchet distance, whole frames": ("frechet_video_distance_transnet", 1.0),
 }
+Figures = dict[str, dict[str, dict[str, Figure]]]  # of rows, by stage, by name
 
 
-def tables(rows: Mapping[str, Evaluation], left_out: Sequence[str]) -> list[Table]:
+def figures_of(evaluation: Evaluation) -> dict[str, dict[str, Figure]]:
+    """All figures by stage and name."""
+    told: dict[str, dict[str, Figure]] = {stage: {} for stage in STAGES}
+    for record in evaluation.metrics:
+        told[record.stage] |= {figure.name: figure for figure in record.figures}
+    return told
+
+
+def cell(figure: Figure, scale: float, *, has_interval: bool) -> str:
+    """A value, with its interval where that is asked for; a dash where there was nothing to measure."""
+    if math.isnan(figure.value):
+        return "-"
+    told = show(scale * figure.value)
+    if not has_interval or figure.interval is None or figure.interval[0] == figure.interval[1]:
+        return told
+    return f"{told} ({' to '.join(show(scale * end) for end in figure.interval)})"
+
+
+def table(
+    title: str, columns: Mapping[str, tuple[str, float]], rows: Figures, stage: str, *notes: str, has_intervals: bool
+) -> Table:
+    """Systems by figures; `columns` maps a head to the figure's name and to what its value is multiplied by."""
+    first = next(iter(rows.values()))[stage]
+    arrows = {True: " ↑", False: " ↓", None: ""}
+    heads = [f"{head}{arrows[first[name].is_higher_better]}" for head, (name, _) in columns.items()]
+    cells = [
+        (row, *(cell(of[stage][name], scale, has_interval=has_intervals) for name, scale in columns.values()))
+        for row, of in rows.items()
+    ]
+    return Table(title, ("system", *heads), cells, list(notes))
+
+
+def tables(rows: Figures, used: str, left_out: str) -> list[Table]:
     """People, kept pixels, and what is inside the masks: after encoding, and people before it."""
-    any_of = figures_of(next(iter(rows.values())), "encoded")
-    identity, reid, distance = (
-        any_of[name]
-        for name in ("identity_distance", "reidentification_rank1", "frechet_video_distance_transnet_masks")
+    any_of = next(iter(rows.values()))["encoded"]
+    identity, chance = any_of["identity_distance"], any_of["reidentification_chance_rank1"]
+    apart = ", ".join(
+        f"{count} {name}" for name, count in identity.counted.items() if count and "not found" not in name
     )
-    chance = any_of["reidentification_chance_rank1"]
-    n_frames = sum(clip.n_frames for clip in next(iter(rows.values())).clips)
-    clips = ", ".join(f"{name} ({of.n_frames} frames)" for name, of in CLIPS.items())
-    material = [
-        f"Clips: {clips}, {n_frames} frames in all, from the start of each; egoblur scaled from 2560x1920 to 640x480. "
-        "Everybody's head is hidden (CenterFace, ellipses), by one tracks file per clip: all rows replace the very "
-        "same pixels.",
-        *left_out,
-    ]
-    people = [
-        f"{identity.n} people in {len(CLIPS)} clips ({told_counts(identity)}). Distances are Euclidean, of dlib's "
-        "network; recognized: within 0.6 of the original. Rank-1 and mAP: each person is looked for in a gallery of "
-        f"all {reid.n}; chance is {100 * chance.value:.1f} %. Intervals: 95 %, over people, and wide with so few.",
-        "Still a face: neither better nor worse in itself; a face that is painted anew should be one. Where no face "
-        "is found any more, the place where it was is compared. Spread: how much the new identity changes within a "
-        "track.",
-    ]
+    pairs, distance = any_of["warping_error_inside_excess"], any_of["frechet_video_distance_transnet_masks"]
     return [
-        table("People, after encoding", PEOPLE, rows, "encoded", [*material, *people]),
         table(
-            "People, before encoding", PEOPLE, rows, "composited", ["As above, from the frames as they are painted."]
+            "People, after encoding",
+            PEOPLE,
+            rows,
+            "encoded",
+            f"Clips: {used}, from the start of each; egoblur scaled from 2560x1920 to 640x480. Everybody's head is "
+            "hidden (CenterFace, ellipses), by one tracks file per clip: all rows replace the very same pixels. "
+            f"{left_out}",
+            f"{identity.n} people in {len(CLIPS)} clips ({apart}). Distances are Euclidean, of dlib's network; "
+            "recognized: within 0.6 of the original. Rank-1 and mAP: each person is looked for in a gallery of all "
+            f"{chance.n}; chance is {100 * chance.value:.1f} %. Intervals: 95 %, over people, and wide with so few.",
+            "Still a face: neither better nor worse in itself; a face that is painted anew should be one. Where no "
+            "face is found any more, the place where it was is compared. Spread: how much the new identity changes "
+            "within a track.",
+            has_intervals=True,
+        ),
+        table(
+            "People, before encoding",
+            PEOPLE,
+            rows,
+            "composited",
+            "As above, from the frames as they are painted.",
+            has_intervals=False,
         ),
         table(
             "Kept pixels, after encoding",
             KEPT,
             rows,
             "encoded",
-            [
-                "Before encoding every kept pixel is the source's, to the bit, in every row. Mean over "
-                f"{any_of['unmasked_psnr_db'].n} clips. LPIPS with SqueezeNet. H.264 as pa-anonymize writes it by "
-                "default; the source is H.264 without loss."
-            ],
+            "Before encoding every kept pixel is the source's, to the bit, in every row. Mean over "
+            f"{any_of['unmasked_psnr_db'].n} clips. LPIPS with SqueezeNet. H.264 as pa-anonymize writes it by default; "
+            "the source is H.264 without loss.",
+            has_intervals=False,
         ),
         table(
             "Inside the masks, after encoding",
             INSIDE,
             rows,
             "encoded",
-            [
-                f"Warping error by Lai et al., flow by DIS: {any_of['warping_error_inside_excess'].n} pairs of frames. "
-                "Below 0 means less change along the flow than in the source: a blur has little to change. So read it "
-                "with sharpness and motion, 1 is the source's. "
-                f"Distances: TransNetV2's features of {distance.n} clips of 16 frames; with far fewer clips than "
-                "the network has dimensions the Fréchet distance is too large: only rows of this table compare.",
-            ],
+            f"Warping error by Lai et al., flow by DIS: {pairs.n} pairs of frames. Below 0 means less change along the "
+            "flow than in the source: a blur has little to change. So read it with sharpness and motion, 1 is the "
+            f"source's. Distances: TransNetV2's features of {distance.n} clips of 16 frames; with far fewer clips than "
+            "the network has dimensions the Fréchet distance is too large: only rows of this table compare.",
+            has_intervals=False,
         ),
     ]
 
 
-def told_counts(figure: Figure) -> str:
-    """What was counted apart, zeros left out."""
-    return ", ".join(f"{count} {name}" for name, count in figure.counted.items() if count) or "nothing left out"
+def medians(runs: Times, which: int) -> tuple[float, float]:
+    """Of anonymizing and evaluating: wall seconds (0) or processor seconds (1)."""
+    anonymize, evaluate = (statistics.median(run[which] for run in runs[key]) for key in ("anonymize", "evaluate"))
+    return anonymize, evaluate
 
 
-def times_table(times: Mapping[str, Mapping[str, Any]], clip: Path, repeats: int) -> Table:
+def times_table(times: Mapping[str, Times], clip: Path, repeats: int) -> Table:
     """What `pa-anonymize` and `pa-evaluate` took."""
     cells = []
     for name, runs in times.items():
-        seconds = {key: statistics.median(wall for wall, _ in of) for key, of in runs.items()}
-        cpu = {key: statistics.median(own for _, own in of) for key, of in runs.items()}
-        ratio = seconds["evaluate"] / seconds["anonymize"]
-        cells.append((name, seconds["anonymize"], seconds["evaluate"], ratio, cpu["anonymize"], cpu["evaluate"]))
+        wall, cpu = medians(runs, 0), medians(runs, 1)
+        cells.append((name, *wall, wall[1] / wall[0], *cpu, cpu[1] / cpu[0]))
     info = probe(clip)
+    steps = ("anonymize, {}", "evaluate, {}", "evaluate over anonymize, {}")
     return Table(
         f"pa-anonymize and pa-evaluate of {clip.stem}, {info.width}x{info.height}, median of {repeats} in turns",
-        (
-            "system",
-            "anonymize, s",
-            "evaluate, s",
-            "evaluate over anonymize",
-            "anonymize, processor s",
-            "evaluate, processor s",
-        ),
+        ("system", *(head.format("s") for head in steps), *(head.format("processor s") for head in steps)),
         cells,
         [
             "Whole commands with all their defaults (faces and people, the subject kept, silhouettes; the default "
             "metrics), start included. Goal: evaluation takes less time than anonymization. What evaluation costs "
-            "does not depend on the system: flow in both directions for every pair of frames, and faces in both videos."
+            "does not depend on the system: flow in both directions for every pair of frames, and the identity of "
+            "every hidden face in both videos."
         ],
     )
 
@@ -367,59 +329,52 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--weights", type=Path, help="a checkpoint of Passersby-Anonymizer, for a row of its own")
     parser.add_argument("--repeats", type=int, default=3, help="of what is timed")
+    parser.add_argument("--frames", type=int, help="at most so many of each clip; tables are shown, and not written")
     asked = parser.parse_args(arguments)
-    clips = {name: tracked(name, material) for name, material in CLIPS.items()}
-    plain = {"steps": None, "weights": None}
-    rows = {row: measured(row, ROWS[row], list(clips.values()), plain) for row in asked.rows}
+    used = {name: of._replace(n_frames=min(of.n_frames, asked.frames or of.n_frames)) for name, of in CLIPS.items()}
+    clips = {name: tracked(name, material) for name, material in used.items()}
+    everything = list(clips.values())
+    settings: dict[str, Any] = {"steps": None, "weights": None}
+    rows = {row: measured(row, ROWS[row], everything, settings) for row in asked.rows}
     timed_clip = clips[TIMED].clip
     times = {"default (blur)": timed("default", timed_clip, (), asked.repeats)}
-    left_out = ["Left out: passersby, for no weights were given (--weights)."]
+    left_out = "Left out: passersby, for no weights were given (--weights)."
     if asked.weights is not None:
-        digest = hashlib.sha256(asked.weights.read_bytes()).hexdigest()
-        name = f"passersby, {STEPS} steps"
+        digest, name = fingerprint(asked.weights), f"passersby, {STEPS} steps"
 
         def trained() -> AbstractAnonymizer:
             module = load_module(asked.weights, changed={"sampler.steps": STEPS})
             assert isinstance(module, AbstractAnonymizer)
             return module
 
-        rows[name] = measured(name, trained, list(clips.values()), {"steps": STEPS, "weights": digest})
-        settings = (f"weights={asked.weights}", "module=passersby", f"module.sampler.steps={STEPS}", "device=cpu")
-        times[name] = timed(f"{name} ({digest[:8]})", timed_clip, settings, asked.repeats)
-        left_out = [f"Passersby: weights {digest[:8]}, DDIM in {STEPS} steps."]
-    told_tables = [*tables(rows, left_out), times_table(times, timed_clip, asked.repeats)]
-    publish("comparison", told_tables, {"goals": goals(rows, times), "times": times, "rows": raw(rows)})
-
-
-def goals(rows: Mapping[str, Evaluation], times: Mapping[str, Mapping[str, Any]]) -> dict[str, bool]:
-    """Which of them are reached."""
-    before = [figures_of(of, "composited") for of in rows.values()]
-    told = {
+        rows[name] = measured(name, trained, everything, {"steps": STEPS, "weights": digest})
+        command = (f"weights={asked.weights}", "module=passersby", f"module.sampler.steps={STEPS}", "device=cpu")
+        times[name] = timed(f"{name} ({digest[:8]})", timed_clip, command, asked.repeats)
+        left_out = f"Passersby: weights {digest[:8]}, DDIM in {STEPS} steps."
+    figures = {row: figures_of(of) for row, of in rows.items()}
+    told = ", ".join(f"{name} ({of.n_frames} frames)" for name, of in used.items())
+    shown = [*tables(figures, told, left_out), times_table(times, timed_clip, asked.repeats)]
+    if asked.frames:
+        print("\n\n".join(of.markdown() for of in shown))
+        return
+    goals = {
         "all_rows_hide_the_same_pixels": len({of.masks for of in rows.values()}) == 1,
         "before_encoding_every_kept_pixel_is_the_source's": all(
-            of["unmasked_identical_share"].value == 1 for of in before
+            of["composited"]["unmasked_identical_share"].value == 1 for of in figures.values()
         ),
     }
     for name, runs in times.items():
-        anonymize, evaluate = (statistics.median(wall for wall, _ in runs[key]) for key in ("anonymize", "evaluate"))
-        told[f"evaluation_takes_less_time_than_anonymization,_{name}"] = evaluate < anonymize
-    return told
-
-
-def raw(rows: Mapping[str, Evaluation]) -> dict[str, Any]:
-    """Every figure of every row, in what JSON knows."""
-    from dataclasses import asdict
-
-    from pa_lib.pipeline.evaluation import plain
-
-    return {
-        row: {
-            "seconds": round(of.elapsed_s, 1),
-            "masks": of.masks,
-            **{stage: plain({name: asdict(one) for name, one in figures_of(of, stage).items()}) for stage in STAGES},
-        }
+        anonymize, evaluate = medians(runs, 0)
+        goals[f"evaluation_takes_less_time_than_anonymization,_{name}"] = evaluate < anonymize
+    raw = {
+        row: {"seconds": round(of.elapsed_s, 1), "masks": of.masks, **plain(_as_dicts(figures[row]))}
         for row, of in rows.items()
     }
+    publish("comparison", shown, {"goals": goals, "times": times, "rows": raw})
+
+
+def _as_dicts(of: Mapping[str, Mapping[str, Figure]]) -> dict[str, dict[str, dict[str, Any]]]:
+    return {stage: {name: asdict(figure) for name, figure in figures.items()} for stage, figures in of.items()}
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ BENCHMARKS = (
     "fvd",
     "warping",
     "attackers",
+    "comparison",
     "write_docs",
 )
 

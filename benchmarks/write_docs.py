@@ -22,6 +22,7 @@ ORDER = (
     "fvd",
     "warping",
     "attackers",
+    "comparison",
 )
 INTRODUCTION = (HERE / "introduction.md").read_text() if (HERE / "introduction.md").exists() else ""
 
