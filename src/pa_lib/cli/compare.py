@@ -60,13 +60,11 @@ def _compare(runs: Sequence[Path], output: str | None, *, is_overwrite: bool) ->
     folder = None if output is None else Path(output).expanduser()
     if folder is not None and (folder / "compare.json").exists() and not is_overwrite:
         raise ConfigError(f"output={folder} holds a comparison; name another folder or set is_overwrite=true")
-    from rich.console import Console
-
-    from pa_lib.cli.tables import comparison_table
+    from pa_lib.cli.tables import comparison_table, wide_console
     from pa_lib.pipeline.compare import compare
 
     comparison = compare(runs)
-    console = Console()
+    console = wide_console()
     console.print(comparison_table(comparison))
     for metric, lines in comparison.differing.items():
         console.print(f"{metric} was not measured in the same way:", markup=False, highlight=False)
@@ -75,14 +73,9 @@ def _compare(runs: Sequence[Path], output: str | None, *, is_overwrite: bool) ->
     for note in comparison.notes:
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     if folder is not None:
-        from pa_lib.pipeline.evaluation_page import render_comparison
-        from pa_lib.video import write_whole
+        from pa_lib.pipeline.evaluation_page import render_comparison, write_page
 
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise PaLibError(f"output={folder}: {error.strerror}; name another folder") from error
-        write_whole(folder / "compare.html", render_comparison(comparison).encode())
+        write_page(folder / "compare.html", render_comparison(comparison))
         comparison.write_json(folder / "compare.json")
         print(f"  page    {folder / 'compare.html'}\n  record  {folder / 'compare.json'}")
     return NOT_RANKED if comparison.is_refused else OK

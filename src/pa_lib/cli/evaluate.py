@@ -144,28 +144,19 @@ def write(evaluation: Evaluation, folder: Path) -> dict[str, Path]:
         PaLibError: The folder cannot be written.
     """
     from pa_lib.pipeline.evaluation import FILE_NAME
-    from pa_lib.pipeline.evaluation_page import render_evaluation
-    from pa_lib.video import write_whole
+    from pa_lib.pipeline.evaluation_page import render_evaluation, write_page
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PaLibError(f"output={folder}: {error.strerror}; name another folder") from error
     files = {"page": folder / "metrics.html", "record": folder / FILE_NAME}
-    write_whole(files["page"], render_evaluation(evaluation).encode())
+    write_page(files["page"], render_evaluation(evaluation))
     evaluation.write_json(files["record"])
     return files
 
 
 def _tell(evaluation: Evaluation, files: dict[str, Path]) -> None:
     """The closing table, what was left out, and where the rest is."""
-    from rich.console import Console
+    from pa_lib.cli.tables import counted, evaluation_tables, wide_console
 
-    from pa_lib.cli.tables import counted, evaluation_tables
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, 120)  # a file has room
+    console = wide_console()
     for table in evaluation_tables(evaluation):
         console.print(table)
     for line in counted(evaluation):

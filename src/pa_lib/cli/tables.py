@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.table import Table
 
 from pa_lib.pipeline.evaluation import STAGES
+from pa_lib.pipeline.figure_text import interval, number, quantity
 
 if TYPE_CHECKING:
-    from pa_lib.metrics import Figure
     from pa_lib.pipeline.compare import Comparison
     from pa_lib.pipeline.evaluation import Evaluation
+
+
+def wide_console() -> Console:
+    """Of standard output; a file has room for a table, whatever the terminal."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 120)
+    return console
 
 
 def evaluation_tables(evaluation: Evaluation) -> Iterator[Table]:
@@ -32,7 +40,7 @@ def evaluation_tables(evaluation: Evaluation) -> Iterator[Table]:
                 continue
             for figure in record.figures:
                 arrow = {True: "↑", False: "↓", None: ""}[figure.is_higher_better]
-                n_of = f"{figure.n:,} {figure.n_of}"
+                n_of = quantity(figure.n, figure.n_of)
                 table.add_row(figure.name, arrow, number(figure.value), interval(figure), n_of)
             table.add_section()
         yield table
@@ -45,7 +53,9 @@ def comparison_table(comparison: Comparison) -> Table:
     table.add_column("", justify="center")
     for name in comparison.names:
         table.add_column(name, justify="right", overflow="fold")
-    table.add_column("", overflow="fold")
+    has_marks = any(row.mark for row in comparison.rows)
+    if has_marks:
+        table.add_column("", overflow="fold")
     stages = list(dict.fromkeys(row.stage for row in comparison.rows))
     for row in comparison.rows:
         cells = []
@@ -56,24 +66,8 @@ def comparison_table(comparison: Comparison) -> Table:
             cells.append(f"[bold]★ {text}[/bold]" if at in row.best else text)
         title = row.name if len(stages) == 1 else f"{row.name} [dim]({row.stage})[/dim]"
         arrow = {True: "↑", False: "↓", None: ""}[row.is_higher_better]
-        table.add_row(title, arrow, *cells, row.mark)
+        table.add_row(title, arrow, *cells, *([row.mark] if has_marks else []))
     return table
-
-
-def number(value: float) -> str:
-    """Four digits, as people read them; a dash where there was nothing to measure."""
-    if math.isnan(value):
-        return "–"  # noqa: RUF001 (a dash, as in print)
-    if math.isinf(value):
-        return "∞" if value > 0 else "-∞"
-    if value == 0 or 1e-3 <= abs(value) < 1e5:
-        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return f"{value:.3e}"
-
-
-def interval(figure: Figure) -> str:
-    """``0.12 … 0.34``, or nothing."""
-    return "" if figure.interval is None else " … ".join(number(end) for end in figure.interval)
 
 
 def counted(evaluation: Evaluation) -> list[str]:

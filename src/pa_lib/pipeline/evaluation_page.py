@@ -10,10 +10,12 @@ from typing import Any
 
 import jinja2
 
-from pa_lib.metrics import Figure
+from pa_lib.contracts import PaLibError
 from pa_lib.pipeline.compare import Comparison, Row
 from pa_lib.pipeline.evaluation import STAGES, Evaluation, MetricRecord, TrackSummary, plain, worst_first
 from pa_lib.pipeline.evaluation_plots import interval_plot, run_plot, track_plot
+from pa_lib.pipeline.figure_text import interval, number, quantity
+from pa_lib.video import write_whole
 
 MAX_TRACKS = 200
 MAX_CLIPS = 200
@@ -31,6 +33,11 @@ def render_evaluation(evaluation: Evaluation) -> str:
     people = worst_first(record for record in evaluation.metrics if record.stage == stage)
     last = [record for record in evaluation.metrics if record.stage == stage]
     better = {figure.name: figure.is_higher_better for record in last for figure in record.figures}
+
+    def who(person: TrackSummary) -> str:
+        name = f"person {person.person_id}"
+        return name if len(evaluation.clips) == 1 else f"{evaluation.clip_name(person.clip)}, {name}"
+
     columns = list(dict.fromkeys(name for person in people for name in person.values))
     return _page(
         "evaluation.html.j2",
@@ -48,13 +55,13 @@ def render_evaluation(evaluation: Evaluation) -> str:
         columns=columns,
         better=better,
         track_plots=[
-            (name, svg) for name in columns if (svg := track_plot(name, people, better.get(name))) is not None
+            (name, svg) for name in columns if (svg := track_plot(name, people, better.get(name), who)) is not None
         ],
         clips=evaluation.clips[:MAX_CLIPS],
         protocols=[(record, _pretty(record.protocol)) for records in by_name.values() for record in records[:1]],
         config=_pretty(evaluation.config),
         data=_pretty(evaluation.data),
-        who=lambda person: _who(evaluation, person),
+        who=who,
     )
 
 
@@ -68,10 +75,29 @@ def render_comparison(comparison: Comparison) -> str:
         comparison=comparison,
         stages=STAGES,
         metrics=[
-            (stage, name, rows, run_plot(f"{stage} {name}", rows, comparison.names))
+            (
+                stage,
+                name,
+                rows,
+                sorted({told for row in rows for told in row.hashes if told is not None}),
+                run_plot(f"{stage} {name}", rows, comparison.names),
+            )
             for (stage, name), rows in metrics.items()
         ],
     )
+
+
+def write_page(path: Path, page: str) -> None:
+    """Writes a page, and makes its folder; the page appears whole or not at all.
+
+    Raises:
+        PaLibError: The folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PaLibError(f"output={path.parent}: {error.strerror}; name another folder") from error
+    write_whole(path, page.encode())
 
 
 def _page(template: str, **values: Any) -> str:
@@ -83,28 +109,14 @@ def _page(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template(template).render(
-        number=_number, interval=_interval, counted=_counted, arrows=ARROWS, is_nan=math.isnan, **values
+        number=number,
+        interval=interval,
+        quantity=quantity,
+        counted=_counted,
+        arrows=ARROWS,
+        is_nan=math.isnan,
+        **values,
     )
-
-
-def _who(evaluation: Evaluation, person: TrackSummary) -> str:
-    name = f"person {person.person_id}"
-    return name if len(evaluation.clips) == 1 else f"{evaluation.clip_name(person.clip)}, {name}"
-
-
-def _number(value: float) -> str:
-    """As people read it: four digits, a word where there is no number."""
-    if math.isnan(value):
-        return "none"
-    if math.isinf(value):
-        return "∞" if value > 0 else "-∞"
-    if value == 0 or 1e-3 <= abs(value) < 1e5:
-        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return f"{value:.2e}"
-
-
-def _interval(figure: Figure) -> str:
-    return "" if figure.interval is None else " to ".join(_number(end) for end in figure.interval)
 
 
 def _counted(counted: Mapping[str, int]) -> Sequence[tuple[str, int]]:

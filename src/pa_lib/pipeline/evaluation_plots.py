@@ -6,12 +6,13 @@ import io
 import math
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pa_lib.metrics import Figure
 from pa_lib.pipeline.compare import Row
 from pa_lib.pipeline.evaluation import TrackSummary
+from pa_lib.pipeline.figure_text import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +24,7 @@ _SERIES = ("#040506", "#050607", "#060708", "#070809", "#08090a", "#090a0b")
 _NAMES = {_INK: "ink", _SOFT: "soft", _LINE: "line", **{colour: f"series-{at}" for at, colour in enumerate(_SERIES)}}
 _MARKERS = ("o", "D", "s", "^", "v", "P")
 _WIDTH_IN, _ROW_IN, _EXTRA_IN = 7.6, 0.34, 0.55
-_MOST_TRACKS = 60
+_LEAST_TRACKS, _MOST_TRACKS, _MOST_LETTERS = 5, 60, 28
 _UNITS = {"db": "dB", "px": "px", "s": "s", "share": "share", "rate": "share", "distance": "distance"}
 
 
@@ -37,7 +38,7 @@ def interval_plot(name: str, stages: Mapping[str, Sequence[Figure]]) -> str | No
     panels: dict[str, dict[str, list[tuple[int, Figure]]]] = {}
     for at, figures in enumerate(stages.values()):
         for figure in figures:
-            if math.isfinite(figure.value) and (figure.interval is not None or len(stages) > 1):
+            if _is_drawn(figure) and (figure.interval is not None or len(stages) > 1):
                 panels.setdefault(_unit(figure.name), {}).setdefault(figure.name, []).append((at, figure))
     if not panels:
         return None
@@ -54,36 +55,48 @@ def interval_plot(name: str, stages: Mapping[str, Sequence[Figure]]) -> str | No
 
 
 def run_plot(name: str, rows: Sequence[Row], runs: Sequence[str]) -> str | None:
-    """One metric in several runs: a panel for each figure, a line for each run; None where there is no number."""
-    drawn = [row for row in rows if any(figure is not None and math.isfinite(figure.value) for figure in row.figures)]
+    """One metric in several runs: a panel for each figure, a line for each run; None where runs differ in no figure."""
+    drawn = [row for row in rows if len({figure.value for figure in row.figures if figure and _is_drawn(figure)}) > 1]
     if not drawn:
         return None
     canvas, axes = _canvas([len(runs)] * len(drawn))
     for axis, row in zip(axes, drawn, strict=True):
         for at, figure in enumerate(row.figures):
-            if figure is not None and math.isfinite(figure.value):
+            if figure is not None and _is_drawn(figure):
                 _point(axis, figure, at, _style(row, at))
         _label(axis, list(runs), "")
         axis.set_title(row.name, loc="left", fontsize=10, color=_INK)
     return _svg(canvas, f"{name}-runs", f"{name} in {len(runs)} runs")
 
 
-def track_plot(name: str, people: Sequence[TrackSummary], is_higher_better: bool | None) -> str | None:
-    """One value of every person, sorted, the worst at the top; None for fewer than three numbers."""
-    values = sorted(
-        (person.values[name] for person in people if math.isfinite(person.values.get(name, math.nan))),
+def track_plot(
+    name: str, people: Sequence[TrackSummary], is_higher_better: bool | None, who: Callable[[TrackSummary], str]
+) -> str | None:
+    """One value of every person, sorted, the worst at the top; None where the table of people says as much.
+
+    That is for fewer than five numbers, or where all are equal.
+
+    Args:
+        name: The value's.
+        people: All of them.
+        is_higher_better: None where neither is.
+        who: What a person is called.
+    """
+    rows = sorted(
+        ((person.values[name], who(person)) for person in people if math.isfinite(person.values.get(name, math.nan))),
         reverse=is_higher_better is not True,
     )
-    if len(values) < 3:
+    values = [value for value, _ in rows]
+    if len(values) < _LEAST_TRACKS or len(set(values)) == 1:
         return None
     shown = values[:_MOST_TRACKS]
-    canvas, (axis,) = _canvas([max(3.0, 0.32 * len(shown))], width_in=4.8)
+    canvas, (axis,) = _canvas([max(3.0, 0.55 * len(shown))], width_in=4.8)
     axis.hlines(range(len(shown)), min(shown), shown, color=_LINE, linewidth=1)
     axis.plot(shown, range(len(shown)), "o", color=_SERIES[0], markersize=4)
     median = statistics.median(values)
     axis.axvline(median, color=_SOFT, linewidth=1, linestyle=(0, (3, 3)))
     axis.annotate("median", (median, 1.0), xycoords=("data", "axes fraction"), color=_SOFT, fontsize=8.5, ha="center")
-    axis.set_yticks([])
+    axis.set_yticks(range(len(shown)), [_short(label) for _, label in rows[: len(shown)]], fontsize=8)
     axis.set_ylim(len(shown) - 0.5, -0.8)
     side = {True: "lower is worse", False: "higher is worse", None: "no better side"}[is_higher_better]
     more = f", the first {len(shown)} of {len(values)}" if len(shown) < len(values) else ""
@@ -100,6 +113,7 @@ def _style(row: Row, at: int) -> int:
 
 def _canvas(rows: Sequence[float], width_in: float = _WIDTH_IN) -> tuple[Canvas, Sequence[Axes]]:
     from matplotlib.figure import Figure as Canvas
+    from matplotlib.ticker import MaxNLocator
 
     height = sum(rows) * _ROW_IN + len(rows) * _EXTRA_IN
     canvas = Canvas(figsize=(width_in, height), layout="constrained")
@@ -111,6 +125,8 @@ def _canvas(rows: Sequence[float], width_in: float = _WIDTH_IN) -> tuple[Canvas,
         axis.grid(axis="x", color=_LINE, linewidth=0.8)
         axis.set_axisbelow(True)
         axis.tick_params(colors=_SOFT, labelsize=9, length=0)
+        axis.xaxis.set_major_locator(MaxNLocator(6))
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:.6g}")  # no power of ten that stands apart
         for side in ("top", "left", "right"):
             axis.spines[side].set_visible(False)
         axis.spines["bottom"].set_color(_LINE)
@@ -125,7 +141,7 @@ def _point(axis: Axes, figure: Figure, place: float, at: int) -> None:
             axis.plot([low, high], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
     axis.plot([figure.value], [place], _MARKERS[at % len(_MARKERS)], color=colour, markersize=6)
     axis.annotate(
-        f"{figure.value:.4g}",
+        number(figure.value),
         (figure.value, place),
         (0, 5),
         textcoords="offset points",
@@ -156,6 +172,14 @@ def _legend(axis: Axes, stages: Sequence[str]) -> None:
     for text in legend.get_texts():
         text.set_color(_SOFT)
         text.set_fontsize(9)
+
+
+def _is_drawn(figure: Figure) -> bool:
+    return math.isfinite(figure.value)
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= _MOST_LETTERS else f"…{label[1 - _MOST_LETTERS :]}"
 
 
 def _unit(name: str) -> str:

@@ -62,3 +62,11 @@ def test_folders_with_an_equals_sign_are_evaluations(tmp_path: Path, monkeypatch
         ["lr=1", "b"],
         ["output=x", "--config-dir", "mine", "--version"],
     )
+
+
+def test_a_file_has_room_for_names_of_figures(runs: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    long = "toy_with_a_name_of_more_than_thirty_letters"
+    for name in ("blur", "fill"):
+        evaluation({long: 2.0}).write_json(Path(runs[name]) / "metrics.json")
+    assert main([runs["blur"], runs["fill"]]) == OK
+    assert long in capsys.readouterr().out

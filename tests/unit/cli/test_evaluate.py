@@ -28,14 +28,36 @@ class Holder:
         self.part, self.more = part, more
 
 
-def test_help_is_fast_and_names_the_metrics() -> None:
-    probe = "from pa_lib.cli.evaluate import main; main(['--help'])"
-    command = f"import sys\ntry:\n    {probe.replace('; ', chr(10) + '    ')}\nexcept SystemExit: pass\n"
-    command += "print([name for name in ('torch', 'av', 'cv2', 'hydra', 'rich', 'matplotlib') if name in sys.modules])"
-    told = subprocess.run([sys.executable, "-c", command], check=True, capture_output=True, text=True).stdout
-    assert told.strip().endswith("[]")
-    assert "pa-evaluate original=clip.mp4" in told
-    assert "metrics=" in told
+HEAVY = ("torch", "av", "lightning", "cv2", "rich", "matplotlib", "torchmetrics")
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "code", "told"),
+    [
+        ("evaluate", ["--help"], 0, "pa-evaluate original=clip.mp4"),
+        ("evaluate", ["original=x", "nosuch=1"], USAGE, "no setting 'nosuch'"),
+        ("evaluate", ["original=x", "metrics=wrong"], USAGE, "no option 'wrong' for metrics"),
+        ("evaluate", ["original=x", "data=synthetic"], USAGE, "give one of them"),
+        ("compare", ["--help"], 0, "pa-compare blur.evaluation mosaic.evaluation"),
+        ("compare", ["one", "two", "nosuch=1"], USAGE, "no setting 'nosuch'"),
+        ("compare", ["one"], USAGE, "expected two or more"),
+    ],
+)
+def test_help_and_wrong_settings_are_answered_at_once(command: str, arguments: list[str], code: int, told: str) -> None:
+    probe = (
+        f"import sys\nfrom pa_lib.cli.{command} import main\n"
+        f"try:\n    code = main({arguments!r})\nexcept SystemExit as end:\n    code = end.code\n"
+        f"print('loaded', code, [name for name in {HEAVY} if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == f"loaded {code} []"
+    assert told in done.stdout + done.stderr
+
+
+def test_help_names_the_metrics(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "metrics=" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,10 @@ from _evaluation import evaluation
 from pa_lib.contracts import PaLibError
 from pa_lib.metrics import TrackRow
 from pa_lib.pipeline.compare import OTHER_MATERIAL, OTHER_PROTOCOL, compare
-from pa_lib.pipeline.evaluation import Evaluation, differences, worst_first
-from pa_lib.pipeline.evaluation_page import render_comparison, render_evaluation
+from pa_lib.pipeline.evaluation import Evaluation, TrackSummary, differences, worst_first
+from pa_lib.pipeline.evaluation_page import render_comparison, render_evaluation, write_page
+from pa_lib.pipeline.evaluation_plots import run_plot, track_plot
+from pa_lib.pipeline.figure_text import NOTHING
 
 
 class Checked(HTMLParser):
@@ -207,10 +209,10 @@ class TestPages:
         assert page.index("person 1<") < page.index("person 2<") < page.index("person 5<")
         assert "counted apart: 2 odd ones" in page
 
-    def test_nan_and_infinity_are_words(self) -> None:
+    def test_nan_is_a_dash_and_infinity_a_sign(self) -> None:
         page = render_evaluation(evaluation({"toy": math.nan, "toy_b": math.inf}))
         check_page(page)
-        assert ">none<" in page
+        assert f">{NOTHING}<" in page
         assert ">∞<" in page
 
     def test_names_cannot_break_out(self) -> None:
@@ -229,3 +231,61 @@ class TestPages:
         check_page(page)
         assert page.count("<svg") == 1
         assert page.count('class="num best"') == 1
+
+    def test_a_protocol_is_named_once_where_all_share_it(self, tmp_path: Path) -> None:
+        same = [written(tmp_path / name, evaluation({"toy": 1.0, "toy_b": 2.0})) for name in ("a", "b")]
+        page = render_comparison(compare(same))
+        assert page.count("0123456789ab") == 1
+        other = written(tmp_path / "c", evaluation({"toy": 1.0}, protocol={"scale": 2}, hash_="f" * 12))
+        page = render_comparison(compare([same[0], other]))
+        assert (page.count("0123456789ab"), page.count("f" * 12)) == (2, 1)  # toy in both runs, toy_b in one
+
+    def test_one_thing_is_told_in_the_singular(self) -> None:
+        page = render_evaluation(evaluation({"toy": 1.0}))
+        assert "20 frames of 1 video, 1 metric." in page
+
+    def test_a_page_that_cannot_be_written_is_one_line(self, tmp_path: Path) -> None:
+        (tmp_path / "taken").write_text("")
+        with pytest.raises(PaLibError, match=r"output=.*taken: .*; name another folder"):
+            write_page(tmp_path / "taken" / "page.html", "")
+        write_page(tmp_path / "new" / "page.html", "é")
+        assert (tmp_path / "new" / "page.html").read_bytes() == b"\xc3\xa9"
+
+
+class TestPlots:
+    @staticmethod
+    def people(*values: float) -> list[TrackSummary]:
+        return [TrackSummary(0, at, {"toy": value}, "toy", 0.0) for at, value in enumerate(values)]
+
+    @pytest.mark.parametrize("is_higher_better", [True, False, None])
+    def test_people_are_named_and_the_worst_is_first(self, is_higher_better: bool | None) -> None:
+        svg = track_plot(
+            "toy", self.people(0.5, 0.1, math.nan, 0.4, 0.3, 0.2), is_higher_better, lambda one: f"who-{one.person_id}"
+        )
+        assert svg is not None
+        rising = ["who-1", "who-5", "who-4", "who-3", "who-0"]
+        assert re.findall(r"who-\d", svg) == (rising if is_higher_better else rising[::-1])
+
+    @pytest.mark.parametrize("values", [(), (0.1, 0.2, 0.3, 0.4), (0.3,) * 9, (0.1, 0.2, *[math.nan] * 7)])
+    def test_what_the_table_tells_as_well_is_not_drawn(self, values: tuple[float, ...]) -> None:
+        assert track_plot("toy", self.people(*values), True, lambda one: "") is None
+
+    def test_long_names_keep_their_end(self) -> None:
+        svg = track_plot("toy", self.people(1, 2, 3, 4, 5), True, lambda one: f"{'x' * 90}, person {one.person_id}")
+        assert svg is not None
+        assert "person 3" in svg
+        assert "x" * 28 not in svg
+
+    def test_figures_in_which_runs_are_equal_are_not_drawn(self, tmp_path: Path) -> None:
+        runs = [
+            written(tmp_path / name, evaluation({"toy": value, "toy_source": 3.0, "toy_inf": math.inf}))
+            for name, value in (("blur", 2e-5), ("fill", 7e-5))
+        ]
+        told = compare(runs)
+        svg = run_plot("toy", told.rows, told.names)
+        assert svg is not None
+        assert ">toy<" in svg
+        assert "toy_source" not in svg
+        assert "toy_inf" not in svg
+        assert "2.000e-05" in svg  # written out, no power of ten apart
+        assert run_plot("toy", told.rows[1:], told.names) is None

@@ -1,0 +1,53 @@
+"""Figures as people read them, on the terminal and on pages."""
+
+from __future__ import annotations
+
+import math
+
+from pa_lib.metrics import Figure
+
+NOTHING = "–"  # noqa: RUF001 (a dash, as in print)
+"""Where there was nothing to measure."""
+_ZERO = 1e-12  # an end of an interval that is zero but for rounding
+
+
+def number(value: float) -> str:
+    """Four digits; a dash where there was nothing to measure.
+
+    >>> [number(value) for value in (0.123456, 12345.6, 0.000123456, math.inf)]
+    ['0.1235', '12,346', '1.235e-04', '∞']
+    """
+    if math.isnan(value):
+        return NOTHING
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    if abs(value) < _ZERO:
+        return "0"
+    if 1e-3 <= abs(value) < 1e5:
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:.3e}"
+
+
+def interval(figure: Figure) -> str:
+    """``0.12 … 0.34``, or nothing."""
+    return "" if figure.interval is None else " … ".join(number(end) for end in figure.interval)
+
+
+def quantity(count: int, things: str) -> str:
+    """How many of what, in the singular for one.
+
+    Args:
+        count: 0 or more.
+        things: In the plural, which stands in the first word.
+
+    >>> [quantity(1, "pairs of frames"), quantity(1, "queries"), quantity(1200, "clips")]
+    ['1 pair of frames', '1 query', '1,200 clips']
+    """
+    if count == 1:
+        first, *rest = things.split(" ")
+        if first.endswith("ies"):
+            first = f"{first[:-3]}y"
+        elif first.endswith("s") and not first.endswith("ss"):
+            first = first[:-1]
+        things = " ".join([first, *rest])
+    return f"{count:,} {things}"
