@@ -53,7 +53,7 @@ def load_module(
         map_location: Device that the module ends on.
         trusted: Packages of your own whose classes the config may name, e.g. ``("my_package.parts",)``.
         changed: Settings of the stored config to build with other values, e.g. ``{"sampler.steps": 10}``. The weights
-            must still fit.
+            must still fit. A setting that the part takes, but that is newer than the file, may be named too.
 
     Raises:
         PaLibError: The file is missing, damaged, not ours or from a newer version; its config names something
@@ -62,6 +62,7 @@ def load_module(
     path = Path(path)
     stored = _read(path)
     _check_version(stored.version, path)
+    check_targets(stored.config, path, trusted)
     config = _with_changes(stored.config, changed or {}, path)
     check_targets(config, path, trusted)
     module: LightningModule = _instantiate(config, path)
@@ -70,7 +71,24 @@ def load_module(
     return module.eval().to(map_location)
 
 
-def save_module(module: LightningModule, config: Mapping[str, Any], path: str | Path) -> None:
+def load_config(path: str | Path) -> dict[str, Any]:
+    """The config that a checkpoint is rebuilt by, as it was stored; nothing of it is built.
+
+    Args:
+        path: A ``.ckpt`` or ``.safetensors``, see `load_module`.
+
+    Raises:
+        PaLibError: The file is missing, damaged, not ours or from a newer version.
+    """
+    path = Path(path)
+    stored = _read(path)
+    _check_version(stored.version, path)
+    return stored.config
+
+
+def save_module(
+    module: LightningModule, config: Mapping[str, Any], path: str | Path, dtype: torch.dtype | None = None
+) -> None:
     """Write a module's weights and the config that rebuilds it as one ``.safetensors``.
 
     Children that `module` names in ``external_slots()`` are rebuilt from their own files and are left out.
@@ -79,9 +97,11 @@ def save_module(module: LightningModule, config: Mapping[str, Any], path: str | 
         module: Whose weights; averages are not looked for.
         config: The plain, resolved ``module`` config: ``_target_`` and arguments, JSON values only.
         path: Ends in ``.safetensors``. Replaced at once or not at all.
+        dtype: What floating-point weights are stored as, e.g. ``torch.float16`` for half the size; `load_module` makes
+            them again what the module has. None stores them as they are.
 
     Raises:
-        PaLibError: Another ending, or a config that JSON cannot hold.
+        PaLibError: Another ending, a config that JSON cannot hold, or a weight that is too large for `dtype`.
     """
     from safetensors.torch import save_file
 
@@ -98,7 +118,7 @@ def save_module(module: LightningModule, config: Mapping[str, Any], path: str | 
     for name, tensor in module.state_dict().items():
         if name.startswith(outside):
             continue
-        flat = tensor.detach().cpu().contiguous()
+        flat = _stored_as(dtype, tensor.detach().cpu(), name).contiguous()
         place = (flat.data_ptr(), tuple(flat.shape))
         weights[name] = flat.clone() if place in stored else flat  # tied weights are refused by the format
         stored.add(place)
@@ -109,6 +129,17 @@ def save_module(module: LightningModule, config: Mapping[str, Any], path: str | 
         os.replace(staged, path)
     finally:
         staged.unlink(missing_ok=True)
+
+
+def _stored_as(dtype: torch.dtype | None, tensor: Tensor, name: str) -> Tensor:
+    """A tensor in the type that it is stored in; whole numbers stay."""
+    if dtype is None or not tensor.is_floating_point():
+        return tensor
+    stored = tensor.to(dtype)
+    if bool((tensor.isfinite() & ~stored.isfinite()).any()):
+        largest = float(tensor[tensor.isfinite()].abs().max())
+        raise PaLibError(f"{name} holds {largest:.3g}, which {dtype} cannot; store it as it is (dtype=None)")
+    return stored
 
 
 def load_slots(module: nn.Module, path: str | Path, slots: Sequence[str]) -> None:
@@ -255,10 +286,20 @@ def _with_changes(config: dict[str, Any], changed: Mapping[str, Any], path: Path
         node: Any = result
         for part in above:
             node = node.get(part) if isinstance(node, dict) else None
-        if not isinstance(node, dict) or last not in node:
+        if not isinstance(node, dict) or (last not in node and not _is_taken(last, node)):
             raise PaLibError(f"{path}: its module has no setting {name} to change")
         node[last] = value
     return result
+
+
+def _is_taken(setting: str, node: Mapping[str, Any]) -> bool:
+    """Whether the part that a config node names, whose target has been checked, has such a setting."""
+    import importlib
+    import inspect
+
+    package, _, name = str(node.get("_target_", "")).rpartition(".")
+    part = getattr(importlib.import_module(package), name, None) if package else None
+    return callable(part) and setting in inspect.signature(part).parameters
 
 
 def _instantiate(config: dict[str, Any], path: Path) -> Any:

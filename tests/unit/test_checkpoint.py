@@ -16,7 +16,7 @@ import pa_lib
 from _training import TARGET, Standin
 from pa_lib import checkpoint
 from pa_lib.callbacks import ConfigInCheckpoint
-from pa_lib.checkpoint import load_module, load_slots, save_module
+from pa_lib.checkpoint import load_config, load_module, load_slots, save_module
 from pa_lib.contracts import PaLibError
 
 TRUSTED = ("_training",)
@@ -208,3 +208,47 @@ def test_resuming_without_the_external_slot_still_asks_for_the_rest() -> None:
     del stored["state_dict"]["temporal.bias"]
     with pytest.raises(PaLibError, match=r"lacks temporal\.bias"):
         callback.on_load_checkpoint(trainer, module, stored)
+
+
+def test_half_precision_comes_back_as_the_type_of_the_module(tmp_path: Path) -> None:
+    module = Standin(width=3)
+    module.register_buffer("count", torch.tensor([70_000, 3]))
+    save_module(module, CONFIG, tmp_path / "m.safetensors", dtype=torch.float16)
+    from safetensors.torch import load_file
+
+    stored = load_file(tmp_path / "m.safetensors")
+    assert stored.pop("count").tolist() == [70_000, 3]  # whole numbers stay what they are
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
+    save_module(Standin(width=3), CONFIG, tmp_path / "m.safetensors", dtype=torch.float16)
+    stored = load_file(tmp_path / "m.safetensors")
+    loaded = load_module(tmp_path / "m.safetensors", trusted=TRUSTED)
+    for name, tensor in loaded.state_dict().items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor, stored[name].float())
+
+
+def test_a_weight_beyond_half_precision_is_refused(tmp_path: Path) -> None:
+    module = Standin(width=3)
+    with torch.no_grad():
+        module.temporal.bias[0] = 70_000.0  # float16 ends at 65,504
+    with pytest.raises(PaLibError, match=r"temporal\.bias holds 7e\+04, which torch\.float16 cannot"):
+        save_module(module, CONFIG, tmp_path / "m.safetensors", dtype=torch.float16)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_stored_config_can_be_read_alone(tmp_path: Path) -> None:
+    save_module(Standin(width=3), CONFIG, tmp_path / "m.safetensors")
+    assert load_config(tmp_path / "m.safetensors") == CONFIG
+    assert load_config(lightning_file(tmp_path / "m.ckpt", Standin(width=3))) == CONFIG
+    with pytest.raises(PaLibError, match="no such checkpoint"):
+        load_config(tmp_path / "nowhere.ckpt")
+    with pytest.raises(PaLibError, match="newer than this"):
+        load_config(lightning_file(tmp_path / "n.ckpt", Standin(width=3), version="9.0.0"))
+
+
+def test_a_setting_newer_than_the_file_may_be_changed_and_no_other(tmp_path: Path) -> None:
+    path = lightning_file(tmp_path / "m.ckpt", Standin(width=3))
+    loaded: Any = load_module(path, trusted=TRUSTED, changed={"is_backbone_external": True})
+    assert loaded.external_slots() == {"backbone"}
+    with pytest.raises(PaLibError, match="has no setting speed to change"):
+        load_module(path, trusted=TRUSTED, changed={"speed": 1})

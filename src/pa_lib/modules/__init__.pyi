@@ -20,6 +20,7 @@ from .mask_augmentation import MaskAugmentation
 from .non_interference import interference
 from .systems.base import AbstractAnonymizer
 from .systems.conventional import ConventionalAnonymizer
+from .systems.embedded import embedded_passersby
 from .systems.learned import AbstractLearnedAnonymizer
 from .systems.passersby import MaskAwareTraining, PassersbyAnonymizer, Windows
 from .temporal.content_stabilizer import TemporalContentStabilizer
@@ -70,5 +71,6 @@ __all__ = [
     "TextCondition",
     "TinyAutoencoder",
     "Windows",
+    "embedded_passersby",
     "interference",
 ]
