@@ -61,6 +61,7 @@ def _evaluate(composed: Composition, overrides: Sequence[str]) -> int:
     folder = _output_folder(composed, mode)
     if (folder / "metrics.json").exists() and not config["is_overwrite"]:
         raise ConfigError(f"output={folder} holds an evaluation; name another folder or set is_overwrite=true")
+    _check_writable(folder)
     started = time.monotonic()
     from pa_lib.cli.measure import measure
 
@@ -123,6 +124,14 @@ def _output_folder(composed: Composition, mode: str) -> Path:
     anonymized = Path(config["anonymized"]).expanduser()
     stem = anonymized.stem if anonymized.suffix and not anonymized.is_dir() else anonymized.name
     return anonymized.with_name(f"{stem}.evaluation")
+
+
+def _check_writable(folder: Path) -> None:
+    """Before an hour of work, not after."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        why = "may not be written to" if there.is_dir() else "is a file"
+        raise PaLibError(f"output={folder}: {there} {why}; name another folder")
 
 
 def _changed_settings(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from torch import distributed
 from pa_lib.cli.share import Share, Tell, anonymize_clips, anonymize_videos, compare_files
 from pa_lib.contracts import PaLibError
 from pa_lib.pipeline.evaluation import Evaluation, MeasuredClip, MetricRecord
+from pa_lib.pipeline.figure_text import quantity
 
 _PATIENCE = timedelta(days=2)  # the processes meet once, at the end, and one may have much more to do than another
 
@@ -168,10 +169,17 @@ def _as_message(failure: Exception | None) -> PaLibError | None:
 
 def _notes_of(clips: Sequence[MeasuredClip]) -> list[str]:
     notes = []
+    if empty := [clip.name for clip in clips if clip.n_hidden == 0]:
+        where = empty[0]
+        if len(clips) > 1:
+            where = f"{len(empty)} of {len(clips)} videos ({', '.join(empty[:3])}{', …' if len(empty) > 3 else ''})"
+        notes.append(
+            f"nobody is hidden in {where}: what is said of people and of the inside of masks is not said of it"
+        )
     if missing := sum(clip.n_undecodable for clip in clips):
-        notes.append(f"{missing} frames could not be decoded in one of the files and are in no figure")
+        notes.append(f"{quantity(missing, 'frames')} could not be decoded in one of the files: in no figure")
     if blank := sum(clip.n_redacted for clip in clips):
-        notes.append(f"{blank} frames were blanked whole when they were anonymized; they count as masked everywhere")
+        notes.append(f"{quantity(blank, 'frames')} blanked whole when anonymized: masked everywhere")
     if any(clip.masker_from == "settings" for clip in clips):
         notes.append("masks are those of people/masker: neither report nor tracks file says how they were made")
     return notes

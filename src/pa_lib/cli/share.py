@@ -117,11 +117,12 @@ def _feed_pair(
 
 def _without_masks(metrics: Sequence[AbstractMetric]) -> tuple[list[AbstractMetric], dict[str, str]]:
     """Those that do without masks, and why the others are left out."""
-    why = "needs {}, and there is no tracks file beside the anonymized video; give tracks=FILE"
-    missing = {metric.name: why.format(" and ".join(sorted(needed(metric)))) for metric in metrics if needed(metric)}
+    why = "no tracks file beside the anonymized video; give tracks=FILE"
+    told = {metric.name: " and ".join(sorted(needed(metric))) for metric in metrics if needed(metric)}
     kept = [metric for metric in metrics if not needed(metric)]
     if not kept:
-        raise PaLibError(f"{'; '.join(f'{name} {told}' for name, told in missing.items())}")
+        raise PaLibError(f"{why}. {'; '.join(f'{name} needs {what}' for name, what in told.items())}")
+    missing = {name: f"needs {what}, and there is {why}" for name, what in told.items()}
     return kept, missing
 
 

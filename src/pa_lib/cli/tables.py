@@ -77,7 +77,7 @@ def counted(evaluation: Evaluation) -> list[str]:
     for record in evaluation.metrics:
         for figure in record.figures:
             new = [
-                f"{count:,} {name}"
+                quantity(count, name)
                 for name, count in figure.counted.items()
                 if count and (record.name, record.stage, name, count) not in told
             ]

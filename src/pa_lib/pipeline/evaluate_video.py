@@ -106,6 +106,7 @@ class OpenedPair:
             tracks_sha256=None if self.pair.tracks is None else fingerprint(self.pair.tracks),
             masker=self.node if is_known else None,
             masker_from=self.masker_from if is_known else None,
+            n_hidden=None if self.record is None else sum(one.is_hidden for one in self.record.decisions),
         )
 
     def _moments(self, tell: Progress) -> Iterator[Moment | None]:

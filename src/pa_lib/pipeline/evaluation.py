@@ -66,6 +66,7 @@ class MeasuredClip:
         tracks_sha256: Of the tracks file that the masks were made from; None without.
         masker: Its settings; None without masks.
         masker_from: Where these come from: ``report``, ``tracks file`` or ``settings``.
+        n_hidden: People in it who are hidden; None without a tracks file.
     """
 
     clip: int
@@ -78,6 +79,7 @@ class MeasuredClip:
     tracks_sha256: str | None = None
     masker: Mapping[str, Any] | None = None
     masker_from: str | None = None
+    n_hidden: int | None = None
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,16 @@ def test_a_missing_file_is_a_failure_in_one_line(capsys: pytest.CaptureFixture[s
     assert not list(tmp_path.iterdir())
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("")
+    assert main(["original=missing.mp4", f"output={tmp_path}/taken/below", "metrics=fast"]) == FAILED
+    assert capsys.readouterr().err == (
+        f"pa-evaluate: error: output={tmp_path}/taken/below: {tmp_path}/taken is a file; name another folder\n"
+    )
+
+
 def test_single_metrics_and_lists_lie_at_their_names() -> None:
     assert spread(["metrics=[unmasked_psnr, unmasked_ssim]"]) == [
         "metrics=none",

@@ -99,7 +99,19 @@ class TestOpenedPair:
         (result,) = opened.results()
         assert not opened.has_masks
         assert result.people is None
-        assert opened.told().masker is None
+        assert (opened.told().masker, opened.told().n_hidden) == (None, None)
+
+    @pytest.mark.parametrize(("is_hidden", "n_hidden"), [(True, 1), (False, 0)])
+    def test_hidden_people_are_counted(self, is_hidden: bool, n_hidden: int, tmp_path: Path) -> None:
+        pair = anonymized_pair(tmp_path, n_frames=2)
+        assert pair.tracks is not None
+        tracks = json.loads(pair.tracks.read_text())
+        assert [person["hidden"] for person in tracks["people"]] == [True]
+        tracks["people"][0]["hidden"] = is_hidden
+        pair.tracks.write_text(json.dumps(tracks))
+        opened = OpenedPair(pair, 0, box_masker, {})
+        assert sum(int(result.masks.sum()) for result in opened.results()) == 2 * 120 * n_hidden
+        assert opened.told().n_hidden == n_hidden
 
     def test_blanked_frames_are_masked_whole(self, tmp_path: Path) -> None:
         pair = anonymized_pair(tmp_path, n_frames=3)
