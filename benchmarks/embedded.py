@@ -3,7 +3,7 @@
 python benchmarks/embedded.py                                        the weights that ship, all but the attack
 python benchmarks/embedded.py --weights runs/…/last.ckpt             others
 python benchmarks/embedded.py --only parrot                          the attacker who learns: an hour or more
-python benchmarks/embedded.py --only faces clips --photos 32         some parts, fewer photos, to try it out
+python benchmarks/embedded.py --only faces clips --photos 32         some parts of less, to try it out: not published
 
 What was measured before by the same weights, settings and protocols is kept in benchmarks/work and shown with the rest,
 so a run that was stopped goes on. Speed means something on a quiet machine only.
@@ -12,6 +12,7 @@ so a run that was stopped goes on. Speed means something on a quiet machine only
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,6 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "missing": [part for part, record in measured.items() if record is None],
         **{part: record for part, record in measured.items() if record is not None},
     }
+    sizes = ("photos", "heads", "training", "frames", "pseudo", "large_frames")
+    if any(getattr(asked, size) != parser.get_default(size) for size in sizes):
+        print("\n\n".join(table.markdown() for table in tables))
+        print(f"\n{json.dumps(goals, indent=1)}\na trial with other sizes: nothing is published")
+        return
     publish("embedded", tables, figures)
 
 

@@ -189,8 +189,8 @@ def clips_table(record: Record) -> tuple[list[Table], dict[str, bool]]:
     told = "" if interval is None else f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f}, 95 %, over clips)"
     notes = [
         f"{record['n_pseudo']} held-out portraits under a moving camera, {FRAMES} frames of {SIDE} px, exact flow, "
-        f"pixels wholly inside the mask. TCS lowers the error by {100 * fall:.1f} %{told}; goal: {100 * GOAL_FALL:g} % at the "
-        "lower end."
+        f"pixels wholly inside the mask. TCS lowers the error by {100 * fall:.1f} %{told}; "
+        f"goal: {100 * GOAL_FALL:g} % at the lower end."
     ]
     title = "Embedded default: held-out portraits under a moving camera"
     return [

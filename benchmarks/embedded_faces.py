@@ -186,7 +186,7 @@ def memorization(weights: Weights, n_heads: int, n_training: int | None, is_aske
 def _memorization(weights: Weights, n_heads: int, n_training: int | None, mark: str) -> Record:
     portraits, network = Portraits.of(HEAD_PX), FaceIdentity()
     photos, threshold = portraits.photos, FaceIdentity.same_person_distance
-    training, held_out = portraits.training(n_training), portraits.held_out()
+    training, held_out = portraits.training(n_training), portraits.held_out(n_training)
     known = face_identities(network, photos.frames[training], photos.landmarks[training])
     # Held-out surroundings are fewer than heads: the same photos again with other seeds.
     rounds = [held_out[: n_heads - start] for start in range(0, n_heads, len(held_out))]

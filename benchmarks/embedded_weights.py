@@ -23,6 +23,7 @@ from pa_lib.modules import PassersbyAnonymizer, Photos
 from pa_lib.pipeline.attack import face_photos
 from pa_lib.pipeline.evaluation import plain
 from pa_lib.pipeline.memorization import anonymized_photos
+from pa_lib.video import fingerprint
 
 FOLDER = WORK / "embedded"
 BATCH = 32  # photos painted at a time, and written: what a stopped run loses
@@ -90,9 +91,18 @@ class Portraits:
 
     @classmethod
     def of(cls, side: int) -> Portraits:
-        """All of them, without motion or augmentation."""
-        data = FaceDataModule(shared_data() / "faces" / "faces_permissive_128.zip", side=side)
-        return cls(face_photos(data), len(data.train_set), side)
+        """All of them, without motion or augmentation; kept, for to make them takes longer than to judge them."""
+        archive = shared_data() / "faces" / "faces_permissive_128.zip"
+        place = FOLDER / f"portraits_{marked(fingerprint(archive), side)}.pt"
+        if not place.is_file():
+            data = FaceDataModule(archive, side=side)
+            made = face_photos(data)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            told = (made.frames, made.masks, made.people, made.landmarks, len(data.train_set))
+            torch.save(told, place.with_suffix(".partial"))
+            place.with_suffix(".partial").rename(place)
+        frames, masks, people, landmarks, n_training = torch.load(place, weights_only=True)
+        return cls(Photos(frames, masks, people, landmarks), n_training, side)
 
     def training(self, n: int | None = None) -> Tensor:
         """Rows of the training side; `n` of them, evenly spread."""
@@ -173,4 +183,5 @@ def cell(figure: Mapping[str, Any], scale: float = 1.0) -> str:
         return "-"
     if not interval or not all(isinstance(end, float) for end in interval):
         return show(scale * value)
-    return f"{show(scale * value)} ({' to '.join(show(scale * float(end)) for end in interval)})"
+    low, high = (0.0 if abs(end) < 1e-9 else scale * float(end) for end in interval)  # what rounding leaves of 0
+    return f"{show(scale * value)} ({show(low)} to {show(high)})"
