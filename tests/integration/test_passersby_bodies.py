@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import html
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import Tensor
 
+from _clips import make_clip
 from _heads import HEIGHT, N_FRAMES, WIDTH, clip, painter, people
-from pa_lib.contracts import Clip, ClipMasks, PaLibError, PersonMask
+from pa_lib.contracts import Clip, ClipMasks, Detection, PaLibError, PersonMask
 from pa_lib.modules import ConventionalAnonymizer, interference
+from pa_lib.people import AbstractFinder, BoxMasker, HideAll, KalmanTracker
+from pa_lib.pipeline import AnonymizationPipeline
 
 BODIES = ["generate", "mosaic", "fill", "keep"]
+
+
+class NobodyFinder(AbstractFinder):
+    """Sees nobody."""
+
+    def find(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Detection]]:
+        return [[] for _ in images]
+
+    def release(self) -> None:
+        pass
 
 
 def of_kind(masks: ClipMasks, kind: str) -> ClipMasks:
@@ -50,6 +67,18 @@ def test_what_depends_on_the_hidden_says_so(body: str, claims: bool) -> None:
     made = painter(body=body)
     assert made.is_non_interfering == claims
     assert (interference(made, clip(), people(), seed=5) == 0) == claims
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_the_report_says_that_bodies_are_seen(body: str, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "clip.mkv", codec="ffv1", pixel_format="yuv444p", n_frames=2)
+    made = AnonymizationPipeline(
+        NobodyFinder(), KalmanTracker(growth_per_s=0), HideAll(), BoxMasker(), painter(body=body)
+    )
+    outcome = made.run(source, tmp_path / "out.mkv")
+    told = "their bodies are as filmed (body=keep)"
+    for name in ("report", "page"):
+        assert (told in html.unescape(outcome.files[name].read_text())) == (body == "keep")
 
 
 def test_beginning_with_the_person_interferes_whatever_the_body() -> None:

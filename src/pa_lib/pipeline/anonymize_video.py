@@ -302,7 +302,7 @@ class AnonymizationPipeline:
                     f"input {info.path} gave {record.n_frames} frames when it was searched and {len(log)} now; "
                     "was it changed? nothing was written"
                 )
-            report = _report(info, sha256, record, files, log, settings, started)
+            report = _report(info, sha256, record, files, log, settings, started, self.module.remarks)
             try:
                 write_tracks(files["tracks"], record)
                 report.write_json(files["report"])
@@ -331,6 +331,7 @@ def _report(
     log: FrameLog,
     settings: RunSettings,
     started: datetime,
+    remarks: Sequence[str],
 ) -> RunReport:
     finished = datetime.now().astimezone()
     return RunReport(
@@ -355,7 +356,7 @@ def _report(
         cuts=record.cuts,
         config=settings.config or {},
         exit_code=3 if log.counts["redacted"] else 0,
-        warnings=(*info.faults, *info.remarks),
+        warnings=(*info.faults, *info.remarks, *remarks),
         tracks_name=files["tracks"].name,
     )
 

@@ -22,11 +22,14 @@ class AbstractAnonymizer(ABC):
         is_non_interfering: Whether the result is a function of what lies *outside* the masks, of the masks and of the
             seed alone: change hidden pixels in any way and the result is the same bit for bit. Only then can nobody
             compute the hidden pixels back from it. A system that says True is tested for it.
+        remarks: What whoever looks at the result should know of the system as it is set, one line each; the report of a
+            video shows them.
     """
 
     window_frames: int
     overlap_frames: int = 0
     is_non_interfering: bool
+    remarks: tuple[str, ...] = ()
 
     @abstractmethod
     def anonymize(self, clip: Clip, masks: ClipMasks, *, seed: int = 0) -> Clip:

@@ -13,6 +13,10 @@ from pa_lib.contracts import Clip, ClipMasks, PaLibError
 from pa_lib.modules.systems.conventional import ConventionalAnonymizer
 
 Body = Literal["generate", "mosaic", "fill", "keep"]
+KEPT = (
+    "hidden people's faces are replaced, their bodies are as filmed (body=keep); "
+    "whose face was not found in a frame is seen whole in it"
+)
 
 
 @dataclass(frozen=True, eq=False)

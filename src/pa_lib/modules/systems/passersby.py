@@ -24,7 +24,7 @@ from pa_lib.modules.losses.masked_diffusion import MaskedDiffusionLoss
 from pa_lib.modules.losses.plain_diffusion import PlainDiffusionLoss
 from pa_lib.modules.mask_augmentation import MaskAugmentation
 from pa_lib.modules.systems.appearances import Appearance, appearances, batches
-from pa_lib.modules.systems.bodies import Body, checked_body, layers
+from pa_lib.modules.systems.bodies import KEPT, Body, checked_body, layers
 from pa_lib.modules.systems.learned import AbstractLearnedAnonymizer, MakeOptimizer, MakeSchedule
 from pa_lib.modules.text.base import AbstractText
 
@@ -185,6 +185,11 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
     def is_non_interfering(self) -> bool:  # type: ignore[override]
         """True unless sampling begins with the person's own latents, or a body stays or is computed from itself."""
         return self.sampler.init_strength == 1 and self.body in ("generate", "fill")
+
+    @property
+    def remarks(self) -> tuple[str, ...]:  # type: ignore[override]
+        """That bodies are kept, where they are."""
+        return (KEPT,) if self.body == "keep" else ()
 
     # -- training --------------------------------------------------------------------------------------------------
 
