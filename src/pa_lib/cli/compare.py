@@ -64,6 +64,11 @@ def _compare(runs: Sequence[Path], output: str | None, *, is_overwrite: bool) ->
     from pa_lib.pipeline.compare import compare
 
     comparison = compare(runs)
+    if folder is not None:
+        from pa_lib.pipeline.evaluation_page import render_comparison, write_page
+
+        write_page(folder / "compare.html", render_comparison(comparison))
+        comparison.write_json(folder / "compare.json")
     console = wide_console()
     console.print(comparison_table(comparison))
     for metric, lines in comparison.differing.items():
@@ -73,10 +78,6 @@ def _compare(runs: Sequence[Path], output: str | None, *, is_overwrite: bool) ->
     for note in comparison.notes:
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     if folder is not None:
-        from pa_lib.pipeline.evaluation_page import render_comparison, write_page
-
-        write_page(folder / "compare.html", render_comparison(comparison))
-        comparison.write_json(folder / "compare.json")
         print(f"  page    {folder / 'compare.html'}\n  record  {folder / 'compare.json'}")
     return NOT_RANKED if comparison.is_refused else OK
 
