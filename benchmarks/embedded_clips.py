@@ -10,6 +10,7 @@ import torch
 from _annotations import walking_clip_1080p
 from _bench import Table, pa_anonymize, run_child, shared_data
 from comparison import CLIPS, HEADS, Material, Tracked, tracked
+from comparison import FOLDER as COMPARISON
 from embedded_weights import FOLDER, Record, Weights, as_records, cell, kept, marked, values
 
 from pa_lib.cli.compose import build
@@ -39,6 +40,8 @@ WAYS = {"with TCS": True, "without TCS": False}
 
 def clips(weights: Weights, n_frames: int | None, n_pseudo: int, is_asked: bool) -> Record | None:
     """Real held-out clips before encoding, and held-out portraits under a moving camera; with TCS and without."""
+    if not is_asked and not all(_clip(name, n_frames).with_suffix(".tracks.json").is_file() for name in HELD_OUT):
+        return None
     made = _material(n_frames)
     prints = [(fingerprint(of.clip), fingerprint(of.tracks)) for of in made.values()]
     protocols = [metric.protocol_hash() for metric in _metrics()]
@@ -53,6 +56,10 @@ def clips(weights: Weights, n_frames: int | None, n_pseudo: int, is_asked: bool)
         return record | {"pseudo": _pseudo(weights, n_pseudo), "n_pseudo": n_pseudo}
 
     return kept("clips", what, measure if is_asked else None)
+
+
+def _clip(name: str, n_frames: int | None) -> Path:
+    return COMPARISON / f"{name}_{n_frames or CLIPS[name].n_frames}.mp4"
 
 
 def _material(n_frames: int | None) -> dict[str, Tracked]:

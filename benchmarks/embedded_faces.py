@@ -267,7 +267,7 @@ def _sheet(photos: Photos, made: Tensor, rows: Tensor, training: Tensor, nearest
 def memorization_table(record: Record) -> tuple[Table, dict[str, bool]]:
     """The table, and which goals are met."""
     figures = record["figures"]
-    shown = [f"{share:g}" for share in QUANTILES]
+    shown = [str(share) for share in QUANTILES]  # JSON's keys are words
     rows = []
     for kind, name in KINDS.items():
         of = record["quantiles"][kind]
@@ -285,7 +285,7 @@ def memorization_table(record: Record) -> tuple[Table, dict[str, bool]]:
     columns = (
         "faces",
         "n",
-        *("nearest" if share == "0" else f"{100 * float(share):g} %" for share in shown),
+        *("nearest" if share == 0 else f"{100 * share:g} %" for share in QUANTILES),
         f"nearest within {record['threshold']:g}, %",
         f"pairs within {record['threshold']:g}, %",
         f"nearest within {record['tail']:.3f}, %",
