@@ -200,10 +200,13 @@ def _memorization(weights: Weights, n_heads: int, n_training: int | None, mark: 
     for kind, made in frames.items():
         identities = face_identities(network, made, photos.landmarks[rows[kind]])
         own = photos.people[rows[kind]][:, None] == photos.people[training] if kind == "real" else None
+        if kind == "real":
+            pairs = torch.cdist(identities.double(), known.double()).flatten()
         told[kind] = nearest_faces(identities, known, threshold, own)
     tail = quantiles(told["real"], (TAIL,))[TAIL]
     record: Record = {"n_training": len(training), "threshold": threshold, "tail": tail, "figures": {}}
     record["quantiles"] = {kind: quantiles(of) for kind, of in told.items()}
+    record["unrelated"] = torch.quantile(pairs, torch.tensor(QUANTILES, dtype=torch.float64)).tolist()
     for kind, of in told.items():
         record["figures"] |= as_records(closeness(kind, of, threshold, tail))
         if kind != "real":
@@ -299,6 +302,11 @@ def memorization_table(record: Record) -> tuple[Table, dict[str, bool]]:
         "all pairs within it, and of faces nearer to the nearest than the nearest 5 % of real ones, where a memorised "
         "face would show. Intervals at 95 %: Wilson, and Student's t over pictures for pairs. Heads on the same photo "
         "with other seeds are taken for independent.",
+        "Any two unrelated real people, one held out and one of the training set: quantiles "
+        + ", ".join(
+            f"{value:.3f} ({100 * share:g} %)" for share, value in zip(QUANTILES, record["unrelated"], strict=True)
+        )
+        + ".",
         "Training surroundings: the nearest face is of the very person whose surroundings were given in "
         f"{100 * record['own_person_nearest']:.1f} %.",
         "Goal: each share at most the upper end of the real people's interval. Pictures: "
