@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,12 @@ def clips(weights: Weights, n_frames: int | None, n_pseudo: int, is_asked: bool)
         record: Record = {"clips": {name: {} for name in made}}
         for way, is_temporal in WAYS.items():
             for name, of in made.items():
-                record["clips"][name][way] = _measured(weights, of, name, is_temporal)
+                record["clips"][name][way] = kept(
+                    "clip", [*what, name, way], partial(_measured, weights, of, name, is_temporal)
+                )
                 print(f"clips: {name} {way} done", flush=True)
-        return record | {"pseudo": _pseudo(weights, n_pseudo), "n_pseudo": n_pseudo}
+        pseudo = kept("pseudo", what, lambda: _pseudo(weights, n_pseudo))
+        return record | {"pseudo": pseudo, "n_pseudo": n_pseudo}
 
     return kept("clips", what, measure if is_asked else None)
 
@@ -222,7 +226,9 @@ def speed(weights: Weights, n_frames: int, is_asked: bool) -> Record | None:
                 ("embedded", _settings(weights)),
                 ("blur", ("module=conventional", "module.method=blur")),
             ):
-                record["commands"][f"{name}, {row}"] = _command(clip, row, settings)
+                record["commands"][f"{name}, {row}"] = kept(
+                    "command", [*what, name, row], partial(_command, clip, row, settings)
+                )
         return record | {"sampler": _sampler(weights), "threads": torch.get_num_threads()}
 
     return kept("speed", what, measure if is_asked else None)
