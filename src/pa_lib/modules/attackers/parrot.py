@@ -182,7 +182,7 @@ class ParrotAttack(AbstractAttack):
             Outcome("parrot_rank1", first, of, f"named first among {n} people", counted=counted),
             Outcome("parrot_rank5", hits(scores, right, 5), of, f"among the first five of {n} people", counted=counted),
             Outcome("parrot_rank1_other_photos", first[apart], of, "named first, near-duplicate photos left out"),
-            Outcome("parrot_chance", torch.full((n,), 1 / n), of, "rank-1 of a guess", has_interval=False),
+            Outcome("parrot_chance", torch.full((n,), 1 / n), of, "rank-1 of a guess", True, None, has_interval=False),
         )
 
     def protocol(self) -> dict[str, Any]:

@@ -187,8 +187,8 @@ class ReversalAttack(AbstractAttack):
             if not split.is_same_photo:
                 apart = first[~self._near_duplicates]
                 made.append(Outcome(f"{name}_rank1_other_photos", apart, "faces", "near-duplicate photos left out"))
-        chance = Outcome("reversal_chance", torch.full((n,), 1 / n), "faces", "rank-1 of a guess", has_interval=False)
-        return (*made, chance)
+        chance = torch.full((n,), 1 / n)
+        return (*made, Outcome("reversal_chance", chance, "faces", "rank-1 of a guess", True, None, has_interval=False))
 
     def _faces(self, rows: Tensor, whose: str) -> Float[Tensor, "k 128"]:
         """Identities of restored faces, or of anonymized ones as they are."""
