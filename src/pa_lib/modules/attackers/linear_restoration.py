@@ -37,7 +37,8 @@ class LinearRestoration:
         centred = truth - self.truth_mean
         _, _, self.components = torch.svd_lowrank(centred, q=min(_N_COMPONENTS, *centred.shape), niter=2)
         codes = (centred @ self.components).double()
-        kernel = (self.seen @ self.seen.T).double()
+        # In doubles: where all faces look alike, single precision leaves less than nothing of what differs.
+        kernel = self.seen.double() @ self.seen.double().T
         # Nothing to be seen at all: then the mean is restored.
         self._level = level = float(kernel.diagonal().mean()) or 1.0
         # The mean holds the pair that is left out: without an intercept, that pair is minus the sum of all others, and
