@@ -186,13 +186,13 @@ def _run_one(
 ) -> Outcome:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from pa_lib.cli.rate import FrameRateColumn
+    from pa_lib.cli.rate import RateColumn
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        FrameRateColumn(),
+        RateColumn(),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
     )
     bars = Progress(*columns, console=console)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from pa_lib.cli.anonymize import build_module
 from pa_lib.cli.compose import ConfigError, build
 from pa_lib.data import FaceDataModule
+from pa_lib.metrics.base import hash_of_protocol
 from pa_lib.pipeline.attack import face_photos, run_attack
 from pa_lib.pipeline.evaluation import Evaluation, MetricRecord
 
-Tell = Callable[[str, str, int, int | None], None]
+if TYPE_CHECKING:
+    from pa_lib.cli.share import Tell
 
 
 def attack(config: Mapping[str, Any], tell: Tell) -> Evaluation:
@@ -37,7 +38,6 @@ def attack(config: Mapping[str, Any], tell: Tell) -> Evaluation:
         progress=lambda stage, done, total: tell(attacker.name, stage, done, total),
     )
     protocol = attacker.protocol()
-    told = json.dumps({"metric": attacker.name, **protocol}, sort_keys=True, allow_nan=False)
     digest = hashlib.sha256(photos.frames.contiguous().numpy().tobytes())
     for part in (photos.masks, photos.people):
         digest.update(part.contiguous().numpy().tobytes())
@@ -45,7 +45,7 @@ def attack(config: Mapping[str, Any], tell: Tell) -> Evaluation:
         attacker.name,
         "attack",
         protocol,
-        hashlib.sha256(told.encode()).hexdigest()[:12],
+        hash_of_protocol(attacker.name, protocol),
         measured.figures,
         tuple(measured.tracks),
     )

@@ -42,7 +42,7 @@ def measure(config: Mapping[str, Any], mode: str, folder: Path) -> Evaluation | 
     if mode == "attack":
         from pa_lib.cli.attack import attack
 
-        with Bars() as bars:
+        with Bars(units={"anonymize": "photos", "learn": "steps"}) as bars:
             return attack(config, bars.tell)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1 and "RANK" in os.environ:

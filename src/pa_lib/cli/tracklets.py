@@ -138,13 +138,13 @@ def _build_cutter(config: dict[str, Any]) -> TrackletCutter:
 def _cut_one(cutter: TrackletCutter, source: Path, output: Path, title: str, console: Console) -> CutOutcome:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from pa_lib.cli.rate import FrameRateColumn
+    from pa_lib.cli.rate import RateColumn
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        FrameRateColumn(),
+        RateColumn(),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
     )
     bars = Progress(*columns, console=console)

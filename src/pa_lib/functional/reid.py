@@ -192,4 +192,5 @@ def wilson_interval(hits: float, n: float, z: float = 1.959963984540054) -> tupl
     centre = share + z * z / (2 * n)
     spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     low, high = ((centre + side * spread) / (1 + z * z / n) for side in (-1, 1))
-    return max(0.0, low), min(1.0, high)
+    # At the ends exactly, where rounding would leave 1e-17 of an interval.
+    return max(0.0, low) if hits else 0.0, min(1.0, high) if hits < n else 1.0

@@ -68,6 +68,12 @@ class Measurement:
     tracks: tuple[TrackRow, ...] = ()
 
 
+def hash_of_protocol(name: str, protocol: Mapping[str, Any]) -> str:
+    """Twelve hex digits of what makes a number reproducible: a metric's name and protocol, or an attack's."""
+    told = json.dumps({"metric": name, **protocol}, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
+
+
 class AbstractMetric(torchmetrics.Metric, ABC):
     """A metric fed by `update(...)`, whose arguments bear the names of the fields of `contracts.Result`.
 
@@ -133,5 +139,4 @@ class AbstractMetric(torchmetrics.Metric, ABC):
 
     def protocol_hash(self) -> str:
         """Twelve hex digits. Numbers with different ones were not measured the same way: do not rank them."""
-        told = json.dumps({"metric": self.name, **self.protocol()}, sort_keys=True, allow_nan=False)
-        return hashlib.sha256(told.encode()).hexdigest()[:12]
+        return hash_of_protocol(self.name, self.protocol())
