@@ -17,11 +17,11 @@ from pa_lib.functional import frechet_video_distance
 from pa_lib.functional.kvd import kernel_video_distance
 from pa_lib.metrics import DetectionRate, FaceComparer, IdentityDistance, ReidentificationRate
 from pa_lib.modules import ConventionalAnonymizer, Photos
+from pa_lib.pipeline.attack import anonymized_photos
 from pa_lib.pipeline.memorization import (
     QUANTILES,
     TAIL,
     NearestFaces,
-    anonymized_photos,
     closeness,
     face_identities,
     is_no_more_frequent,

@@ -2,55 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 
 import torch
 from _bench import Table
-from embedded_weights import BATCH, Portraits, Record, Weights, as_records, cell, kept, painted
-from torch import Tensor
+from embedded_weights import Portraits, Record, Weights, as_records, cell, kept
 
-from pa_lib.contracts import Clip, ClipMasks
-from pa_lib.modules import AbstractAnonymizer, ParrotAttack, Photos
+from pa_lib.modules import ParrotAttack, Photos
 from pa_lib.pipeline.attack import run_attack
 from pa_lib.pretrained import FaceIdentity
 
 SIDE = 128
-
-
-class Ahead(AbstractAnonymizer):
-    """Paints photos before they are asked for, in batches: one by one takes twice as long, and a stopped run goes on.
-
-    Every further seed on a photo is one more view of it; the attack only needs views to differ.
-    """
-
-    window_frames = 1
-    is_non_interfering = True
-
-    def __init__(self, weights: Weights, portraits: Portraits) -> None:
-        self.weights, self.portraits = weights, portraits
-        self.row_of = {_key(frame): row for row, frame in enumerate(portraits.photos.frames)}
-        self.seeds: dict[int, list[int]] = {}
-        self.made: dict[tuple[int, int], Tensor] = {}
-
-    def anonymize(self, clip: Clip, masks: ClipMasks, *, seed: int = 0) -> Clip:
-        """One photo, as it was painted among others."""
-        row = self.row_of[_key(clip.frames[0])]
-        seeds = self.seeds.setdefault(row, [])
-        if seed not in seeds:
-            seeds.append(seed)
-        view = seeds.index(seed)
-        if (row, view) not in self.made:
-            start = row // BATCH * BATCH
-            rows = torch.arange(start, min(start + BATCH, len(self.portraits.photos)))
-            pictures = painted(self.weights, self.portraits, rows, view)
-            self.made |= {(int(at), view): picture for at, picture in zip(rows, pictures, strict=True)}
-        return Clip(self.made[row, view][None])
-
-
-def _key(frame: Tensor) -> str:
-    return hashlib.sha256(frame.contiguous().numpy().tobytes()).hexdigest()
 
 
 def parrot(weights: Weights, steps: int, n_photos: int | None, is_asked: bool) -> Record | None:
@@ -70,7 +33,7 @@ def parrot(weights: Weights, steps: int, n_photos: int | None, is_asked: bool) -
                 last = time.perf_counter()
                 print(f"parrot: {doing} {done} of {of}", flush=True)
 
-        system = Ahead(weights.with_steps(steps), portraits)
+        system = weights.with_steps(steps).system
         measured = run_attack(attack, system, portraits.photos, progress=tell)
         return {"figures": as_records(measured.figures), "steps": steps, "n": len(portraits.photos)}
 

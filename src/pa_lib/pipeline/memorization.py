@@ -14,13 +14,10 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-from pa_lib.contracts import Clip, ClipMasks, PaLibError, PersonMask
-from pa_lib.functional import composite
+from pa_lib.contracts import PaLibError
 from pa_lib.functional.reid import wilson_interval
 from pa_lib.metrics import Figure
 from pa_lib.metrics.over_clips import t_interval
-from pa_lib.modules.attackers.base import Photos
-from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.pretrained import FaceIdentity
 
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95)
@@ -190,42 +187,6 @@ def face_identities(
         ]
         told.append(network(torch.cat(chips)).cpu())
     return torch.cat(told)
-
-
-def anonymized_photos(
-    system: AbstractAnonymizer, photos: Photos, rows: Int64[Tensor, " k"], *, seed: int = 0
-) -> UInt8[Tensor, "k 3 h w"]:
-    """Photos with somebody new in them, many in one call: as a clip in which every frame shows another person.
-
-    The same as one by one for every system that looks at each person alone, and several times as fast where it works
-    on batches. Everybody has a number of their own, so that they have noise of their own.
-
-    Args:
-        system: What paints.
-        photos: All photos.
-        rows: Which of them, each once.
-        seed: The same seed and rows give the same pictures.
-
-    Returns:
-        Painted under the mask, the source elsewhere.
-
-    Raises:
-        PaLibError: A row comes twice, or a mask is empty.
-    """
-    if len(torch.unique(rows)) < len(rows):
-        raise PaLibError("a photo is asked for twice in one call: expected each once; take another seed for another")
-    masks = []
-    for at, row in enumerate(rows.tolist()):
-        alpha = photos.masks[row, 0]
-        down, across = alpha.amax(1).nonzero()[:, 0], alpha.amax(0).nonzero()[:, 0]
-        if not len(down):
-            raise PaLibError(f"photo {row} has an empty mask: nobody would be anonymized in it")
-        top, left = int(down[0]), int(across[0])
-        part = alpha[top : int(down[-1]) + 1, left : int(across[-1]) + 1]
-        masks.append(PersonMask(row + 1, at, top, left, part, kind="face"))
-    frames = photos.frames[rows]
-    made = system.anonymize(Clip(frames), ClipMasks(tuple(masks), len(rows), *frames.shape[2:]), seed=seed)
-    return composite(frames, made.frames.cpu(), photos.masks[rows])
 
 
 def _share(name: str, hits: Bool[Tensor, " n"], what: str) -> Figure:

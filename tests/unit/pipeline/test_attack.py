@@ -14,7 +14,7 @@ from pa_lib.contracts import Clip, ClipMasks, PaLibError
 from pa_lib.data import FaceDataModule
 from pa_lib.functional import wilson_interval
 from pa_lib.modules import AbstractAttack, Anonymized, ConventionalAnonymizer, Outcome, Photos
-from pa_lib.pipeline.attack import face_photos, run_attack
+from pa_lib.pipeline.attack import anonymized_photos, face_photos, run_attack
 
 
 class Listening(AbstractAttack):
@@ -42,6 +42,15 @@ class Listening(AbstractAttack):
         return {}
 
 
+class Watching(Same):
+    def __init__(self) -> None:
+        self.given: list[ClipMasks] = []
+
+    def anonymize(self, clip: Clip, masks: ClipMasks, *, seed: int = 0) -> Clip:
+        self.given.append(masks)
+        return clip
+
+
 class TestRunAttack:
     def test_anonymizes_what_is_asked_for_as_often_as_makes_sense(self) -> None:
         for system, expected in ((Same(), [0, 2, 3]), (Static(), [0, 0, 2, 3])):
@@ -61,21 +70,6 @@ class TestRunAttack:
         assert torch.equal(frames[:, :, :20], made.frames[of][:, :, :20])
         assert (frames[:, :, 20:] != made.frames[of][:, :, 20:]).float().mean() > 0.9
         assert not torch.equal(frames[0], frames[1])
-
-    def test_hands_over_the_masks_box(self) -> None:
-        given: list[ClipMasks] = []
-
-        class Watching(Same):
-            def anonymize(self, clip: Clip, masks: ClipMasks, *, seed: int = 0) -> Clip:
-                given.append(masks)
-                return clip
-
-        made = photos(2)
-        masks = torch.zeros(4, 1, SIDE, SIDE)
-        masks[:, :, 5:9, 7:10] = 1
-        run_attack(Listening(), Watching(), Photos(made.frames, masks, made.people, made.landmarks))
-        (mask,) = given[0].people
-        assert (mask.top, mask.left, tuple(mask.alpha.shape)) == (5, 7, (4, 3))
 
     def test_rates_have_wilsons_interval_and_means_students(self) -> None:
         (rate,) = run_attack(Listening(), Same(), photos(2)).figures
@@ -98,7 +92,11 @@ class TestRunAttack:
     def test_tells_how_far_it_is(self) -> None:
         told: list[tuple[str, int, int]] = []
         run_attack(Listening(), Same(), photos(2), progress=lambda *at: told.append(at))
-        assert told == [("anonymize", 1, 3), ("anonymize", 2, 3), ("anonymize", 3, 3)]
+        assert told == [("anonymize", 3, 3)]  # many at once
+        told.clear()
+        run_attack(Listening(), Static(), photos(2), progress=lambda *at: told.append(at))
+        # Each by itself, for this system's noise hangs on how many there are.
+        assert told == [("anonymize", done, 4) for done in (1, 2, 3, 4)]
 
     def test_refuses_an_empty_mask(self) -> None:
         made = photos(2)
@@ -124,6 +122,38 @@ class TestRunAttack:
             Photos(made.frames, made.masks[:, 0], made.people, made.landmarks)
         with pytest.raises(PaLibError, match="expected uint8"):
             Photos(made.frames.float(), made.masks, made.people, made.landmarks)
+
+
+class TestAnonymizedPhotos:
+    def masked(self, masks: Tensor) -> Photos:
+        some = photos(2)
+        return Photos(some.frames, masks, some.people, some.landmarks)
+
+    def test_paints_under_the_masks_only(self) -> None:
+        masks = torch.zeros(4, 1, SIDE, SIDE)
+        masks[:, :, 10:30, 5:25] = 1
+        given_photos = self.masked(masks)
+        rows = torch.tensor([3, 1])
+        painted = anonymized_photos(Static(), given_photos, rows, seed=7)
+        source = given_photos.frames[rows]
+        is_hidden = masks[rows].expand_as(source) > 0
+        assert torch.equal(painted[~is_hidden], source[~is_hidden])
+        assert (painted[is_hidden] != source[is_hidden]).float().mean() > 0.9
+
+    def test_everybody_has_a_number_of_their_own(self) -> None:
+        masks = torch.zeros(4, 1, SIDE, SIDE)
+        masks[:, :, 10:30, 5:25] = 1
+        system = Watching()
+        anonymized_photos(system, self.masked(masks), torch.tensor([2, 0]))
+        (given,) = system.given
+        found = [(one.person_id, one.frame, one.top, one.left, tuple(one.alpha.shape)) for one in given.people]
+        assert found == [(3, 0, 10, 5, (20, 20)), (1, 1, 10, 5, (20, 20))]
+
+    def test_refuses_a_photo_twice_and_an_empty_mask(self) -> None:
+        with pytest.raises(PaLibError, match="twice"):
+            anonymized_photos(Same(), photos(2), torch.tensor([1, 1]))
+        with pytest.raises(PaLibError, match="photo 2 has an empty mask"):
+            anonymized_photos(Same(), self.masked(torch.zeros(4, 1, SIDE, SIDE)), torch.tensor([2]))
 
 
 class TestFacePhotos:

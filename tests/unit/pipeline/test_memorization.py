@@ -7,15 +7,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
-from _attacks import SIDE, Same, Static, photos
-from pa_lib.contracts import Clip, ClipMasks, PaLibError
+from _attacks import SIDE, photos
+from pa_lib.contracts import PaLibError
 from pa_lib.functional import wilson_interval
-from pa_lib.modules import Photos
 from pa_lib.pipeline.memorization import (
     NearestFaces,
-    anonymized_photos,
     closeness,
     face_identities,
     is_no_more_frequent,
@@ -149,45 +146,3 @@ class TestFaceIdentities:
     def test_of_nothing(self) -> None:
         told = face_identities(FaceIdentity(), torch.zeros(0, 3, SIDE, SIDE, dtype=torch.uint8), torch.zeros(0, 5, 2))
         assert tuple(told.shape) == (0, 128)
-
-
-class Watching(Same):
-    def __init__(self) -> None:
-        self.given: list[ClipMasks] = []
-
-    def anonymize(self, clip: Clip, masks: ClipMasks, *, seed: int = 0) -> Clip:
-        self.given.append(masks)
-        return clip
-
-
-class TestAnonymizedPhotos:
-    def masked(self, masks: Tensor) -> Photos:
-        some = photos(2)
-        return Photos(some.frames, masks, some.people, some.landmarks)
-
-    def test_paints_under_the_masks_only(self) -> None:
-        masks = torch.zeros(4, 1, SIDE, SIDE)
-        masks[:, :, 10:30, 5:25] = 1
-        given_photos = self.masked(masks)
-        rows = torch.tensor([3, 1])
-        painted = anonymized_photos(Static(), given_photos, rows, seed=7)
-        source = given_photos.frames[rows]
-        is_hidden = masks[rows].expand_as(source) > 0
-        assert torch.equal(painted[~is_hidden], source[~is_hidden])
-        assert (painted[is_hidden] != source[is_hidden]).float().mean() > 0.9
-
-    def test_everybody_has_a_number_of_their_own(self) -> None:
-        masks = torch.zeros(4, 1, SIDE, SIDE)
-        masks[:, :, 10:30, 5:25] = 1
-        system = Watching()
-        anonymized_photos(system, self.masked(masks), torch.tensor([2, 0]))
-        found = [
-            (one.person_id, one.frame, one.top, one.left, tuple(one.alpha.shape)) for one in system.given[0].people
-        ]
-        assert found == [(3, 0, 10, 5, (20, 20)), (1, 1, 10, 5, (20, 20))]
-
-    def test_refuses_a_photo_twice_and_an_empty_mask(self) -> None:
-        with pytest.raises(PaLibError, match="twice"):
-            anonymized_photos(Same(), photos(2), torch.tensor([1, 1]))
-        with pytest.raises(PaLibError, match="photo 2 has an empty mask"):
-            anonymized_photos(Same(), self.masked(torch.zeros(4, 1, SIDE, SIDE)), torch.tensor([2]))
