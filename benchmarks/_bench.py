@@ -186,7 +186,9 @@ def publish(name: str, tables: Sequence[Table], figures: dict[str, Any]) -> None
         tables: What docs/benchmarks.md shows.
         figures: The raw numbers, for machines; `figures["goals"]` maps each goal to whether it was met.
     """
-    arguments = " ".join([f"benchmarks/{name}.py", *sys.argv[1:]])
+    # Where files lie on this machine helps nobody else.
+    given = [Path(argument).name if Path(argument).is_absolute() else argument for argument in sys.argv[1:]]
+    arguments = " ".join([f"benchmarks/{name}.py", *given])
     record = {
         "benchmark": name,
         "command": f"python {arguments}",
