@@ -32,6 +32,7 @@ Hide the people in a video who did not agree to be in it.
   pa-anonymize input=clip.mp4 stage=find           only find: a numbered sheet of people to choose from, then
   pa-anonymize input=clip.mp4 tracks=clip.anonymized.tracks.json people/chooser=hide_ids people.chooser.ids=[2,3]
   pa-anonymize input=folder output=other_folder    every video of a folder
+  pa-anonymize input=clip.mp4 module=compact       heads of people who do not exist, by the network that ships
   pa-anonymize input=clip.mp4 module=passersby weights=runs/.../checkpoints/last.ckpt    a system you trained
 
 settings (all of them, with their meaning: conf/anonymize.yaml):
