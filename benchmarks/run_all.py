@@ -17,6 +17,7 @@ BENCHMARKS = (
     "warping",
     "attackers",
     "comparison",
+    "embedded",
     "write_docs",
 )
 

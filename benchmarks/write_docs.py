@@ -23,6 +23,7 @@ ORDER = (
     "warping",
     "attackers",
     "comparison",
+    "embedded",
 )
 INTRODUCTION = (HERE / "introduction.md").read_text() if (HERE / "introduction.md").exists() else ""
 
