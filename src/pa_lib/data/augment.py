@@ -32,7 +32,7 @@ _N_NUMBERS = 20  # drawn for every clip, whatever is switched on: one option doe
 
 @dataclass(frozen=True)
 class ClipAugmentation:
-    """Flip, geometry, colour, blur, loss of resolution and compression, each with a probability and a strength.
+    """Flip, geometry, colour, blur, lost resolution, compression and light, each with a probability and a strength.
 
     Masks go through flip and geometry with the frames; all else is of the frames alone. The flow is dropped: it would
     no longer be that of the frames.
@@ -51,6 +51,9 @@ class ClipAugmentation:
         downscale: Largest factor, >= 1.
         jpeg_p: Of compression like JPEG.
         jpeg_quality: Lowest quality, 1 to 100, on the usual scale; the highest is 95.
+        veil_p: Of the dim or hazy light of a room or a street, which portraits lack.
+        veil: Largest loss of contrast, as a share. What contrast loses comes back, by chance, as none to half of it
+            spread evenly over the picture: 0.6 leaves at least 0.4 of the range, which begins at 0 to 0.3.
 
     Raises:
         PaLibError: A probability outside [0, 1] or a strength out of its range.
@@ -73,10 +76,12 @@ class ClipAugmentation:
     downscale: float = 2.0
     jpeg_p: float = 0.1
     jpeg_quality: float = 40.0
+    veil_p: float = 0.0
+    veil: float = 0.6
 
     def __post_init__(self) -> None:
         least = {"downscale": 1.0, "jpeg_quality": 1.0}
-        most = {"jpeg_quality": 95.0, "colour": 0.9, "shift": 0.5}
+        most = {"jpeg_quality": 95.0, "colour": 0.9, "shift": 0.5, "veil": 0.9}
         for name in (field.name for field in fields(self)):
             low, high = least.get(name, 0.0), 1.0 if name.endswith("_p") else most.get(name, math.inf)
             if not low <= getattr(self, name) <= high:
@@ -97,13 +102,15 @@ class ClipAugmentation:
         if chance[1] < self.geometry_p:
             warped = self._warped(torch.cat([frames, mask], 1), span[0:4])
             frames, mask = warped[:, :3], warped[:, 3:]
-        changes: tuple[tuple[float, Callable[[Tensor, list[float]], Tensor], list[float]], ...] = (
-            (self.colour_p, self._coloured, span[4:8]),
-            (self.blur_p, self._blurred, extent[8:9]),
-            (self.downscale_p, self._coarsened, extent[9:10]),
-            (self.jpeg_p, self._compressed, extent[10:11]),
+        # As it comes about in a video: the scene, its light, the lens, the file.
+        changes: tuple[tuple[float, float, Callable[[Tensor, list[float]], Tensor], list[float]], ...] = (
+            (chance[2], self.colour_p, self._coloured, span[4:8]),
+            (chance[6], self.veil_p, self._veiled, extent[11:13]),
+            (chance[3], self.blur_p, self._blurred, extent[8:9]),
+            (chance[4], self.downscale_p, self._coarsened, extent[9:10]),
+            (chance[5], self.jpeg_p, self._compressed, extent[10:11]),
         )
-        for drawn, (probability, change, by) in zip(chance[2:], changes, strict=False):
+        for drawn, probability, change, by in changes:
             if drawn < probability:
                 frames = change(frames, by)
         return replace(sample, frames=frames.clamp(0, 1).contiguous(), mask=mask.clamp(0, 1).contiguous(), flow=None)
@@ -126,6 +133,10 @@ class ClipAugmentation:
         frames = adjust_saturation(frames, 1 + self.colour * by[2])
         coloured: Tensor = adjust_hue(frames, 2 * math.pi * 0.1 * self.colour * by[3])
         return coloured
+
+    def _veiled(self, frames: Tensor, by: list[float]) -> Tensor:
+        lost = self.veil * by[0]
+        return frames * (1 - lost) + 0.5 * lost * by[1]
 
     def _blurred(self, frames: Tensor, by: list[float]) -> Tensor:
         sigma = max(by[0] * self.blur_px, 1e-3)

@@ -14,7 +14,7 @@ from pa_lib.data.synthetic import SyntheticClipSet
 
 OFF = {field.name: 0.0 for field in fields(ClipAugmentation) if field.name.endswith("_p")}
 ALL = dict.fromkeys(OFF, 1.0)
-SINGLE = ["geometry_p", "colour_p", "blur_p", "downscale_p", "jpeg_p"]
+SINGLE = ["geometry_p", "colour_p", "blur_p", "downscale_p", "jpeg_p", "veil_p"]
 
 
 def only(name: str, **strengths: float) -> ClipAugmentation:
@@ -75,7 +75,22 @@ def test_shift_is_as_large_as_told() -> None:
     assert 3.5 < extreme <= 4.1
 
 
-@pytest.mark.parametrize("name", ["geometry_p", "colour_p", "blur_p", "downscale_p", "jpeg_p", "flip_p"])
+def test_veil_takes_contrast_and_gives_back_at_most_half_of_it_as_light() -> None:
+    ramp = torch.linspace(0, 1, 256).reshape(1, 1, 16, 16).expand(1, 3, -1, -1)
+    ranges, floors = [], []
+    for seed in range(60):
+        veiled = only("veil_p", veil=0.6)(Sample(ramp, torch.ones(1, 1, 16, 16), 0), generator(seed)).frames
+        low, high = float(veiled.min()), float(veiled.max())
+        torch.testing.assert_close(veiled, low + (high - low) * ramp)
+        assert 0 <= low <= (1 - (high - low)) / 2 + 1e-6
+        ranges.append(high - low)
+        floors.append(low)
+    assert 0.4 <= min(ranges) < 0.45
+    assert max(ranges) > 0.95
+    assert max(floors) > 0.2
+
+
+@pytest.mark.parametrize("name", ["geometry_p", "colour_p", "blur_p", "downscale_p", "jpeg_p", "veil_p", "flip_p"])
 def test_same_for_all_frames_of_a_clip(name: str, clip: Sample) -> None:
     still = Sample(clip.frames[:1].expand(3, -1, -1, -1), clip.mask[:1].expand(3, -1, -1, -1), 0)
     result = only(name)(still, generator(1))
