@@ -16,7 +16,7 @@ from pa_lib.data.augment import ClipAugmentation
 from pa_lib.data.base import AbstractClipSet, AbstractDataModule, Sample, held_out
 from pa_lib.data.index import FileTree
 from pa_lib.data.sampling import Draw, clip_generator
-from pa_lib.functional.crops import resize
+from pa_lib.functional.crops import resample
 
 INDEX = "tracklets.json"
 _FRAME_SUFFIXES = (".jpg", ".frame.png")
@@ -108,7 +108,8 @@ class TrackletClipSet(AbstractClipSet):
             raise PaLibError(f"data {self.tree.path}: a crop of {tuple(planes.shape[-2:])} px, expected a square")
         if planes.shape[-1] == self.side:
             return planes
-        return resize(planes[None], self.side, self.side)[0].clamp(0, 1)
+        side = float(planes.shape[-1])
+        return resample(planes, (0.0, 0.0, side, side), self.side, self.side).clamp(0, 1)
 
 
 class TrackletDataModule(AbstractDataModule):

@@ -1,17 +1,25 @@
 """Square crops around people: where they lie, how they are cut out and resized, and which pixels a mask reaches.
 
-Boxes lie on whole pixels, so cutting and pasting copy and only the resizing interpolates: no second resampling blurs,
-and which source pixels enter a crop pixel is known exactly.
+Boxes lie anywhere, also between pixels: a box on whole pixels jumps where a person glides, by half a pixel and by the
+size of its own rounding, and a painted face would tremble with it. Cutting and resizing are one resampling, whose
+weights are at hand, so which source pixels enter a crop pixel is known exactly.
 """
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 import torch
 from jaxtyping import Bool, Float, Num
 from torch import Tensor
-from torch.nn.functional import interpolate
+
+Interpolation = Literal["bilinear", "bicubic"]
+Box = tuple[float, float, float, float]
+"""``x0 y0 x1 y1``, px; the first pixel reaches from 0 to 1."""
 
 _REACH = 3  # of a Gaussian's sigmas, beyond which its weights do not matter
+_SHARPNESS = -0.5  # the cubic kernel's free parameter, at which it is exact for parabolas (Keys 1981)
 
 
 def extent(top: int, left: int, alpha: Float[Tensor, "h w"]) -> tuple[int, int, int, int] | None:
@@ -28,16 +36,17 @@ def extent(top: int, left: int, alpha: Float[Tensor, "h w"]) -> tuple[int, int, 
 
 
 def square_boxes(boxes: Float[Tensor, "t 4"], expansion: float = 1.25, steadiness: float = 0.0) -> Float[Tensor, "t 4"]:
-    """Square boxes on whole pixels that hold the given ones, with the same centre up to half a pixel.
+    """Square boxes that hold the given ones, with the same centre, or nearly where they are smoothed.
 
     Args:
         boxes: ``x0 y0 x1 y1`` px; NaN where there is none, which takes the square of the nearest frame that has one.
         expansion: Side of a square over the longer side of its box, >= 1.
-        steadiness: Standard deviation in frames of a Gaussian that smooths centres and sides over the frames given. A
-            square that no longer held its box is enlarged. 0 = every frame by itself.
+        steadiness: Standard deviation in frames of the Gaussian under which a straight line in time is fitted to
+            centres and sides around every frame: what moves or grows evenly stays as it is, what trembles is smoothed.
+            A square that no longer held its box is enlarged. 0 = every frame by itself.
 
     Returns:
-        float64, whole numbers; they may reach beyond the frame.
+        float64; they may reach beyond the frame.
 
     Raises:
         ValueError: No frame has a box.
@@ -53,52 +62,91 @@ def square_boxes(boxes: Float[Tensor, "t 4"], expansion: float = 1.25, steadines
     centres = (own[:, :2] + own[:, 2:]) / 2
     sides = (own[:, 2:] - own[:, :2]).amax(1, keepdim=True) * expansion
     if steadiness > 0:
-        distance = (present[:, None] - present[None, :]).double() / steadiness
-        weights = torch.where(distance.abs() <= _REACH, torch.exp(-(distance**2) / 2), 0.0)
-        weights /= weights.sum(1, keepdim=True)
-        centres, sides = weights @ centres, weights @ sides
+        smoothing = _local_lines(present.double(), steadiness)
+        centres, sides = smoothing @ centres, smoothing @ sides
     needed = 2 * torch.maximum(own[:, 2:] - centres, centres - own[:, :2]).amax(1, keepdim=True)
-    # Ceiling and floor forgive what float64 leaves of a whole number, 1e-9 px.
-    sides = (torch.maximum(sides, needed) - 1e-9).ceil().clamp_min(1)
-    corners = (centres - sides / 2 + 1e-9).floor()
-    squares = torch.cat([corners, corners + sides], dim=1)
+    sides = torch.maximum(sides, needed)
+    squares = torch.cat([centres - sides / 2, centres + sides / 2], dim=1)
     nearest = (torch.arange(len(boxes), device=present.device)[:, None] - present[None, :]).abs().argmin(1)
     return squares[nearest]
 
 
-def cut(frame: Num[Tensor, "c h w"], box: tuple[int, int, int, int]) -> Num[Tensor, "c y x"]:
-    """The part of a frame within a box of whole pixels; zeros where the box reaches beyond the frame.
+def _local_lines(times: Float[Tensor, " t"], sigma: float) -> Float[Tensor, "t t"]:
+    """The matrix that fits a straight line around every time and takes its value there; rows add up to 1.
 
-    >>> cut(torch.ones(1, 2, 2), (-1, 0, 2, 1)).tolist()
-    [[[0.0, 1.0, 1.0]]]
+    Source: local linear regression, Fan & Gijbels, Local Polynomial Modelling and Its Applications (1996), ch. 2.
     """
-    x0, y0, x1, y1 = box
-    height, width = frame.shape[1:]
-    part = frame.new_zeros(frame.shape[0], y1 - y0, x1 - x0)
-    rows, columns = slice(max(y0, 0), min(y1, height)), slice(max(x0, 0), min(x1, width))
-    if rows.start < rows.stop and columns.start < columns.stop:
-        part[:, rows.start - y0 : rows.stop - y0, columns.start - x0 : columns.stop - x0] = frame[:, rows, columns]
-    return part
+    ahead = times[None, :] - times[:, None]
+    weights = torch.where(ahead.abs() <= _REACH * sigma, torch.exp(-((ahead / sigma) ** 2) / 2), 0.0)
+    mass, moment, spread = (torch.sum(weights * ahead**k, 1, keepdim=True) for k in range(3))
+    fitted = weights * (spread - moment * ahead)
+    total = fitted.sum(1, keepdim=True)  # 0 where nobody is near: the value itself
+    return torch.where(total > 1e-9 * mass, fitted / total.clamp_min(1e-300), weights)
 
 
-def resize(pixels: Float[Tensor, "n c h w"], height: int, width: int, mode: str = "bilinear") -> Tensor:
-    """Resize, with the kernel widened as much as the picture shrinks, so that nothing aliases.
+def resample(
+    planes: Num[Tensor, "c h w"],
+    box: Box,
+    height: int,
+    width: int,
+    interpolation: Interpolation = "bilinear",
+    *,
+    has_black_bars: bool = False,
+) -> Float[Tensor, "c y x"]:
+    """A box of a picture at another size, with the kernel widened as much as it shrinks, so that nothing aliases.
 
     Args:
-        pixels: Any range. Float32 or wider.
+        planes: Any range.
+        box: Of the part, px of `planes`; may lie between pixels, and beyond the picture where that has black bars.
         height: Of the result, px.
         width: Of the result, px.
-        mode: ``bilinear``, whose weights are never negative, or ``bicubic``, which is sharper and may overshoot.
+        interpolation: ``bilinear``, whose weights are never negative, or ``bicubic``, which is sharper and may
+            overshoot (Keys 1981).
+        has_black_bars: Whether 0 lies beyond the picture. Otherwise nothing does: only pixels of the picture count.
+
+    Returns:
+        float32 or wider.
+
+    Raises:
+        ValueError: The box reaches beyond a picture without black bars.
+
+    >>> resample(torch.tensor([[[0.0, 4.0]]]), (0.5, 0.0, 1.5, 1.0), 1, 2)
+    tensor([[[1., 3.]]])
     """
-    return interpolate(pixels, size=(height, width), mode=mode, align_corners=False, antialias=True)
+    x0, y0, x1, y1 = box
+    n_rows, n_columns = planes.shape[1:]
+    if not has_black_bars and (min(x0, y0) < 0 or x1 > n_columns or y1 > n_rows):
+        raise ValueError(f"the box {box} reaches beyond a picture of {n_columns} x {n_rows}")
+    planes = planes if planes.is_floating_point() else planes.float()
+    rows, down = _weights(n_rows, y0, y1, height, interpolation, has_black_bars)
+    columns, across = _weights(n_columns, x0, x1, width, interpolation, has_black_bars)
+    return down.to(planes) @ planes[:, rows, columns] @ across.to(planes).T
+
+
+def _weights(
+    n: int, start: float, stop: float, n_new: int, interpolation: Interpolation, has_black_bars: bool
+) -> tuple[slice, Float[Tensor, "new old"]]:
+    """Along one axis: the old pixels that matter, and the weight of each in every new one."""
+    scale = (stop - start) / n_new
+    reach = max(scale, 1.0) * (1 if interpolation == "bilinear" else 2)
+    centres = start + (torch.arange(n_new, dtype=torch.float64) + 0.5) * scale
+    first, last = math.floor(start + scale / 2 - reach), math.ceil(stop - scale / 2 + reach)
+    distance = (torch.arange(first, last, dtype=torch.float64) + 0.5 - centres[:, None]).abs() / max(scale, 1.0)
+    if interpolation == "bilinear":
+        weights = (1 - distance).clamp_min(0)
+    else:
+        a = _SHARPNESS
+        near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
+        far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
+        weights = torch.where(distance <= 1, near, torch.where(distance < 2, far, 0.0))
+    inside = slice(min(max(first, 0), n), min(max(last, 0), n))
+    kept = weights[:, inside.start - first : inside.stop - first]
+    total = (weights if has_black_bars else kept).sum(1, keepdim=True)
+    return inside, kept / total
 
 
 def cut_and_hide(
-    frame: Num[Tensor, "3 h w"],
-    hidden: Bool[Tensor, "h w"],
-    own: Bool[Tensor, "h w"],
-    box: tuple[int, int, int, int],
-    side: int,
+    frame: Num[Tensor, "3 h w"], hidden: Bool[Tensor, "h w"], own: Bool[Tensor, "h w"], box: Box, side: int
 ) -> tuple[Float[Tensor, "3 s s"], Float[Tensor, "1 s s"], Float[Tensor, "1 s s"]]:
     """A crop of one frame in which no hidden pixel has a part, with the masks at its size.
 
@@ -109,16 +157,14 @@ def cut_and_hide(
         frame: Pixels in [0, 1] as float, or 0..255 as uint8.
         hidden: Everybody's mask, of the whole frame.
         own: One person's mask, of the whole frame; counts as hidden.
-        box: Square, whole pixels; may reach beyond the frame, where the crop is black and not hidden.
+        box: Square; may reach beyond the frame, where the crop is black and not hidden.
         side: Of the crop, px.
 
     Returns:
         Pixels in [0, 1]; hidden and own as 0 or 1. Float32.
     """
-    is_own = cut(own[None], box)
-    is_hidden = cut(hidden[None], box) | is_own
-    pixels = cut(frame, box)
-    pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
-    pixels = torch.where(is_hidden, 0.0, pixels)
-    resized = resize(torch.cat([pixels, is_hidden.float(), is_own.float()])[None], side, side)[0]
-    return resized[:3].clamp(0, 1), (resized[3:4] > 0).float(), (resized[4:5] > 0).float()
+    is_hidden = hidden | own
+    planes = torch.cat([torch.where(is_hidden, 0, frame).float(), is_hidden[None].float(), own[None].float()])
+    resized = resample(planes, box, side, side, has_black_bars=True)
+    pixels = resized[:3] / 255 if frame.dtype == torch.uint8 else resized[:3]
+    return pixels.clamp(0, 1), (resized[3:4] > 0).float(), (resized[4:5] > 0).float()

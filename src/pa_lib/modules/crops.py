@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from pa_lib.contracts import PaLibError, PersonMask
-from pa_lib.functional.crops import cut, cut_and_hide, extent, resize, square_boxes
+from pa_lib.functional.crops import Box, Interpolation, cut_and_hide, extent, resample, square_boxes
 
 Own = Sequence[PersonMask | Sequence[PersonMask] | None]
 """One person's masks, an entry per frame: one, several, or none. Their own `frame` is not looked at."""
+
+_ROUNDING = 1e-6  # px of a crop, by which a square that just holds its mask may miss it
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,14 +23,14 @@ class CropGeometry:
     """Where the crops of a person lie.
 
     Args:
-        boxes: Shape t 4, ``x0 y0 x1 y1`` px of the frame, whole numbers, square; may reach beyond the frame.
+        boxes: Shape t 4, ``x0 y0 x1 y1`` px of the frame, square; may lie between pixels and beyond the frame.
     """
 
     boxes: Float[Tensor, "t 4"]
 
-    def box(self, frame: int) -> tuple[int, int, int, int]:
-        """The box of one frame in whole pixels."""
-        x0, y0, x1, y1 = (round(side) for side in self.boxes[frame].tolist())
+    def box(self, frame: int) -> Box:
+        """The box of one frame."""
+        x0, y0, x1, y1 = self.boxes[frame].tolist()
         return x0, y0, x1, y1
 
 
@@ -61,8 +62,9 @@ class CropAligner:
         side: Of the crops, px; a multiple of what the autoencoder asks for.
         expansion: Side of the square over the longer side of the person's box, >= 1. Ours: 1.2 to 1.3 shows what
             surrounds a person while the person still fills most of the crop.
-        steadiness: Smoothing of centres and sides over time, in frames (standard deviation of a Gaussian); 0 = none.
-            Smoothed squares depend on the other frames given, so windows that overlap may cut differently.
+        steadiness: Smoothing of centres and sides over time, in frames (standard deviation of a Gaussian, see
+            `functional.crops.square_boxes`); 0 = none. Found boxes tremble, and what is painted in a square trembles
+            with it. Smoothed squares depend on the other frames given, so windows that overlap may cut differently.
 
     Raises:
         PaLibError: A setting is out of range.
@@ -136,7 +138,7 @@ class Reintegrator:
         PaLibError: The interpolation is unknown.
     """
 
-    def __init__(self, interpolation: Literal["bicubic", "bilinear"] = "bicubic") -> None:
+    def __init__(self, interpolation: Interpolation = "bicubic") -> None:
         if interpolation not in ("bicubic", "bilinear"):
             raise PaLibError(f"unknown interpolation {interpolation!r} of crops; choose bicubic or bilinear")
         self.interpolation = interpolation
@@ -180,18 +182,21 @@ class Reintegrator:
         self,
         frame: UInt8[Tensor, "3 h w"],
         crop: Float[Tensor, "3 s s"],
-        square: tuple[int, int, int, int],
+        square: Box,
         where: Bool[Tensor, "h w"],
         box: tuple[int, int, int, int],
     ) -> None:
         """Write one crop; `box` is what the mask covers."""
         x0, y0, x1, y1 = box
-        if x0 < square[0] or y0 < square[1] or x1 > square[2] or y1 > square[3]:
+        side = crop.shape[-1]
+        left, top, right, bottom = (
+            side * (at - square[axis]) / (square[2] - square[0]) for axis, at in zip((0, 1, 0, 1), box, strict=True)
+        )
+        if min(left, top) < -_ROUNDING or max(right, bottom) > side + _ROUNDING:
             raise ValueError(f"the square {square} of a crop does not hold its person's mask {box}")
-        rows, columns = square[3] - square[1], square[2] - square[0]
-        grown = resize(crop[None].float(), rows, columns, self.interpolation)[0]
-        part = cut(grown, (x0 - square[0], y0 - square[1], x1 - square[0], y1 - square[1]))
-        new = (part.clamp(0, 1) * 255).round().byte().to(frame.device)
+        part = max(left, 0.0), max(top, 0.0), min(right, float(side)), min(bottom, float(side))
+        seen = resample(crop.float(), part, y1 - y0, x1 - x0, self.interpolation)
+        new = (seen.clamp(0, 1) * 255).round().byte().to(frame.device)
         region = frame[:, y0:y1, x0:x1]
         region.copy_(torch.where(where[y0:y1, x0:x1], new, region))
 

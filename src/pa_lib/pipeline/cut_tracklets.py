@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pa_lib.contracts import PaLibError, PersonMask, Track
-from pa_lib.functional.crops import cut, resize, square_boxes
+from pa_lib.functional.crops import resample, square_boxes
 from pa_lib.people import AbstractFinder, AbstractMasker, Findings, KalmanTracker, find_people, link_people
 from pa_lib.pipeline.anonymize_video import Progress, SearchSettings
 from pa_lib.video import Frame, Limits, StagedFolder, VideoInfo, fingerprint, probe, read_frames
@@ -101,7 +101,7 @@ class _Tracklet:
     person_id: int
     track: Track
     rows: slice
-    squares: NDArray[np.int64]
+    squares: NDArray[np.float64]
 
     @property
     def first(self) -> int:
@@ -244,9 +244,7 @@ class TrackletCutter:
                     )
                     name = f"{len(planned) + 1:04d}"
                     stretch = slice(int(part[0]), int(part[-1]) + 1)
-                    planned.append(
-                        _Tracklet(name, owners[track.track_id], track, stretch, squares.numpy().astype(np.int64))
-                    )
+                    planned.append(_Tracklet(name, owners[track.track_id], track, stretch, squares.numpy()))
         return planned
 
     def _cut(
@@ -294,8 +292,8 @@ class TrackletCutter:
     def _write(self, tracklet: _Tracklet, at: int, picture: Tensor, alpha: Tensor, folder: Path) -> None:
         x0, y0, x1, y1 = tracklet.squares[at].tolist()
         side = self.settings.side
-        crop = resize(cut(picture, (x0, y0, x1, y1))[None].float(), side, side)[0]
-        mask = resize(cut(alpha[None], (x0, y0, x1, y1))[None], side, side)[0, 0]
+        crop = resample(picture, (x0, y0, x1, y1), side, side, has_black_bars=True)
+        mask = resample(alpha[None], (x0, y0, x1, y1), side, side, has_black_bars=True)[0]
         bgr = crop.round().clamp(0, 255).byte().flip(0).permute(1, 2, 0).numpy()
         grey = (mask * 255).round().clamp(0, 255).byte().numpy()
         _save(folder / f"{tracklet.name}-{at:06d}.jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, self.settings.jpeg_quality])

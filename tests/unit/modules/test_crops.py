@@ -93,14 +93,13 @@ def smooth_frames() -> torch.Tensor:
 @pytest.mark.parametrize("side", [40, 64, 96])
 def test_smooth_content_survives_the_way_there_and_back(side: int, interpolation: Any) -> None:
     frames = smooth_frames()
-    mask = PersonMask(1, 0, 10, 20, torch.ones(18, 12))
+    mask = PersonMask(1, 0, 10, 20, torch.ones(20, 12))
     nobody = torch.zeros(1, HEIGHT, WIDTH, dtype=torch.bool)
     geometry = CropAligner(side, 1.5).align(frames, [mask], nobody).geometry
-    x0, y0, x1, y1 = geometry.box(0)
-    assert (x1 - x0, y1 - y0) == (27, 27)
+    assert geometry.box(0) == (11, 5, 41, 35)
     # the crop of the same square with nobody hidden: what a perfect network would give back
     cropped = torch.nn.functional.interpolate(
-        frames[:, :, y0:y1, x0:x1].float() / 255, size=(side, side), mode="bilinear", antialias=True
+        frames[:, :, 5:35, 11:41].float() / 255, size=(side, side), mode="bilinear", antialias=True
     )
     pasted = Reintegrator(interpolation).paste(torch.zeros_like(frames), cropped, geometry, [mask])
     inside = where([mask])[:, None].expand_as(frames)
@@ -136,14 +135,27 @@ def test_beyond_the_frame_it_is_black_and_not_hidden() -> None:
 
 def test_several_masks_of_a_person_are_one_person() -> None:
     frames = random_frames(1, 5)
-    face, body = PersonMask(1, 0, 2, 10, torch.ones(5, 5), "face"), PersonMask(1, 0, 6, 8, torch.ones(20, 9))
+    face, body = PersonMask(1, 0, 2, 10, torch.ones(5, 5), "face"), PersonMask(1, 0, 6, 8, torch.ones(20, 10))
     nobody = torch.zeros(1, HEIGHT, WIDTH, dtype=torch.bool)
     crops = CropAligner(24, 1.0).align(frames, [[face, body]], nobody)
-    assert crops.geometry.boxes.tolist() == [[0, 2, 24, 26]]
-    assert int(crops.own.sum()) == 25 + 180 - 5
+    assert crops.geometry.boxes.tolist() == [[1, 2, 25, 26]]
+    assert int(crops.own.sum()) == 25 + 200 - 5
     pasted = Reintegrator().paste(frames.clone(), torch.zeros(1, 3, 24, 24), crops.geometry, [[face, body]])
     assert not pasted[:, :, 2:7, 10:15].any()
-    assert not pasted[:, :, 6:26, 8:17].any()
+    assert not pasted[:, :, 6:26, 8:18].any()
+
+
+def test_between_pixels_what_is_painted_glides_with_the_square() -> None:
+    # A ramp painted at a square a third of a pixel further right is that ramp a third of a pixel further right.
+    ramp = torch.linspace(0.2, 0.8, 32).expand(1, 3, 32, 32)
+    mask = PersonMask(1, 0, 12, 12, torch.ones(6, 6))
+    pasted = []
+    for shift in (0.0, 1 / 3):
+        square = torch.tensor([[8.0 + shift, 8.0, 24.0 + shift, 24.0]])
+        frames = torch.zeros(1, 3, HEIGHT, WIDTH, dtype=torch.uint8)
+        pasted.append(Reintegrator().paste(frames, ramp, CropGeometry(square), [mask])[0, 0, 12:18, 12:18].float())
+    per_px = 255 * 0.6 / 31 * 2
+    torch.testing.assert_close(pasted[0] - pasted[1], torch.full((6, 6), per_px / 3), rtol=0, atol=1.0)
 
 
 def test_values_are_rounded_and_clamped() -> None:

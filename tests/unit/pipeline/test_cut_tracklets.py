@@ -82,14 +82,15 @@ def test_crops_follow_the_person_with_its_mask(video: Path, tmp_path: Path) -> N
     # The square of `_clips.scene` is 16 px wide and begins at 3 i, 32; the crop is 2 x 1.1 times as wide, 35.2.
     for i, (box, square) in enumerate(zip(entry["boxes"], entry["squares"], strict=True)):
         assert np.abs(np.array(box) - [3 * i, 32, 3 * i + 16, 48]).max() <= 1
-        assert square[2] - square[0] == square[3] - square[1] in (36, 37, 38)
+        assert square[2] - square[0] == pytest.approx(square[3] - square[1])
+        assert square[2] - square[0] == pytest.approx(35.2, abs=2.2)
         crop = np.asarray(Image.open(outcome.folder / f"0001-{i:06d}.jpg")).astype(int)
         mask = np.asarray(Image.open(outcome.folder / f"0001-{i:06d}.png"))
         assert crop.shape == (32, 32, 3)
         assert mask.shape == (32, 32)
         red = (crop[..., 0] > 150) & (crop[..., 1] < 110) & (crop[..., 2] < 110)
         centres = [[np.average(axis, weights=weight) for axis in np.indices((32, 32))] for weight in (red, mask)]
-        assert np.abs(np.subtract(*centres)).max() < 0.7
+        assert np.abs(np.subtract(*centres)).max() < 0.8
         assert red[mask > 200].mean() > 0.7
     data = TrackletDataModule(tmp_path / "out", n_frames=4, side=32, batch_size=3, val_share=0)
     assert next(iter(data.train_dataloader())).frames.shape == (3, 4, 3, 32, 32)
