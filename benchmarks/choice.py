@@ -24,7 +24,13 @@ KEPT_SHARE = 0.9
 FOUND_SHARE = 0.5
 CROWDS, EQUALS = ("breakdance", "dance-twirl"), ("intel_walking", "intel_walking_pause")
 # noise: no replaced pixel keeps its value but by rare chance
-LOSSLESS = ("people/chooser=keep_subject", "module.method=noise", "write.codec=h264", "write.crf=0")
+LOSSLESS = (
+    "people/chooser=keep_subject",
+    "module=conventional",
+    "module.method=noise",
+    "write.codec=h264",
+    "write.crf=0",
+)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,13 @@ from _bench import WORK, Table, pa_anonymize, publish, run_child
 
 GOAL_RATIO, GOAL_MIB, GOAL_HELP_S = 1.05, 1500, 1.5
 WAYS = {
-    "CenterFace, all, ellipse": ("people/finder=centerface", "people/chooser=all", "people/masker=ellipse"),
-    "defaults (faces and people, subject kept, silhouettes)": (),
+    "CenterFace, all, ellipse": (
+        "people/finder=centerface",
+        "people/chooser=all",
+        "people/masker=ellipse",
+        "module=conventional",
+    ),
+    "faces and people, subject kept, silhouettes": ("module=conventional",),
 }
 
 

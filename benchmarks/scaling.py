@@ -41,7 +41,10 @@ def against_frames(lengths: list[int]) -> tuple[Table, dict[str, Any]]:
     for length in lengths:
         frames = (there_and_back[at % len(there_and_back)] for at in range(length))
         clip = write_clip(WORK / f"scaling_{length}.mp4", frames)
-        runs = [run_child(pa_anonymize(f"input={clip}", f"output={WORK / 'scaling_out.mp4'}")) for _ in range(3)]
+        runs = [
+            run_child(pa_anonymize(f"input={clip}", f"output={WORK / 'scaling_out.mp4'}", "module=conventional"))
+            for _ in range(3)
+        ]
         seconds.append(statistics.median(run.seconds for run in runs))
         print(f"{length} frames: {seconds[-1]:.1f} s", flush=True)
     slope, start, r2 = fit([float(length) for length in lengths], seconds)

@@ -21,7 +21,7 @@ from _annotations import AnnotatedClip, Recall, recall, walking_clip_1080p
 from _bench import WORK, ChildRun, Table, frames_of, pa_anonymize, publish, run_child
 from _ours import replaced_from_tracks_file
 
-FACES_ONLY = ("people/finder=centerface", "people/chooser=all", "people/masker=ellipse", "module.method=blur")
+FACES_ONLY = ("people/finder=centerface", "people/chooser=all", "people/masker=ellipse", "module=conventional")
 GOAL_RATIO = 2.0
 
 

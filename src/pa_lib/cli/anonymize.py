@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -19,8 +20,6 @@ from pa_lib.cli.compose import ConfigError, build, checked, compose, parse
 from pa_lib.contracts import PaLibError
 
 if TYPE_CHECKING:  # torch and the codecs are not needed to answer --help or to refuse a wrong setting
-    from rich.console import Console
-
     from pa_lib.modules import AbstractAnonymizer
     from pa_lib.pipeline import AnonymizationPipeline, Outcome, RunSettings
 
@@ -32,7 +31,7 @@ Hide the people in a video who did not agree to be in it.
   pa-anonymize input=clip.mp4 stage=find           only find: a numbered sheet of people to choose from, then
   pa-anonymize input=clip.mp4 tracks=clip.anonymized.tracks.json people/chooser=hide_ids people.chooser.ids=[2,3]
   pa-anonymize input=folder output=other_folder    every video of a folder
-  pa-anonymize input=clip.mp4 module=compact       heads of people who do not exist, by the network that ships
+  pa-anonymize input=clip.mp4 module=conventional  a blur in the place of new heads: faster, and weaker
   pa-anonymize input=clip.mp4 module=passersby weights=runs/.../checkpoints/last.ckpt    a system you trained
 
 settings (all of them, with their meaning: conf/anonymize.yaml):
@@ -91,15 +90,12 @@ def _anonymize(config: dict[str, Any], changed: dict[str, Any], *, is_chosen: bo
     settings = _run_settings(config, is_chosen_again=is_chosen and config["tracks"] is not None)
     pipeline = build_pipeline(config, build_module(config, changed))
 
-    from rich.console import Console
-
-    console = Console(stderr=True)
     failed: list[tuple[Path, str]] = []
     has_redacted = False
     for number, (source, output) in enumerate(pairs, 1):
         title = source.name if len(pairs) == 1 else f"[{number}/{len(pairs)}] {source.name}"
         try:
-            outcome = _run_one(pipeline, settings, source, output, title, console)
+            outcome = _run_one(pipeline, settings, source, output, title)
         except PaLibError as error:
             if len(pairs) == 1:
                 raise
@@ -183,33 +179,11 @@ def _run_one(
     source: Path,
     output: Path | None,
     title: str,
-    console: Console,
 ) -> Outcome:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from pa_lib.cli.progress import Bars
 
-    from pa_lib.cli.rate import RateColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        RateColumn(),
-        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-    )
-    bars = Progress(*columns, console=console)
-    tasks: dict[str, Any] = {}
-
-    def on_progress(stage: str, done: int, total: int | None) -> None:
-        if stage not in tasks:
-            bars.start()  # not before: an error without any work leaves one line, not a frame of bars around it
-            tasks[stage] = bars.add_task(f"{title}: {stage}", total=total)
-        bars.update(tasks[stage], completed=done, total=total)
-
-    try:
-        return pipeline.run(source, output, settings, on_progress)
-    finally:
-        if tasks:
-            bars.stop()
+    with Bars() as bars:
+        return pipeline.run(source, output, settings, partial(bars.tell, title))
 
 
 def _tell(outcome: Outcome) -> None:

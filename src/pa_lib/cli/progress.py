@@ -17,11 +17,19 @@ class Bars:
 
     def __init__(self, *, is_shown: bool = True, units: Mapping[str, str] | None = None) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         from pa_lib.cli.rate import RateColumn
 
         columns = (
+            SpinnerColumn(),  # turns while a learned system paints for many seconds between two frames told
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),

@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,8 +21,6 @@ from pa_lib.cli.compose import ConfigError, build, checked, compose, parse
 from pa_lib.contracts import PaLibError
 
 if TYPE_CHECKING:  # torch and the codecs are not needed to answer --help or to refuse a wrong setting
-    from rich.console import Console
-
     from pa_lib.pipeline.cut_tracklets import CutOutcome, TrackletCutter
 
 DESCRIPTION = """\
@@ -60,15 +59,12 @@ def _cut(config: dict[str, Any]) -> int:
     sources = find_videos(config["input"], output)
     cutter = _build_cutter(config)
 
-    from rich.console import Console
-
-    console = Console(stderr=True)
     outcomes: list[CutOutcome] = []
     n_failed = 0
     for number, source in enumerate(sources, 1):
         title = source.name if len(sources) == 1 else f"[{number}/{len(sources)}] {source.name}"
         try:
-            outcome = _cut_one(cutter, source, output, title, console)
+            outcome = _cut_one(cutter, source, output, title)
         except PaLibError as error:
             if len(sources) == 1:
                 raise
@@ -135,32 +131,11 @@ def _build_cutter(config: dict[str, Any]) -> TrackletCutter:
     )
 
 
-def _cut_one(cutter: TrackletCutter, source: Path, output: Path, title: str, console: Console) -> CutOutcome:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def _cut_one(cutter: TrackletCutter, source: Path, output: Path, title: str) -> CutOutcome:
+    from pa_lib.cli.progress import Bars
 
-    from pa_lib.cli.rate import RateColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        RateColumn(),
-        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-    )
-    bars = Progress(*columns, console=console)
-    tasks: dict[str, Any] = {}
-
-    def on_progress(stage: str, done: int, total: int | None) -> None:
-        if stage not in tasks:
-            bars.start()  # not before: an error without any work leaves one line, not a frame of bars around it
-            tasks[stage] = bars.add_task(f"{title}: {stage}", total=total)
-        bars.update(tasks[stage], completed=done, total=total)
-
-    try:
-        return cutter.run(source, output, on_progress)
-    finally:
-        if tasks:
-            bars.stop()
+    with Bars() as bars:
+        return cutter.run(source, output, partial(bars.tell, title))
 
 
 def _counts(outcomes: Sequence[CutOutcome]) -> str:
