@@ -11,6 +11,7 @@ from .autoencoders.tiny import TinyAutoencoder
 from .backbones.compact import CompactUNet
 from .backbones.diffusers_unet import DiffusersUNet
 from .crops import CropAligner, CropGeometry, Crops, Reintegrator
+from .diffusion.identity_push import IdentityPush
 from .diffusion.process import DiffusionProcess
 from .diffusion.sampler import Sampler
 from .host import AbstractBackbone, AbstractGuest, AbstractTemporal, FrameCount, Site, TextCondition
@@ -22,7 +23,8 @@ from .systems.base import AbstractAnonymizer
 from .systems.conventional import ConventionalAnonymizer
 from .systems.embedded import embedded_passersby
 from .systems.learned import AbstractLearnedAnonymizer
-from .systems.passersby import MaskAwareTraining, PassersbyAnonymizer, Windows
+from .systems.passersby import PassersbyAnonymizer
+from .systems.passersby_settings import MaskAwareTraining, Windows
 from .temporal.content_stabilizer import TemporalContentStabilizer
 from .temporal.none import NoTemporal
 from .text.base import AbstractText
@@ -49,6 +51,7 @@ __all__ = [
     "DiffusersUNet",
     "DiffusionProcess",
     "FrameCount",
+    "IdentityPush",
     "KLAutoencoder",
     "MaskAugmentation",
     "MaskAwareTraining",

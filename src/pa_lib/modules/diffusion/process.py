@@ -125,6 +125,13 @@ class DiffusionProcess:
             return (noisy - sigma * prediction) / signal
         return signal * noisy - sigma * prediction
 
+    def prediction_of(
+        self, clean: Float[Tensor, "b t c h w"], noisy: Float[Tensor, "b t c h w"], timesteps: Int[Tensor, " b"]
+    ) -> Float[Tensor, "b t c h w"]:
+        """The prediction that amounts to these clean latents: the inverse of `clean_from`."""
+        signal, sigma = self._coefficients(timesteps, noisy)
+        return self.target(clean, (noisy - signal * clean) / sigma, timesteps)
+
     def snr(self, timesteps: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
         """Signal to noise ``a_t / (1 - a_t)``, float32, >= 0."""
         alphas = self._table(timesteps.device)[timesteps]

@@ -12,7 +12,9 @@ from pa_lib.pretrained import asset_path
 ASSET = "passersby_compact.safetensors"
 
 
-def embedded_passersby(*, steps: int, body: Body, weights: str | None = None) -> PassersbyAnonymizer:
+def embedded_passersby(
+    *, steps: int, body: Body, identity_push: float = 0.0, weights: str | None = None
+) -> PassersbyAnonymizer:
     """The compact Passersby-Anonymizer, rebuilt by the config that is stored with its weights.
 
     What it was trained for stays as it is stored; only what may be chosen anew with every video can be set.
@@ -21,6 +23,7 @@ def embedded_passersby(*, steps: int, body: Body, weights: str | None = None) ->
         steps: Evaluations of the network for every crop, see `Sampler`. Time is proportional to it.
         body: What becomes of bodies, see `PassersbyAnonymizer`. The shipped network has learned heads, so ``fill``,
             ``mosaic`` or ``keep``.
+        identity_push: See `PassersbyAnonymizer`.
         weights: Path of a file of one's own in the place of the shipped one, as `pa_lib.checkpoint.save_module` or
             ``pa-train`` write it; its config is stored with it too.
 
@@ -35,7 +38,7 @@ def embedded_passersby(*, steps: int, body: Body, weights: str | None = None) ->
     from pa_lib import load_module
 
     path = asset_path(ASSET) if weights is None else Path(weights).expanduser()
-    system = load_module(path, changed={"sampler.steps": steps, "body": body})
+    system = load_module(path, changed={"sampler.steps": steps, "body": body, "identity_push": identity_push})
     if not isinstance(system, PassersbyAnonymizer):
         raise PaLibError(f"{path} holds a {type(system).__name__}, expected a PassersbyAnonymizer; give it as weights=")
     for slot in system.children():

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import torch
 from einops import rearrange
@@ -17,62 +16,23 @@ from pa_lib.functional.draws import normal, uniform
 from pa_lib.functional.windows import blend
 from pa_lib.modules.autoencoders.base import AbstractAutoencoder
 from pa_lib.modules.crops import CropAligner, Crops, Reintegrator
+from pa_lib.modules.diffusion.identity_push import IdentityPush
 from pa_lib.modules.diffusion.process import DiffusionProcess
 from pa_lib.modules.diffusion.sampler import Sampler
 from pa_lib.modules.host import AbstractBackbone, AbstractGuest, AbstractTemporal
 from pa_lib.modules.losses.masked_diffusion import MaskedDiffusionLoss
 from pa_lib.modules.losses.plain_diffusion import PlainDiffusionLoss
-from pa_lib.modules.mask_augmentation import MaskAugmentation
 from pa_lib.modules.systems.appearances import Appearance, appearances, batches
 from pa_lib.modules.systems.bodies import KEPT, Body, checked_body, layers
 from pa_lib.modules.systems.learned import AbstractLearnedAnonymizer, MakeOptimizer, MakeSchedule
+from pa_lib.modules.systems.passersby_settings import MaskAwareTraining, Windows, check_fit
 from pa_lib.modules.text.base import AbstractText
 
+PUSHED = (
+    "faces are pushed away from the people that they replace: what is painted depends on whom it hides (identity_push)"
+)
 _BLANK = 0.5  # what stands where somebody was: the middle of the pixels' range, 0 after most autoencoders' scaling
 _DROPPING_TEXT, _VALIDATING = 0x7E87, 0x7A11D  # last keys of their own, see `functional.draws`
-
-
-@dataclass(frozen=True)
-class MaskAwareTraining:
-    """The switches of mask-aware training, each ablated by itself; the fourth, loss weighting, is the loss's slot.
-
-    Args:
-        has_condition: Mask and blanked background go into the backbone beside the noisy latents.
-        augmentation: Widens masks in training, so that the silhouette is not copied exactly; None leaves them.
-        has_compositing: While sampling, what lies outside the mask is held at the (blanked) source's latents.
-
-    Source: the paper names mask-aware training and its aim; the four switches are our reconstruction.
-    """
-
-    has_condition: bool = True
-    augmentation: MaskAugmentation | None = None
-    has_compositing: bool = True
-
-
-@dataclass(frozen=True)
-class Windows:
-    """How long clips are cut.
-
-    Args:
-        frames: How many frames the backbone sees at a time.
-        overlap: How many of them the next window sees again; the predictions are averaged there, in every step.
-        chunk: How many frames are held in memory at a time when a video is anonymized.
-        chunk_overlap: How many of them the next chunk paints again; the pictures are cross-faded there.
-        crops: How many crops (people times frames) are denoised in one batch.
-    """
-
-    frames: int = 16
-    overlap: int = 8
-    chunk: int = 48
-    chunk_overlap: int = 8
-    crops: int = 256
-
-    def __post_init__(self) -> None:
-        for window, overlap in ((self.frames, self.overlap), (self.chunk, self.chunk_overlap)):
-            if not 0 <= overlap < window:
-                raise PaLibError(f"windows of {window} frames cannot overlap by {overlap}; expected 0 to {window - 1}")
-        if self.crops < 1:
-            raise PaLibError(f"windows.crops is {self.crops}, expected at least 1")
 
 
 class PassersbyAnonymizer(AbstractLearnedAnonymizer):
@@ -112,6 +72,8 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
         text_dropout: Share of training clips whose prompt is left out, for guidance; AnimateDiff's 0.1.
         noise_sharing: Share of the noise's variance that the frames of a person have in common, in [0, 1] (the mixed
             noise of Ge et al. 2023, PYoCo). 0 is AnimateDiff's independent noise.
+        identity_push: How hard faces are pushed away from the people that they replace while they are sampled, see
+            `IdentityPush`; 0 = not at all. Above 0 what is painted depends on whom it hides.
         optimizer: Parameters to an optimizer; None for a system that only anonymizes.
         lr_schedule: Optimizer to a schedule of its learning rate, counted in steps.
         trainable: The slots that learn.
@@ -144,6 +106,7 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
         prompt: str = "A person is walking",
         text_dropout: float = 0.1,
         noise_sharing: float = 0.5,
+        identity_push: float = 0.0,
         optimizer: MakeOptimizer | None = None,
         lr_schedule: MakeSchedule | None = None,
         trainable: Sequence[str] = (),
@@ -151,7 +114,7 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        _check_fit(backbone, autoencoder, text, crops)
+        check_fit(backbone, autoencoder, text, crops)
         for name, share in (("text_dropout", text_dropout), ("noise_sharing", noise_sharing)):
             if not 0 <= share <= 1:
                 raise PaLibError(f"{name} of PassersbyAnonymizer is {share}, expected a share in [0, 1]")
@@ -171,6 +134,7 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
         self.prompt = prompt
         self.text_dropout = text_dropout
         self.noise_sharing = noise_sharing
+        self.push = IdentityPush(identity_push, crops.expansion) if identity_push else None
         self.optimizer, self.lr_schedule = optimizer, lr_schedule
         self.seed = seed
         self.window_frames, self.overlap_frames = self.windows.chunk, self.windows.chunk_overlap
@@ -183,13 +147,17 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
 
     @property
     def is_non_interfering(self) -> bool:  # type: ignore[override]
-        """True unless sampling begins with the person's own latents, or a body stays or is computed from itself."""
-        return self.sampler.init_strength == 1 and self.body in ("generate", "fill")
+        """True unless sampling begins with the person's own latents or is pushed away from them, or a body shows."""
+        return not self._is_source_needed and self.body in ("generate", "fill")
+
+    @property
+    def _is_source_needed(self) -> bool:
+        return self.sampler.init_strength < 1 or self.push is not None
 
     @property
     def remarks(self) -> tuple[str, ...]:  # type: ignore[override]
-        """That bodies are kept, where they are."""
-        return (KEPT,) if self.body == "keep" else ()
+        """That bodies are kept or faces pushed, where they are."""
+        return ((KEPT,) if self.body == "keep" else ()) + ((PUSHED,) if self.push is not None else ())
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -250,7 +218,7 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
                 drawn; None counts from 0.
             prompts: One per clip; None takes the system's own.
             source: The same crops with nothing blanked; looked at only where sampling begins with the people's own
-                latents (``sampler.init_strength < 1``).
+                latents (``sampler.init_strength < 1``) or is pushed away from them (`identity_push`).
 
         Returns:
             In [0, 1]. Outside the mask close to the source, not equal: paste only what lies under it.
@@ -263,6 +231,7 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
         plain = self.text([""] * n_clips) if self.sampler.guidance != 1 and text is not None else None
         numbers = [range(n_frames)] * n_clips if frame_numbers is None else frame_numbers
         start = self._noise(keys, numbers, background.shape[2:]).to(background)
+        pushed = self._pushed_away_from(source)
 
         def denoise(noisy: Tensor, timestep: int) -> Tensor:
             timesteps = torch.full((n_clips,), timestep, device=noisy.device)
@@ -275,12 +244,31 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
                 untold: Tensor = self.backbone(noisy[:, window], timesteps, seen, plain)
                 return untold + self.sampler.guidance * (told - untold)
 
-            return blend(predict, n_frames, self.windows.frames, self.windows.overlap)
+            predicted = blend(predict, n_frames, self.windows.frames, self.windows.overlap)
+            return predicted if pushed is None else pushed(predicted, noisy, timesteps)
 
         outside = (grid, background) if self.mask_aware.has_compositing else None
         latents = self.sampler.sample(denoise, start, self.diffusion, keys, clean, outside)
-        pixels = self.autoencoder.decode(rearrange(latents, "b t c h w -> (b t) c h w"))
-        return rearrange(pixels, "(b t) c h w -> b t c h w", b=n_clips).clamp(0, 1).to(frames.dtype)
+        return self._decode(latents).clamp(0, 1).to(frames.dtype)
+
+    def _pushed_away_from(self, source: Tensor | None) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
+        """From a prediction, its noisy latents and time steps to the prediction of latents pushed away."""
+        if self.push is None:
+            return None
+        if source is None:
+            raise PaLibError("identity_push pushes away from somebody, but no source was given: pass it, or set 0")
+        move = self.push.away_from(source, self._decode)
+        last = self.sampler.timesteps(self.diffusion)[-1]
+
+        def pushed(predicted: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
+            # The last word is the network's: it takes back what only the face network sees.
+            if int(timesteps[0]) == last:
+                return predicted
+            return self.diffusion.prediction_of(
+                move(self.diffusion.clean_from(predicted, noisy, timesteps)), noisy, timesteps
+            )
+
+        return pushed
 
     def anonymize(self, clip: Clip, masks: ClipMasks, *, seed: int = 0) -> Clip:
         """Replace the people under the masks; see `AbstractAnonymizer.anonymize`."""
@@ -312,7 +300,7 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
 
     def _uncovered(self, clip: Clip, people: Sequence[Appearance], cut: Sequence[Crops]) -> Tensor | None:
         """The crops with the people in them, where sampling is told to begin with those."""
-        if self.sampler.init_strength == 1:
+        if not self._is_source_needed:
             return None
         nobody = torch.zeros(clip.frames.shape[2:], dtype=torch.bool)
         clips = [
@@ -331,6 +319,10 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
     def _encode(self, frames: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b t c h w"]:
         latents = self.autoencoder.encode(rearrange(frames, "b t c h w -> (b t) c h w"))
         return rearrange(latents, "(b t) c h w -> b t c h w", b=len(frames))
+
+    def _decode(self, latents: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t 3 s s"]:
+        pixels = self.autoencoder.decode(rearrange(latents, "b t c h w -> (b t) c h w"))
+        return rearrange(pixels, "(b t) c h w -> b t c h w", b=len(latents))
 
     def _surroundings(
         self, frames: Float[Tensor, "b t 3 h w"], hidden: Float[Tensor, "b t 1 h w"]
@@ -360,35 +352,3 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
 
     def _prompts(self, prompts: Sequence[str] | None, n_clips: int) -> list[str]:
         return [self.prompt] * n_clips if prompts is None else list(prompts)
-
-
-def _check_fit(
-    backbone: AbstractBackbone, autoencoder: AbstractAutoencoder, text: AbstractText, crops: CropAligner
-) -> None:
-    if backbone.channels != autoencoder.channels:
-        raise PaLibError(
-            f"the backbone denoises {backbone.channels} channels, the autoencoder's latents have "
-            f"{autoencoder.channels}; choose two that belong together (module/backbone, module/autoencoder)"
-        )
-    if backbone.condition_channels not in (0, 1 + autoencoder.channels):
-        raise PaLibError(
-            f"the backbone takes {backbone.condition_channels} channels of condition, expected "
-            f"{1 + autoencoder.channels}: the mask and the background's latents (or 0 for none)"
-        )
-    if crops.side % autoencoder.downscale:
-        raise PaLibError(
-            f"crops of {crops.side} px cannot be encoded, {autoencoder.downscale} px to a latent; "
-            f"choose a multiple of {autoencoder.downscale} for module.crops.side"
-        )
-    if backbone.text_width is None and text.width is not None:
-        raise PaLibError("there is a text encoder, but the backbone reads no text; choose module/text=none")
-    if backbone.text_width is not None and text.width is None and not getattr(backbone, "is_text_optional", True):
-        raise PaLibError(
-            f"the backbone wants text of width {backbone.text_width} and got none; choose module/text=clip, from the "
-            "backbone's own folder"
-        )
-    if backbone.text_width is not None and text.width is not None and backbone.text_width != text.width:
-        raise PaLibError(
-            f"the backbone takes text of width {backbone.text_width}, the text encoder gives {text.width}; "
-            "choose the one from the backbone's own folder (module/text=clip module.text.path=...)"
-        )
