@@ -130,9 +130,10 @@ def test_training_that_begins_with_it_stores_only_what_it_changes(own: Path, tmp
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in made.state_dict().items())
 
 
-def test_the_config_builds_it_from_the_command_line(shipped: Path) -> None:
-    composed = compose("anonymize", ["input=clip.mp4", "module=compact", "module.body=mosaic", "module.steps=4"])
+def test_the_main_job_takes_it_if_nothing_else_is_named(shipped: Path) -> None:
+    composed = compose("anonymize", ["input=clip.mp4", "module.body=mosaic", "module.steps=4"])
     made: Any = build_module(composed, {})
+    assert composed["module"]["_target_"] == "pa_lib.modules.embedded_passersby"
     assert isinstance(made, PassersbyAnonymizer)
     assert (made.sampler.steps, made.body) == (4, "mosaic")
 
@@ -147,10 +148,10 @@ def test_a_video_without_any_setting_of_weights(
     )
     pipeline.run(source, tmp_path / "found.mkv", RunSettings(stage="find"))
     fixed = ["people/finder=centerface", "people/masker=box", "write.codec=ffv1", "tracks=found.tracks.json"]
-    assert main(["input=clip.mkv", "output=out.mkv", "module=compact", "module.steps=2", *fixed]) == OK
+    assert main(["input=clip.mkv", "output=out.mkv", "module.steps=2", *fixed]) == OK
     (shipped / ASSET).unlink()
     assets._verified.cache_clear()
-    assert main(["input=clip.mkv", "output=no.mkv", "module=compact", *fixed]) == FAILED
+    assert main(["input=clip.mkv", "output=no.mkv", *fixed]) == FAILED
     assert "shipped weights cannot be read" in capsys.readouterr().err
     assert not Path("no.mkv").exists()
     before, after = (
