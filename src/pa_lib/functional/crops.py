@@ -117,10 +117,11 @@ def resample(
     n_rows, n_columns = planes.shape[1:]
     if not has_black_bars and (min(x0, y0) < 0 or x1 > n_columns or y1 > n_rows):
         raise ValueError(f"the box {box} reaches beyond a picture of {n_columns} x {n_rows}")
-    planes = planes if planes.is_floating_point() else planes.float()
     rows, down = _weights(n_rows, y0, y1, height, interpolation, has_black_bars)
     columns, across = _weights(n_columns, x0, x1, width, interpolation, has_black_bars)
-    return down.to(planes) @ planes[:, rows, columns] @ across.to(planes).T
+    part = planes[:, rows, columns]
+    part = part if part.is_floating_point() else part.float()  # not before: most of a frame is left out
+    return down.to(part) @ part @ across.to(part).T
 
 
 def _weights(
@@ -164,7 +165,8 @@ def cut_and_hide(
         Pixels in [0, 1]; hidden and own as 0 or 1. Float32.
     """
     is_hidden = hidden | own
-    planes = torch.cat([torch.where(is_hidden, 0, frame).float(), is_hidden[None].float(), own[None].float()])
+    masks = torch.stack([is_hidden, own]).to(frame.dtype)
+    planes = torch.cat([torch.where(is_hidden, torch.zeros_like(frame), frame), masks])
     resized = resample(planes, box, side, side, has_black_bars=True)
     pixels = resized[:3] / 255 if frame.dtype == torch.uint8 else resized[:3]
     return pixels.clamp(0, 1), (resized[3:4] > 0).float(), (resized[4:5] > 0).float()
