@@ -93,7 +93,7 @@ def against_people() -> tuple[Table, dict[str, Any]]:
     head = cv2.resize(head, (120, 150), interpolation=cv2.INTER_AREA)
     people, module = (
         people_config("people/finder=centerface", "people/masker=ellipse"),
-        compose("anonymize", ["input=none"])["module"],
+        compose("anonymize", ["input=none", "module=conventional"])["module"],
     )
     finder, masker, anonymizer = build(people["finder"]), build(people["masker"]), build(module)
     rows = []

@@ -49,7 +49,7 @@ class IdentityPush:
         self._network = FaceIdentity()
 
     def identities(self, pixels: Float[Tensor, "b t 3 s s"]) -> Float[Tensor, "b t 128"]:
-        """Of the faces in the middle of crops with values in [0, 1]; up to `_FRAMES` frames of each clip, evenly."""
+        """Of the faces in the middle of crops with values in [0, 1], see `FaceIdentity`."""
         side = pixels.shape[-1]
         face = max(1, round(side * _FACE / self.expansion))
         at = (side - face) // 2

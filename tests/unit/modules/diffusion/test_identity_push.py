@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from pa_lib.contracts import PaLibError
-from pa_lib.functional.draws import normal, uniform
-from pa_lib.modules import DiffusionProcess, IdentityPush
+from pa_lib.functional.draws import normal
+from pa_lib.modules import IdentityPush
 
 SIDE = 32
 
@@ -74,12 +74,3 @@ def test_it_works_where_gradients_are_off_for_good() -> None:
 def test_senseless_strengths_are_refused(strength: float) -> None:
     with pytest.raises(PaLibError, match="identity_push"):
         IdentityPush(strength, 1.0)
-
-
-@pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
-def test_a_prediction_of_clean_latents_leads_to_them(prediction: str) -> None:
-    process = DiffusionProcess(prediction=prediction)  # type: ignore[arg-type]
-    clean, noisy = normal((3, 2, 4, 5, 5), 1), normal((3, 2, 4, 5, 5), 2)
-    steps = (uniform((3,), 3) * 900 + 50).long()
-    found = process.clean_from(process.prediction_of(clean, noisy, steps), noisy, steps)
-    torch.testing.assert_close(found, clean, atol=1e-4, rtol=1e-4)

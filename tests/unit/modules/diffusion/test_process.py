@@ -46,6 +46,13 @@ def test_the_target_leads_back_to_the_clean_latents(prediction: Any) -> None:
     torch.testing.assert_close(found, CLEAN, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_a_prediction_of_clean_latents_leads_to_them(prediction: Any) -> None:
+    process = DiffusionProcess(prediction=prediction)
+    found = process.clean_from(process.prediction_of(CLEAN, NOISE, STEPS), NOISE, STEPS)
+    torch.testing.assert_close(found, CLEAN, atol=1e-4, rtol=1e-4)
+
+
 def test_targets_are_what_they_are_called() -> None:
     assert DiffusionProcess(prediction="epsilon").target(CLEAN, NOISE, STEPS) is NOISE
     assert DiffusionProcess(prediction="sample").target(CLEAN, NOISE, STEPS) is CLEAN
