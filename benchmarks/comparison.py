@@ -316,10 +316,10 @@ def times_table(times: Mapping[str, Times], clip: Path, repeats: int) -> Table:
         ("system", *(head.format("s") for head in steps), *(head.format("processor s") for head in steps)),
         cells,
         [
-            "Whole commands with their defaults, but for what paints (faces and people, the subject kept, silhouettes; the default "
-            "metrics), start included. Goal: evaluation takes less time than anonymization. What evaluation costs "
-            "does not depend on the system: flow in both directions for every pair of frames, and the identity of "
-            "every hidden face in both videos."
+            "Whole commands with their defaults, but for what paints (faces and people, the subject kept, "
+            "silhouettes; the default metrics), start included. Goal: evaluation takes less time than anonymization. "
+            "What evaluation costs does not depend on the system: flow in both directions for every pair of frames, "
+            "and the identity of every hidden face in both videos."
         ],
     )
 
