@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from _bench import Table
-from embedded_weights import FOLDER, Portraits, Record, Weights, as_records, cell, kept, marked, painted, values
+from embedded_weights import (
+    BATCH,
+    FOLDER,
+    Portraits,
+    Record,
+    Weights,
+    as_records,
+    cell,
+    kept,
+    marked,
+    painted,
+    portraits_file,
+    values,
+)
 from torch import Tensor
+from torch.utils.data import DataLoader, Subset
 
-from pa_lib.contracts import Sighting
+from pa_lib.data import FaceDataModule
+from pa_lib.data.base import collate
 from pa_lib.functional import frechet_video_distance
-from pa_lib.functional.kvd import kernel_video_distance
-from pa_lib.metrics import DetectionRate, FaceComparer, IdentityDistance, ReidentificationRate
+from pa_lib.metrics import (
+    AbstractMetric,
+    DetectionRate,
+    FaceComparer,
+    FrechetIdentityDistance,
+    IdentityDistance,
+    ReidentificationRate,
+)
+from pa_lib.metrics.feed import feed
 from pa_lib.modules import ConventionalAnonymizer, Photos
-from pa_lib.pipeline.attack import anonymized_photos
+from pa_lib.pipeline.evaluate_module import module_results
 from pa_lib.pipeline.memorization import (
     QUANTILES,
     TAIL,
@@ -31,7 +53,6 @@ from pa_lib.pipeline.memorization import (
 from pa_lib.pretrained import FaceIdentity
 
 SIDE, HEAD_PX = 128, 64
-HEAD_SCALE = 1.6  # axes of the mask over the sides of the face box, as FaceDataModule makes it
 OURS = "embedded"
 CONVENTIONAL = {
     "blur, 1": lambda: ConventionalAnonymizer("blur", 1.0),
@@ -48,84 +69,50 @@ KINDS = {
 
 
 def faces(weights: Weights, n_photos: int | None, is_asked: bool) -> Record | None:
-    """Detection, identity, search and likeness to real faces, beside blur and mosaic."""
-    protocols = [metric.protocol_hash() for metric in _metrics()]
+    """Detection, identity, search and likeness to real faces, beside blur and mosaic; as `pa-evaluate` has them."""
+    protocols = [metric.protocol_hash() for metric in _metrics(FaceComparer())]
     what = [weights.settings, SIDE, n_photos, protocols, list(CONVENTIONAL)]
     return kept("faces", what, (lambda: _faces(weights, n_photos)) if is_asked else None)
 
 
-def _metrics() -> tuple[DetectionRate, IdentityDistance, ReidentificationRate, ReidentificationRate]:
-    """The last two differ in what they are fed: who it is, or nothing."""
-    compare = FaceComparer()
-    return (
-        DetectionRate(compare),
+def _metrics(compare: FaceComparer) -> list[AbstractMetric]:
+    """What ``pa-evaluate metrics=[faces,frechet_identity]`` measures."""
+    return [
         IdentityDistance(compare),
         ReidentificationRate(compare),
-        ReidentificationRate(compare),
-    )
+        DetectionRate(compare),
+        FrechetIdentityDistance(compare),
+    ]
 
 
 def _faces(weights: Weights, n_photos: int | None) -> Record:
-    portraits = Portraits.of(SIDE)
-    photos, rows = portraits.photos, portraits.held_out(n_photos)
-    network = FaceIdentity()
-    real = face_identities(network, photos.frames[rows], photos.landmarks[rows])
-    others = portraits.training(len(rows))
-    record: Record = {"n": len(rows), "rows": {}}
-    other_people = face_identities(network, photos.frames[others], photos.landmarks[others])
-    record["rows"]["other real people"] = _likeness(real, other_people, is_paired=False)
-    pictures: dict[str, Callable[[], Tensor]] = {OURS: lambda: painted(weights, portraits, rows, 0)}
-    for row, make in CONVENTIONAL.items():
-        pictures[row] = lambda make=make: anonymized_photos(make(), photos, rows)  # type: ignore[misc]
-    for row, paint in pictures.items():
-        made = paint()
-        found = face_identities(network, made, photos.landmarks[rows])
-        record["rows"][row] = _judged(photos, rows, made) | _likeness(real, found, is_paired=True)
+    data = FaceDataModule(portraits_file(), side=SIDE)
+    n = min(n_photos or len(data.val_set), len(data.val_set))
+    record: Record = {"n": n, "rows": {}}
+    systems = {OURS: lambda: weights.system} | CONVENTIONAL
+    for row, make in systems.items():
+        compare = FaceComparer()
+        metrics, own = _metrics(compare), ReidentificationRate(compare)
+        batches = DataLoader(Subset(data.val_set, range(n)), batch_size=BATCH, collate_fn=collate)
+        for result in module_results(make(), batches, kind="face"):
+            feed(metrics, result)
+            feed([own], replace(result, identities=None))
+        record["rows"][row] = as_records([figure for metric in metrics for figure in metric.measure().figures])
+        record["rows"][row] |= {f"own_{name}": figure for name, figure in as_records(own.measure().figures).items()}
         print(f"faces: {row} done", flush=True)
+    record["rows"]["other real people"] = {"frechet_identity_distance": _between_real_people(n)}
     return record
 
 
-def _judged(photos: Photos, rows: Tensor, made: Tensor) -> Record:
-    detection, identity, others, own = _metrics()
-    for at in torch.arange(len(rows)).split(64):
-        some = rows[at]
-        common: dict[str, Any] = {
-            "source": photos.frames[some][:, None],
-            "anonymized": made[at][:, None],
-            "people": sightings(photos, some),
-            "clip_ids": some,
-        }
-        detection.update(**common)
-        identity.update(**common, identities=photos.people[some])
-        others.update(**common, identities=photos.people[some])
-        own.update(**common)
-    told = as_records([*detection.measure().figures, *identity.measure().figures, *others.measure().figures])
-    return told | {f"own_{name}": figure for name, figure in as_records(own.measure().figures).items()}
-
-
-def sightings(photos: Photos, rows: Tensor) -> tuple[Sighting, ...]:
-    """The faces of photos as a finder would have told them: the box that the mask was drawn around."""
-    told = []
-    for clip, row in enumerate(rows.tolist()):
-        alpha = photos.masks[row, 0]
-        down, across = alpha.amax(1).nonzero()[:, 0], alpha.amax(0).nonzero()[:, 0]
-        top, bottom, left, right = int(down[0]), int(down[-1]) + 1, int(across[0]), int(across[-1]) + 1
-        x, y = (left + right) / 2, (top + bottom) / 2
-        w, h = (right - left) / HEAD_SCALE / 2, (bottom - top) / HEAD_SCALE / 2
-        points = tuple((float(a), float(b)) for a, b in photos.landmarks[row])
-        told.append(Sighting(clip, 0, 1, (x - w, y - h, x + w, y + h), points))
-    return tuple(told)
-
-
-def _likeness(real: Tensor, found: Tensor, *, is_paired: bool) -> Record:
-    """Distances of two sets of faces in the identity network's eyes; neither has an interval."""
-    record = {}
-    for name, value in (
-        ("frechet", float(frechet_video_distance(real, found))),
-        ("kernel", float(kernel_video_distance(real, found, is_paired=is_paired))),
-    ):
-        record[name] = {"name": name, "value": value, "interval": None, "n": len(found)}
-    return record
+def _between_real_people(n: int) -> Record:
+    """The Frechet distance of as many people of the training side from those held out: what the few photos cost."""
+    portraits, network = Portraits.of(SIDE), FaceIdentity()
+    real, others = (
+        face_identities(network, portraits.photos.frames[rows], portraits.photos.landmarks[rows])
+        for rows in (portraits.held_out(n), portraits.training(n))
+    )
+    value = float(frechet_video_distance(real, others))
+    return {"name": "frechet_identity_distance", "value": value, "interval": None, "n": n}
 
 
 def faces_table(record: Record) -> tuple[Table, dict[str, bool]]:
@@ -136,8 +123,7 @@ def faces_table(record: Record) -> tuple[Table, dict[str, bool]]:
         "recognized, %": ("identity_faces_recognized", 100.0),
         "own photo found first, %": ("own_reidentification_rank1", 100.0),
         "another photo found first, %": ("reidentification_rank1", 100.0),
-        "Fréchet distance": ("frechet", 1.0),
-        "kernel distance, 1e-3": ("kernel", 1e3),
+        "Fréchet distance": ("frechet_identity_distance", 1.0),
     }
     rows = [
         (row, *(cell(of[name], scale) if name in of else None for name, scale in columns.values()))
@@ -153,10 +139,9 @@ def faces_table(record: Record) -> tuple[Table, dict[str, bool]]:
         f"{ours['reidentification_rank1']['n']} photos of people with two or more; by chance "
         f"{100 * value['reidentification_chance_rank1']:.2f} %, and the original itself finds it in "
         f"{100 * value['reidentification_original_rank1']:.0f} %.",
-        "Fréchet and kernel distance: of dlib's 128 identity features of faces set upright by the original's "
-        "landmarks, against the originals of the same photos. These features see who it is and whether it is a face, "
-        "hardly texture; the other networks that ship see less of a face (TransNet looks at 48 x 27 px). Too large by "
-        "the few photos, for all rows alike: the first row is what as many other real people have.",
+        "Fréchet distance: of dlib's 128 identity features from those of the same photos' originals. They see who it "
+        "is and whether it is a face, hardly texture. Too large by the few photos, for all rows alike: the last row "
+        "is what as many other real people have.",
     ]
     goals = {
         "still_a_face_in_95_percent": value["detection_rate"] >= 0.95,
@@ -167,7 +152,8 @@ def faces_table(record: Record) -> tuple[Table, dict[str, bool]]:
         "identity_distance_at_least_that_between_people": value["identity_distance"]
         >= value["identity_between_people"],
         "frechet_distance_below_blur_and_mosaic": all(
-            value["frechet"] < values(record["rows"][row])["frechet"] for row in CONVENTIONAL
+            value["frechet_identity_distance"] < values(record["rows"][row])["frechet_identity_distance"]
+            for row in CONVENTIONAL
         ),
     }
     return Table("Embedded default: held-out photos", ("anonymized by", *columns), rows, notes), goals
@@ -178,7 +164,8 @@ def faces_table(record: Record) -> tuple[Table, dict[str, bool]]:
 
 def memorization(weights: Weights, n_heads: int, n_training: int | None, is_asked: bool) -> Record | None:
     """How near generated faces come to training faces, beside real people who were not in training."""
-    what = [weights.settings, HEAD_PX, n_heads, n_training, FaceIdentity.same_person_distance, _metrics()[0].protocol()]
+    compare = FaceComparer()
+    what = [weights.settings, HEAD_PX, n_heads, n_training, compare.network.same_person_distance, compare.protocol()]
     measure = lambda: _memorization(weights, n_heads, n_training, marked("memorization", *what))  # noqa: E731
     return kept("memorization", what, measure if is_asked else None)
 
@@ -235,7 +222,7 @@ def _detected(photos: Photos, rows: Tensor, made: Tensor) -> Record:
     """The share in which the finder sees a face where there was one."""
     metric = DetectionRate(FaceComparer())
     for at in torch.arange(len(rows)).split(64):
-        metric.update(photos.frames[rows[at]][:, None], made[at][:, None], sightings(photos, rows[at]))
+        metric.update(photos.frames[rows[at]][:, None], made[at][:, None], masks=photos.masks[rows[at]][:, None])
     return as_records(metric.measure().figures)["detection_rate"]  # type: ignore[no-any-return]
 
 

@@ -91,7 +91,7 @@ class Portraits:
     @classmethod
     def of(cls, side: int) -> Portraits:
         """All of them, without motion or augmentation; kept, for to make them takes longer than to judge them."""
-        archive = shared_data() / "faces" / "faces_permissive_128.zip"
+        archive = portraits_file()
         place = FOLDER / f"portraits_{marked(fingerprint(archive), side)}.pt"
         if not place.is_file():
             data = FaceDataModule(archive, side=side)
@@ -110,6 +110,11 @@ class Portraits:
     def held_out(self, n: int | None = None) -> Tensor:
         """Rows of the held-out side; `n` of them, evenly spread."""
         return _spread(torch.arange(self.n_training, len(self.photos)), n)
+
+
+def portraits_file() -> Path:
+    """The permissive portraits."""
+    return shared_data() / "faces" / "faces_permissive_128.zip"
 
 
 def _spread(rows: Tensor, n: int | None) -> Tensor:

@@ -2,6 +2,7 @@ from .base import AbstractMetric, Figure, Measurement, TrackRow
 from .body_reid import BodyReidentificationRate
 from .detection import DetectionRate
 from .faces import FaceComparer, FacePairs
+from .frechet_identity import FrechetIdentityDistance
 from .fvd import FewClipsWarning, FrechetVideoDistance
 from .identity import IdentityDistance
 from .kvd import KernelVideoDistance
@@ -20,6 +21,7 @@ __all__ = [
     "FacePairs",
     "FewClipsWarning",
     "Figure",
+    "FrechetIdentityDistance",
     "FrechetVideoDistance",
     "IdentityDistance",
     "KernelVideoDistance",

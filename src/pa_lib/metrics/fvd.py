@@ -172,7 +172,7 @@ class FrechetVideoDistance(AbstractMetric):
         if 2 <= n <= self.keep:
             rows = smallest_keys(self.rows, n)
             value = float(frechet_video_distance(*self._split(rows), ddof=self.ddof))
-            interval = self._interval(rows, value)
+            interval = resampled_interval(*self._split(rows), rows[:, 1], value, self.resamples, self.ddof)
         elif n >= 2:
             before = mean_and_covariance(self.source_sum, self.source_outer, n, self.ddof)
             after = mean_and_covariance(self.anonymized_sum, self.anonymized_outer, n, self.ddof)
@@ -202,21 +202,40 @@ class FrechetVideoDistance(AbstractMetric):
         }
         return {what: number for what, number in counted.items() if number}
 
-    def _interval(self, rows: Float[Tensor, "n k"], value: float) -> tuple[float, float] | None:
-        """Draws of videos, not of clips: clips of one video are alike."""
-        import numpy as np
-        from scipy.stats import t as student
 
-        videos = [torch.nonzero(rows[:, 1] == video).flatten() for video in torch.unique(rows[:, 1])]
-        if len(videos) < 2 or not self.resamples:
-            return None
-        generator = np.random.Generator(np.random.PCG64(_SEED))
-        source, anonymized = self._split(rows)
-        draws = []
-        for _ in range(self.resamples):
-            drawn = torch.cat([videos[at] for at in generator.integers(0, len(videos), len(videos))])
-            if len(drawn) >= 2:
-                draws.append(float(frechet_video_distance(source[drawn], anonymized[drawn], self.ddof)))
-        # Draws with replacement hold fewer different clips, so their mean is too large: only their spread counts.
-        spread = float(np.std(draws, ddof=1)) * float(student.ppf(0.975, len(videos) - 1))
-        return value - spread, value + spread
+def resampled_interval(
+    source: Float[Tensor, "n d"],
+    anonymized: Float[Tensor, "n d"],
+    groups: Float[Tensor, " n"],
+    value: float,
+    resamples: int,
+    ddof: int = 0,
+) -> tuple[float, float] | None:
+    """Where the Frechet distance of two paired sets of features lies, 95 %.
+
+    Args:
+        source: One set.
+        anonymized: The other.
+        groups: What is drawn, whole, with replacement: clips of one video are alike.
+        value: Of the whole sets.
+        resamples: How many draws.
+        ddof: As for the value.
+
+    Returns:
+        Value -+ Student's t times the standard deviation of the draws; None for fewer than 2 groups or no draws.
+    """
+    import numpy as np
+    from scipy.stats import t as student
+
+    rows = [torch.nonzero(groups == group).flatten() for group in torch.unique(groups)]
+    if len(rows) < 2 or not resamples:
+        return None
+    generator = np.random.Generator(np.random.PCG64(_SEED))
+    draws = []
+    for _ in range(resamples):
+        drawn = torch.cat([rows[at] for at in generator.integers(0, len(rows), len(rows))])
+        if len(drawn) >= 2:
+            draws.append(float(frechet_video_distance(source[drawn], anonymized[drawn], ddof)))
+    # Draws with replacement hold fewer different clips, so their mean is too large: only their spread counts.
+    spread = float(np.std(draws, ddof=1)) * float(student.ppf(0.975, len(rows) - 1))
+    return value - spread, value + spread

@@ -10,8 +10,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _attacks import photos
-
 BENCHMARKS = str(Path(__file__).resolve().parents[3] / "benchmarks")
 
 
@@ -85,12 +83,3 @@ class TestPortraits:
         assert rows.tolist() == sorted(set(rows.tolist()))
         assert int(rows.min()) == 100
         assert int(rows.max()) < 100 + n_rows
-
-    def test_box_is_what_the_mask_was_drawn_around(self, parts: Any) -> None:
-        some = photos(1)
-        masks = torch.zeros_like(some.masks)
-        masks[1, 0, 8:40, 16:32] = 1
-        (seen,) = parts[1].sightings(type(some)(some.frames, masks, some.people, some.landmarks), torch.tensor([1]))
-        # 16 x 32 px around (24, 24), over 1.6: 10 x 20.
-        assert seen.box == pytest.approx((19, 14, 29, 34))
-        assert (seen.clip, seen.landmarks[0]) == (0, (16.0, 16.0))
