@@ -39,7 +39,7 @@ from pa_lib.pipeline.pair_clips import ClipPair
 from pa_lib.video import default_output, fingerprint, probe
 
 FOLDER = WORK / "comparison"
-STEPS = 10  # of the trained system's sampler
+STEPS = 5  # of the trained system's sampler
 TIMED = "walking_pause"
 HEADS = ("people/finder=centerface", "people/chooser=all", "people/masker=ellipse")
 METRICS = (

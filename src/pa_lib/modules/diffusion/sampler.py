@@ -31,13 +31,19 @@ class Sampler:
         steps: Evaluations of the network, 1 to the process's n_steps; LCM at most 50, usually 4 to 8.
         guidance: How far to go beyond the prediction without a prompt; 1 = no guidance. Whoever builds `denoise`
             applies it; it is kept here because it belongs to the settings of sampling.
+        mean_guidance: How far to go beyond the prediction from pure noise, which is the mean of all pictures that fit;
+            1 = no guidance. Networks that were trained little stay near that mean; 1.5 gives faces contrast and
+            features back, more makes caricatures. The last step stays as predicted.
         eta: For DDIM, the share of DDPM's fresh noise in every step, in [0, 1]. 0 = none.
         init_strength: 1 begins with pure noise, which is the default because the person's own latents then never reach
             the sampler. Below 1 begins with the clean latents noised up to this share of the steps (SDEdit, Meng et al.
             2022): closer to the source, and **less private**, since what is sampled is then computed from it.
 
     Raises:
-        PaLibError: A setting is unknown or out of range.
+        PaLibError: A setting is unknown or out of range, or `mean_guidance` without a beginning in pure noise.
+
+    Source: of the methods, at their names. Mean guidance is ours: autoguidance (Karras et al. 2024,
+    https://arxiv.org/abs/2406.02507) with the network's own first prediction in the place of a worse network's.
 
     >>> from pa_lib.functional.draws import normal
     >>> process, clean = DiffusionProcess(prediction="sample"), torch.full((1, 2, 4, 8, 8), 0.5)
@@ -53,6 +59,7 @@ class Sampler:
         guidance: float = 1.0,
         eta: float = 0.0,
         init_strength: float = 1.0,
+        mean_guidance: float = 1.0,
     ) -> None:
         if method not in get_args(Method):
             raise PaLibError(f"unknown sampler {method!r}; choose {', '.join(get_args(Method))}")
@@ -69,11 +76,19 @@ class Sampler:
             )
         if not guidance >= 0:
             raise PaLibError(f"guidance of the sampler is {guidance}, expected at least 0 (1 = none)")
+        if not mean_guidance >= 0:
+            raise PaLibError(f"mean_guidance of the sampler is {mean_guidance}, expected at least 0 (1 = none)")
+        if mean_guidance != 1 and init_strength < 1:
+            raise PaLibError(
+                f"mean_guidance {mean_guidance} of the sampler begins at the prediction from pure noise, and "
+                f"init_strength {init_strength} does not begin there; set one of them to 1"
+            )
         self.method: Method = method
         self.steps = steps
         self.guidance = guidance
         self.eta = eta
         self.init_strength = init_strength
+        self.mean_guidance = mean_guidance
 
     def timesteps(self, process: DiffusionProcess) -> list[int]:
         """The time steps at which the network is asked, noisiest first.
@@ -137,8 +152,15 @@ class Sampler:
         scheduler, places = self._prepared(process, timesteps)
         # diffusers draws for every item of a list of generators by itself; its annotations know one generator only
         own: Any = [generator(*clip, _DRAWING_IN_STEPS) for clip in keys]
+        mean: Tensor | None = None
         for done, (timestep, place) in enumerate(zip(timesteps, places, strict=True), start=1):
             prediction = denoise(latents, timestep).to(latents.dtype)
+            if self.mean_guidance != 1 and done < len(timesteps):
+                level = torch.full((len(latents),), timestep, device=latents.device)
+                guided = process.clean_from(prediction, latents, level)
+                mean = guided if mean is None else mean
+                guided = torch.lerp(mean, guided, self.mean_guidance)
+                prediction = process.prediction_of(guided, latents, level)
             if isinstance(scheduler, DDIMScheduler):
                 stepped = scheduler.step(prediction, place, latents, self.eta, generator=own, return_dict=False)
             else:
