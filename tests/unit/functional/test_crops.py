@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
@@ -17,8 +17,9 @@ BOX = st.tuples(st.integers(-5, 40), st.integers(-5, 40), st.integers(1, 50), st
 
 
 @given(st.lists(BOX, min_size=1, max_size=6), st.floats(1, 3), st.sampled_from([0.0, 0.7, 5.0]))
+@example([(40, 0, 47, 1), (-5, 0, 43, 1), (19, 0, 2, 1)], 1.0, 0.7)  # to the last digit of float64
 def test_squares_hold_their_boxes(sizes: list[tuple[int, int, int, int]], expansion: float, steadiness: float) -> None:
-    boxes = torch.tensor([(x, y, x + w, y + h) for x, y, w, h in sizes], dtype=torch.float32)
+    boxes = torch.tensor([(x, y, x + w, y + h) for x, y, w, h in sizes], dtype=torch.float64)
     squares = square_boxes(boxes, expansion, steadiness)
     sides = squares[:, 2:] - squares[:, :2]
     torch.testing.assert_close(sides[:, 0], sides[:, 1])
