@@ -102,8 +102,9 @@ def batch(n_frames: int = 3) -> Batch:
         {"sampler": Sampler("lcm", steps=2)},
         {"sampler": Sampler("dpm++", steps=3)},
         {"diffusion": DiffusionProcess(prediction="sample"), "noise_sharing": 1.0},
+        {"sampler": Sampler(steps=4, mean_guidance=1.5)},
     ],
-    ids=["default", "without_guests", "without_condition", "lcm", "dpm", "x0"],
+    ids=["default", "without_guests", "without_condition", "lcm", "dpm", "x0", "mean_guidance"],
 )
 def test_nothing_hidden_has_a_part_in_the_result(changed: dict[str, Any]) -> None:
     made = system(**changed)

@@ -32,8 +32,8 @@ class Sampler:
         guidance: How far to go beyond the prediction without a prompt; 1 = no guidance. Whoever builds `denoise`
             applies it; it is kept here because it belongs to the settings of sampling.
         mean_guidance: How far to go beyond the prediction from pure noise, which is the mean of all pictures that fit;
-            1 = no guidance. Networks that were trained little stay near that mean; 1.5 gives faces contrast and
-            features back, more makes caricatures. The last step stays as predicted.
+            1 = no guidance. Small networks stay near that mean; the embedded default has 1.25, and more makes
+            caricatures. The last step stays as predicted.
         eta: For DDIM, the share of DDPM's fresh noise in every step, in [0, 1]. 0 = none.
         init_strength: 1 begins with pure noise, which is the default because the person's own latents then never reach
             the sampler. Below 1 begins with the clean latents noised up to this share of the steps (SDEdit, Meng et al.
