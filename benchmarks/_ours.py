@@ -87,7 +87,7 @@ def replaced(clip: AnnotatedClip, tracks: Sequence[Track], masker: Any) -> Itera
 
 def replaced_from_tracks_file(path: Path, clip: AnnotatedClip, *settings: str) -> Iterator[NDArray[np.bool_]]:
     """The pixels that a finished run replaced, from the tracks file it left."""
-    from pa_lib.people.tracks_file import read_tracks
+    from pa_lib.people.tracks.record import read_tracks
 
     yield from _replaced(clip, read_tracks(path).present_at, build(people_config(*settings)["masker"]))
 

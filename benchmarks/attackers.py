@@ -22,9 +22,9 @@ from _bench import WORK, Table, publish, shared_data
 
 from pa_lib.contracts import Clip, ClipMasks
 from pa_lib.data import FaceDataModule
+from pa_lib.evaluation.attack import face_photos, run_attack
 from pa_lib.functional import blur, region_size
 from pa_lib.modules import AbstractAnonymizer, ConventionalAnonymizer, ParrotAttack, Photos, ReversalAttack
-from pa_lib.pipeline.attack import face_photos, run_attack
 from pa_lib.pretrained import FaceIdentity
 
 SIDE = 128

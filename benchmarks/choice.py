@@ -18,7 +18,7 @@ from _annotations import AnnotatedClip, Recall, face_clips, recall
 from _bench import WORK, Table, frames_of, pa_anonymize, publish, run_child, shared_data, write_clip
 from numpy.typing import NDArray
 
-from pa_lib.people.tracks_file import TracksRecord, read_tracks
+from pa_lib.people.tracks.record import TracksRecord, read_tracks
 
 KEPT_SHARE = 0.9
 FOUND_SHARE = 0.5

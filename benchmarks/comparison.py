@@ -29,13 +29,13 @@ from pa_lib import load_module
 from pa_lib.cli.compose import build, compose
 from pa_lib.cli.metrics import build_metrics
 from pa_lib.contracts import Clip, ClipMasks
+from pa_lib.evaluation.pairs import ClipPair
+from pa_lib.evaluation.videos import OpenedPair, composited_results, recorded_masker
 from pa_lib.metrics import Figure
 from pa_lib.metrics.feed import feed
 from pa_lib.modules import AbstractAnonymizer, ConventionalAnonymizer
 from pa_lib.people import read_tracks
-from pa_lib.pipeline.evaluate_video import OpenedPair, composited_results, recorded_masker
-from pa_lib.pipeline.evaluation import Evaluation, MetricRecord, plain
-from pa_lib.pipeline.pair_clips import ClipPair
+from pa_lib.reports.evaluation_record import Evaluation, MetricRecord, plain
 from pa_lib.video import default_output, fingerprint, probe
 
 FOLDER = WORK / "comparison"

@@ -28,6 +28,17 @@ from torch.utils.data import DataLoader, Subset
 
 from pa_lib.data import FaceDataModule
 from pa_lib.data.base import collate
+from pa_lib.evaluation.clips import module_results
+from pa_lib.evaluation.memorization import (
+    QUANTILES,
+    TAIL,
+    NearestFaces,
+    closeness,
+    face_identities,
+    is_no_more_frequent,
+    nearest_faces,
+    quantiles,
+)
 from pa_lib.functional import frechet_video_distance
 from pa_lib.metrics import (
     AbstractMetric,
@@ -39,17 +50,6 @@ from pa_lib.metrics import (
 )
 from pa_lib.metrics.feed import feed
 from pa_lib.modules import ConventionalAnonymizer, Photos
-from pa_lib.pipeline.evaluate_module import module_results
-from pa_lib.pipeline.memorization import (
-    QUANTILES,
-    TAIL,
-    NearestFaces,
-    closeness,
-    face_identities,
-    is_no_more_frequent,
-    nearest_faces,
-    quantiles,
-)
 from pa_lib.pretrained import FaceIdentity
 
 SIDE, HEAD_PX = 128, 64

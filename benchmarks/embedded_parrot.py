@@ -9,8 +9,8 @@ import torch
 from _bench import Table
 from embedded_weights import Portraits, Record, Weights, as_records, cell, kept
 
+from pa_lib.evaluation.attack import run_attack
 from pa_lib.modules import ParrotAttack, Photos
-from pa_lib.pipeline.attack import run_attack
 from pa_lib.pretrained import FaceIdentity
 
 SIDE = 128

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from pa_lib import load_module
 from pa_lib.data import FaceDataModule
+from pa_lib.evaluation.attack import anonymized_photos, face_photos
 from pa_lib.metrics import Figure
 from pa_lib.modules import PassersbyAnonymizer, Photos
-from pa_lib.pipeline.attack import anonymized_photos, face_photos
-from pa_lib.pipeline.evaluation import plain
+from pa_lib.reports.evaluation_record import plain
 from pa_lib.video import fingerprint
 
 FOLDER = WORK / "embedded"

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from _clips import make_clip
 from pa_lib.contracts import Detection
+from pa_lib.evaluation.pairs import ClipPair
 from pa_lib.metrics import Figure, TrackRow
 from pa_lib.modules import ConventionalAnonymizer
 from pa_lib.people import AbstractFinder, AbstractMasker, BoxMasker, HideAll, KalmanTracker
 from pa_lib.pipeline import AnonymizationPipeline, RunSettings
-from pa_lib.pipeline.evaluation import Evaluation, MeasuredClip, MeasuredFile, MetricRecord
-from pa_lib.pipeline.pair_clips import ClipPair
+from pa_lib.reports.evaluation_record import Evaluation, MeasuredClip, MeasuredFile, MetricRecord
 from pa_lib.video import WriteSettings
 
 BOX = (12.0, 10.0, 24.0, 20.0)

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from pa_lib.checkpoint import load_config, load_module, save_module
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 ASSETS = Path(__file__).parents[1] / "src" / "pa_lib" / "assets"
 NAME = "passersby_compact.safetensors"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pa_lib import __version__
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 if TYPE_CHECKING:  # the command line reads this file before it knows whether it needs torch
     import torch

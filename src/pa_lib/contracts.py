@@ -26,10 +26,6 @@ if TYPE_CHECKING:  # torch takes two seconds to import, and people/ and video/ d
 Kind = Literal["face", "person"]
 
 
-class PaLibError(Exception):
-    """A failure that the user can mend. The message is one line: what was got, where, and what to do."""
-
-
 @dataclass(frozen=True, eq=False)
 class Detection:
     """One face or one whole person seen by a detector in one frame.

@@ -18,7 +18,8 @@ from _heads import clip, config, painter, people
 from pa_lib.checkpoint import load_module, save_module
 from pa_lib.cli.anonymize import FAILED, OK, build_module, main
 from pa_lib.cli.compose import build, compose
-from pa_lib.contracts import Detection, PaLibError
+from pa_lib.contracts import Detection
+from pa_lib.errors import PaLibError
 from pa_lib.modules import ConventionalAnonymizer, PassersbyAnonymizer, embedded_passersby, interference
 from pa_lib.people import AbstractFinder, BoxMasker, HideAll, KalmanTracker
 from pa_lib.pipeline import AnonymizationPipeline, RunSettings

@@ -22,7 +22,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pa_lib.contracts import Clip, ClipMasks, Detection, PaLibError
+from pa_lib.contracts import Clip, ClipMasks, Detection
+from pa_lib.errors import PaLibError
 from pa_lib.modules import ConventionalAnonymizer
 from pa_lib.people import AbstractFinder, BoxMasker, HideAll, KalmanTracker
 from pa_lib.pipeline import AnonymizationPipeline, Outcome, RunReport, RunSettings, SearchSettings

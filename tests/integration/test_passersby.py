@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from pa_lib.contracts import Batch, Clip, ClipMasks, PaLibError, PersonMask
+from pa_lib.contracts import Batch, Clip, ClipMasks, PersonMask
+from pa_lib.errors import PaLibError
 from pa_lib.modules import (
     AbstractText,
     CompactUNet,

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from _clips import make_clip
 from _heads import HEIGHT, N_FRAMES, WIDTH, clip, painter, people
-from pa_lib.contracts import Clip, ClipMasks, Detection, PaLibError, PersonMask
+from pa_lib.contracts import Clip, ClipMasks, Detection, PersonMask
+from pa_lib.errors import PaLibError
 from pa_lib.modules import ConventionalAnonymizer, interference
 from pa_lib.people import AbstractFinder, BoxMasker, HideAll, KalmanTracker
 from pa_lib.pipeline import AnonymizationPipeline

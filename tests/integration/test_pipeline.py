@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from _clips import ALL_KINDS, make, make_clip
 from pa_lib.cli.anonymize import main
-from pa_lib.contracts import Detection, PaLibError
+from pa_lib.contracts import Detection
+from pa_lib.errors import PaLibError
 from pa_lib.modules import ConventionalAnonymizer
 from pa_lib.people import AbstractFinder, BoxMasker, HideAll, HideIds, KalmanTracker, read_tracks
 from pa_lib.pipeline import AnonymizationPipeline, RunSettings

@@ -17,7 +17,7 @@ from _training import TARGET, Standin
 from pa_lib import checkpoint
 from pa_lib.callbacks import ConfigInCheckpoint
 from pa_lib.checkpoint import load_config, load_module, load_slots, save_module
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 TRUSTED = ("_training",)
 CONFIG: dict[str, Any] = {"_target_": TARGET, "width": 3}
@@ -103,7 +103,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path, monkeypatch: pytest.
         "torch.load",
         "torch.hub.load",
         "pa_lib.video.staging.subprocess.run",  # begins right, ends elsewhere
-        "pa_lib.modules.systems.conventional.ConventionalAnonymizer",  # not the public name
+        "pa_lib.modules.systems.conventional.system.ConventionalAnonymizer",  # not the public name
         "pa_lib.video.VideoWriter",
         "torch.nn.modules.os.system",
         "torch.nn.functional",

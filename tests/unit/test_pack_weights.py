@@ -15,7 +15,7 @@ from safetensors import safe_open
 import pa_lib
 from _heads import clip, config, painter, people
 from pa_lib.checkpoint import load_config, load_module, save_module
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 _PATH = Path(__file__).parents[2] / "tools" / "pack_weights.py"
 

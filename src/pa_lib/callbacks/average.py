@@ -9,7 +9,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 
 class ExponentialAverage(Callback):

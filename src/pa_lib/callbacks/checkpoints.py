@@ -10,7 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from pa_lib import __version__
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 
 class LastCheckpoint(Checkpoint):

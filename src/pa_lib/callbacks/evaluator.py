@@ -11,7 +11,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, distributed
 
-from pa_lib.contracts import PaLibError, Result
+from pa_lib.contracts import Result
+from pa_lib.errors import PaLibError
 from pa_lib.metrics import AbstractMetric
 from pa_lib.metrics.feed import feed
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pa_lib.contracts import PaLibError, Result
+from pa_lib.contracts import Result
+from pa_lib.errors import PaLibError
 
 _MOST_FRAMES = 8  # of a strip: more do not fit a screen
 _GREY = 0.5

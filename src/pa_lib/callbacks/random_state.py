@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 State = dict[str, Any]
 

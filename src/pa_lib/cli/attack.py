@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from pa_lib.cli.anonymize import build_module
 from pa_lib.cli.compose import ConfigError, build
 from pa_lib.data import FaceDataModule
+from pa_lib.evaluation.attack import face_photos, run_attack
 from pa_lib.metrics.base import hash_of_protocol
-from pa_lib.pipeline.attack import face_photos, run_attack
-from pa_lib.pipeline.evaluation import Evaluation, MetricRecord
+from pa_lib.reports.evaluation_record import Evaluation, MetricRecord
 
 if TYPE_CHECKING:
     from pa_lib.cli.share import Tell

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pa_lib.cli.compose import ConfigError, compose, parse
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 DESCRIPTION = """\
 Evaluations side by side, ranked only where they were measured in the same way on the same clips.
@@ -61,11 +61,11 @@ def _compare(runs: Sequence[Path], output: str | None, *, is_overwrite: bool) ->
     if folder is not None and (folder / "compare.json").exists() and not is_overwrite:
         raise ConfigError(f"output={folder} holds a comparison; name another folder or set is_overwrite=true")
     from pa_lib.cli.tables import comparison_table, wide_console
-    from pa_lib.pipeline.compare import compare
+    from pa_lib.reports.comparison import compare
 
     comparison = compare(runs)
     if folder is not None:
-        from pa_lib.pipeline.evaluation_page import render_comparison, write_page
+        from pa_lib.reports.evaluation_page import render_comparison, write_page
 
         write_page(folder / "compare.html", render_comparison(comparison))
         comparison.write_json(folder / "compare.json")

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypeVar
 
 from pa_lib import __version__
 from pa_lib.checkpoint import targets_in
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 T = TypeVar("T")
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pa_lib.cli.compose import Composition, ConfigError, composition, parse
 from pa_lib.cli.metrics import spread
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 if TYPE_CHECKING:  # torch and the codecs are not needed to answer --help or to refuse a wrong setting
-    from pa_lib.pipeline.evaluation import Evaluation
+    from pa_lib.reports.evaluation_record import Evaluation
 
 DESCRIPTION = """\
 Measure how well people are hidden, and what became of everything else.
@@ -152,8 +152,8 @@ def write(evaluation: Evaluation, folder: Path) -> dict[str, Path]:
     Raises:
         PaLibError: The folder cannot be written.
     """
-    from pa_lib.pipeline.evaluation import FILE_NAME
-    from pa_lib.pipeline.evaluation_page import render_evaluation, write_page
+    from pa_lib.reports.evaluation_page import render_evaluation, write_page
+    from pa_lib.reports.evaluation_record import FILE_NAME
 
     files = {"page": folder / "metrics.html", "record": folder / FILE_NAME}
     write_page(files["page"], render_evaluation(evaluation))

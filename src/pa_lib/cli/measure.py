@@ -19,9 +19,9 @@ import torch
 from torch import distributed
 
 from pa_lib.cli.share import Share, Tell, anonymize_clips, anonymize_videos, compare_files
-from pa_lib.contracts import PaLibError
-from pa_lib.pipeline.evaluation import Evaluation, MeasuredClip, MetricRecord
-from pa_lib.pipeline.figure_text import quantity
+from pa_lib.errors import PaLibError
+from pa_lib.reports.evaluation_record import Evaluation, MeasuredClip, MetricRecord
+from pa_lib.reports.text import quantity
 
 _PATIENCE = timedelta(days=2)  # the processes meet once, at the end, and one may have much more to do than another
 

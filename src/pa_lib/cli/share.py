@@ -15,15 +15,15 @@ from pa_lib.checkpoint import check_targets
 from pa_lib.cli.anonymize import build_module, build_pipeline
 from pa_lib.cli.compose import ConfigError, build, checked
 from pa_lib.cli.metrics import build_metrics
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
+from pa_lib.evaluation.clips import module_results
+from pa_lib.evaluation.pairs import ClipPair, pair_clips, videos_of
+from pa_lib.evaluation.videos import OpenedPair, check_alike, composited_results, recorded_masker
 from pa_lib.metrics import AbstractMetric
 from pa_lib.metrics.feed import feed, needed
 from pa_lib.people import AbstractMasker, check_source, read_tracks
 from pa_lib.pipeline import RunSettings
-from pa_lib.pipeline.evaluate_module import module_results
-from pa_lib.pipeline.evaluate_video import OpenedPair, check_alike, composited_results, recorded_masker
-from pa_lib.pipeline.evaluation import MeasuredClip
-from pa_lib.pipeline.pair_clips import ClipPair, pair_clips, videos_of
+from pa_lib.reports.evaluation_record import MeasuredClip
 from pa_lib.video import Limits, WriteSettings, default_output, fingerprint, probe
 
 Tell = Callable[[str, str, int, int | None], None]

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from pa_lib.pipeline.evaluation import STAGES
-from pa_lib.pipeline.figure_text import interval, number, quantity
+from pa_lib.reports.evaluation_record import STAGES
+from pa_lib.reports.text import interval, number, quantity
 
 if TYPE_CHECKING:
-    from pa_lib.pipeline.compare import Comparison
-    from pa_lib.pipeline.evaluation import Evaluation
+    from pa_lib.reports.comparison import Comparison
+    from pa_lib.reports.evaluation_record import Evaluation
 
 
 def wide_console() -> Console:

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pa_lib.cli.compose import ConfigError, build, checked, compose, parse
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 if TYPE_CHECKING:  # torch and the codecs are not needed to answer --help or to refuse a wrong setting
     from pa_lib.pipeline.cut_tracklets import CutOutcome, TrackletCutter

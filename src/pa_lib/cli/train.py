@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pa_lib.cli.compose import Composition, ConfigError, build, composition, parse
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 if TYPE_CHECKING:  # torch and Lightning are not needed to answer --help or to refuse a wrong setting
     from lightning import Callback, LightningDataModule, LightningModule, Trainer

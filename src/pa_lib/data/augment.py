@@ -24,8 +24,8 @@ from kornia.geometry import get_rotation_matrix2d, warp_affine
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pa_lib.contracts import PaLibError
 from pa_lib.data.base import Sample
+from pa_lib.errors import PaLibError
 
 _N_NUMBERS = 20  # drawn for every clip, whatever is switched on: one option does not change what another draws
 

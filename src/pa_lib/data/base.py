@@ -15,8 +15,9 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pa_lib.contracts import Batch, PaLibError
+from pa_lib.contracts import Batch
 from pa_lib.data.sampling import ClipLoader, Draw, GlobalBatchSampler, ResumableLoader
+from pa_lib.errors import PaLibError
 
 
 @dataclass(frozen=True, eq=False)

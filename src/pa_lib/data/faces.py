@@ -12,12 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
-from pa_lib.contracts import PaLibError
 from pa_lib.data.augment import ClipAugmentation
 from pa_lib.data.base import AbstractClipSet, AbstractDataModule, Sample, held_out
 from pa_lib.data.index import FileTree, Row, read_table
 from pa_lib.data.motion import Similarity, pixel_grid, smooth_curves
 from pa_lib.data.sampling import Draw, clip_generator
+from pa_lib.errors import PaLibError
 
 INDEX = "index.tsv"
 _BOX = ("box_x", "box_y", "box_w", "box_h")

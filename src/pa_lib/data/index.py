@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 
 class FileTree:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, SequentialSampler
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 
 @dataclass(frozen=True, slots=True)

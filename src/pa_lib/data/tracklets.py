@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pa_lib.contracts import Kind, PaLibError
+from pa_lib.contracts import Kind
 from pa_lib.data.augment import ClipAugmentation
 from pa_lib.data.base import AbstractClipSet, AbstractDataModule, Sample, held_out
 from pa_lib.data.index import FileTree
 from pa_lib.data.sampling import Draw, clip_generator
+from pa_lib.errors import PaLibError
 from pa_lib.functional.crops import resample
 
 INDEX = "tracklets.json"

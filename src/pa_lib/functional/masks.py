@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 
 class Patch(NamedTuple):

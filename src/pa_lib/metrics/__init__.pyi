@@ -1,17 +1,17 @@
 from .base import AbstractMetric, Figure, Measurement, TrackRow
 from .body_reid import BodyReidentificationRate
-from .detection import DetectionRate
-from .faces import FaceComparer, FacePairs
-from .frechet_identity import FrechetIdentityDistance
-from .fvd import FewClipsWarning, FrechetVideoDistance
-from .identity import IdentityDistance
-from .kvd import KernelVideoDistance
+from .faces.comparer import FaceComparer, FacePairs
+from .faces.detection import DetectionRate
+from .faces.frechet_identity import FrechetIdentityDistance
+from .faces.identity import IdentityDistance
+from .faces.reid import ReidentificationRate
 from .per_clip import summed
-from .perceptual import UnmaskedLPIPS
-from .psnr import UnmaskedPSNR
-from .reid import ReidentificationRate
-from .ssim import UnmaskedSSIM
-from .warping_error import TemporalWarpingError
+from .pixels.perceptual import UnmaskedLPIPS
+from .pixels.psnr import UnmaskedPSNR
+from .pixels.ssim import UnmaskedSSIM
+from .video.fvd import FewClipsWarning, FrechetVideoDistance
+from .video.kvd import KernelVideoDistance
+from .video.warping_error import TemporalWarpingError
 
 __all__ = [
     "AbstractMetric",

@@ -14,8 +14,8 @@ from pa_lib.functional.body_reid import JUNK_ID, body_reidentification
 from pa_lib.functional.identity import DistanceName
 from pa_lib.functional.reid import chance_of_precision, chance_of_rank
 from pa_lib.metrics.base import AbstractMetric, Figure, Measurement
-from pa_lib.metrics.faces import network_protocol
-from pa_lib.metrics.reid import precision_figure, rank_figure
+from pa_lib.metrics.faces.comparer import network_protocol
+from pa_lib.metrics.faces.reid import precision_figure, rank_figure
 
 _QUERY, _PERSON, _CAMERA, _FIRST = range(4)
 

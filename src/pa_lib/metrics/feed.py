@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-from pa_lib.contracts import PaLibError, Result
+from pa_lib.contracts import Result
+from pa_lib.errors import PaLibError
 from pa_lib.metrics.base import AbstractMetric
 
 

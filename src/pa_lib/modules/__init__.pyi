@@ -8,23 +8,23 @@ from .autoencoders.base import AbstractAutoencoder
 from .autoencoders.kl import KLAutoencoder
 from .autoencoders.patchify import Patchify
 from .autoencoders.tiny import TinyAutoencoder
+from .backbones.base import AbstractBackbone, AbstractGuest, AbstractTemporal, FrameCount, Site, TextCondition
 from .backbones.compact import CompactUNet
 from .backbones.diffusers_unet import DiffusersUNet
-from .crops import CropAligner, CropGeometry, Crops, Reintegrator
-from .diffusion.identity_push import IdentityPush
+from .crops.aligner import CropAligner, CropGeometry, Crops, Reintegrator
+from .crops.mask_augmentation import MaskAugmentation
 from .diffusion.process import DiffusionProcess
 from .diffusion.sampler import Sampler
-from .host import AbstractBackbone, AbstractGuest, AbstractTemporal, FrameCount, Site, TextCondition
+from .guidance.identity import IdentityPush
 from .losses.masked_diffusion import MaskedDiffusionLoss
 from .losses.plain_diffusion import PlainDiffusionLoss
-from .mask_augmentation import MaskAugmentation
 from .non_interference import interference
 from .systems.base import AbstractAnonymizer
-from .systems.conventional import ConventionalAnonymizer
-from .systems.embedded import embedded_passersby
+from .systems.conventional.system import ConventionalAnonymizer
 from .systems.learned import AbstractLearnedAnonymizer
-from .systems.passersby import PassersbyAnonymizer
-from .systems.passersby_settings import MaskAwareTraining, Windows
+from .systems.passersby.embedded import embedded_passersby
+from .systems.passersby.settings import MaskAwareTraining, Windows
+from .systems.passersby.system import PassersbyAnonymizer
 from .temporal.content_stabilizer import TemporalContentStabilizer
 from .temporal.none import NoTemporal
 from .text.base import AbstractText

@@ -31,7 +31,7 @@ def interference(system: AbstractAnonymizer, clip: Clip, masks: ClipMasks, *, se
         In 0..255. 0 also where nobody is hidden: there is nothing to find out then.
 
     >>> from pa_lib.contracts import PersonMask
-    >>> from pa_lib.modules.systems.conventional import ConventionalAnonymizer
+    >>> from pa_lib.modules.systems.conventional.system import ConventionalAnonymizer
     >>> clip = Clip(torch.full((1, 3, 8, 8), 90, dtype=torch.uint8))
     >>> masks = ClipMasks((PersonMask(1, 0, 2, 2, torch.ones(4, 4)),), n_frames=1, height=8, width=8)
     >>> interference(ConventionalAnonymizer("fill"), clip, masks)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 Network = TypeVar("Network")
 

@@ -1,4 +1,4 @@
-from .choose import (
+from .choosers.choose import (
     AbstractChooser,
     Choice,
     HideAll,
@@ -9,14 +9,14 @@ from .choose import (
     KeepMatching,
     Scene,
 )
+from .choosers.subject import KeepSubject
 from .find import Findings, find_people
 from .finders import AbstractFinder, CenterFaceFinder, FacesAndPeopleFinder, MtcnnFinder, PeopleFinder
 from .identify import FaceNetwork, best_faces, embed_people, embed_photos
-from .link import link_people
 from .mask import AbstractMasker, BoxMasker, EllipseMasker, SilhouetteMasker
-from .subject import KeepSubject
-from .track import KalmanTracker
-from .tracks_file import TracksRecord, check_source, read_tracks, write_tracks
+from .tracking.kalman import KalmanTracker
+from .tracking.link import link_people
+from .tracks.record import TracksRecord, check_source, read_tracks, write_tracks
 
 __all__ = [
     "AbstractChooser",

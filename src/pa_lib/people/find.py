@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pa_lib.contracts import Detection, PaLibError
+from pa_lib.contracts import Detection
+from pa_lib.errors import PaLibError
 from pa_lib.people.finders import (
     AbstractFinder,
     CenterFaceFinder,

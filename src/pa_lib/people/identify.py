@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pa_lib.contracts import PaLibError, Person, Track
+from pa_lib.contracts import Person, Track
+from pa_lib.errors import PaLibError
 
 if TYPE_CHECKING:
     from pa_lib.people.finders import AbstractFinder

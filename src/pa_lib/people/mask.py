@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.functional.masks import Box, Patch, box_raster, union
 from pa_lib.people.mask_shapes import (
     Canvas,

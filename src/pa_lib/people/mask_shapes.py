@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from pa_lib.contracts import Kind, PaLibError, PersonMask, Track
+from pa_lib.contracts import Kind, PersonMask, Track
+from pa_lib.errors import PaLibError
 from pa_lib.functional.masks import (
     Box,
     Patch,

@@ -2,7 +2,7 @@
 
 from pa_lib.pipeline.anonymize_video import AnonymizationPipeline, Outcome, RunSettings, SearchSettings
 from pa_lib.pipeline.cut_tracklets import CutOutcome, CutSettings, TrackletCutter
-from pa_lib.pipeline.report import RunReport
+from pa_lib.reports.run_record import RunReport
 
 __all__ = [
     "AnonymizationPipeline",

@@ -19,7 +19,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pa_lib.contracts import PaLibError, Person
+from pa_lib.contracts import Person
+from pa_lib.errors import PaLibError
 from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.people import (
     AbstractChooser,
@@ -36,9 +37,9 @@ from pa_lib.people import (
     read_tracks,
     write_tracks,
 )
-from pa_lib.pipeline.people_sheet import PeopleSheet
 from pa_lib.pipeline.protect import OnFailure, ProtectedFrame, protect_frames
-from pa_lib.pipeline.report import FrameLog, RunReport, SourceRecord, ThumbnailCollector, people_records
+from pa_lib.reports.people_sheet import PeopleSheet
+from pa_lib.reports.run_record import FrameLog, RunReport, SourceRecord, ThumbnailCollector, people_records
 from pa_lib.video import (
     Frame,
     Limits,

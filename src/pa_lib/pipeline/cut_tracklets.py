@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pa_lib.contracts import PaLibError, PersonMask, Track
+from pa_lib.contracts import PersonMask, Track
+from pa_lib.errors import PaLibError
 from pa_lib.functional.crops import resample, square_boxes
 from pa_lib.people import AbstractFinder, AbstractMasker, Findings, KalmanTracker, find_people, link_people
 from pa_lib.pipeline.anonymize_video import Progress, SearchSettings

@@ -16,7 +16,7 @@ from pa_lib.contracts import Clip, ClipMasks, PersonMask
 from pa_lib.functional import composite
 from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.people import AbstractMasker, TracksRecord
-from pa_lib.pipeline.frame_log import FrameRecord
+from pa_lib.reports.frame_log import FrameRecord
 from pa_lib.video import Frame, Picture, VideoInfo, redacted_picture
 
 OnFailure = Literal["redact", "abort"]

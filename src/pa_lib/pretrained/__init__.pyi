@@ -1,18 +1,18 @@
 from .assets import Asset, asset_manifest, asset_path
-from .boxes import box_overlaps, non_maximum_suppression
-from .centerface import CenterFace
-from .face_chips import align_faces
-from .face_identity import FaceIdentity
-from .facenet import FaceNet
-from .i3d import I3DFeatures
-from .mtcnn import MTCNN
-from .nanodet import NanoDet
+from .detectors.boxes import box_overlaps, non_maximum_suppression
+from .detectors.centerface import CenterFace
+from .detectors.mtcnn import MTCNN
+from .detectors.nanodet import NanoDet
+from .features.base import AbstractVideoFeatures
+from .features.i3d import I3DFeatures
+from .features.transnet import TransNetFeatures
+from .features.videomae import VideoMAEFeatures
+from .identity.face_chips import align_faces
+from .identity.face_identity import FaceIdentity
+from .identity.facenet import FaceNet
 from .optical_flow import AbstractOpticalFlow, DISFlow, RAFTFlow
 from .perceptual import Perceptual
 from .silhouette import SelfieSegmentation
-from .transnet import TransNetFeatures
-from .video_features import AbstractVideoFeatures
-from .videomae import VideoMAEFeatures
 
 __all__ = [
     "MTCNN",

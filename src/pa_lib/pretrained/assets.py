@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 FOLDER = Path(__file__).parents[1] / "assets"
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 Frames = Float[Tensor, "t 3 h w"] | UInt8[Tensor, "t 3 h w"]
 BothWays = tuple[Float[Tensor, "2 h w"], Float[Tensor, "2 h w"]]

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 Net = Literal["alex", "squeeze", "vgg"]
 MIN_PX = 32  # smaller pictures leave nothing of the last layers

@@ -11,7 +11,7 @@ from typing import Any, cast
 import av
 import av.error
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.video.container import open_video
 from pa_lib.video.probe import VideoInfo
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import av.codec
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.video.frame import PixelFormat
 from pa_lib.video.probe import VideoInfo
 

@@ -24,7 +24,7 @@ from PIL import (  # Pillow knows a format only once its plugin is imported
     WebPImagePlugin,
 )
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 _FORMATS = (

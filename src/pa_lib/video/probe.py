@@ -12,7 +12,7 @@ from typing import Literal, cast
 import av
 import av.error
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.video.container import Limits, audio_faults, early_end, is_still, open_video, reason_of, video_stream
 from pa_lib.video.frame import PixelFormat
 from pa_lib.video.images import IMAGE_SUFFIXES, image_files, image_size, is_still_image, read_image

@@ -10,7 +10,7 @@ from typing import Any
 import av
 import av.error
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.video.container import open_video, video_stream
 from pa_lib.video.frame import Frame, Picture
 from pa_lib.video.images import read_image

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 # Waits until the other end of its standard input is closed, which the kernel does at the latest when we die, and
 # removes what is still there then. It takes no signal meant for us: it has its own session.

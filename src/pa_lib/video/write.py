@@ -11,7 +11,7 @@ from typing import Self
 
 import av.error
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.video.encoders import VIDEO_OUTPUTS, choose_encoding
 from pa_lib.video.frame import Frame, redacted_picture
 from pa_lib.video.images import IMAGE_SUFFIXES

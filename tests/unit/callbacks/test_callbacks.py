@@ -18,8 +18,9 @@ from torch.utils.data import DataLoader
 from _training import Standin
 from pa_lib.callbacks import ExponentialAverage, LastCheckpoint, NanGuard, Preview, RandomState
 from pa_lib.callbacks.preview import contact_sheet
-from pa_lib.contracts import Batch, PaLibError, Result
+from pa_lib.contracts import Batch, Result
 from pa_lib.data import SyntheticDataModule
+from pa_lib.errors import PaLibError
 
 
 class Counting(LightningModule):

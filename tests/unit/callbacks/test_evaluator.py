@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader
 
 from _metrics import Brightness
 from pa_lib.callbacks import Evaluator
-from pa_lib.contracts import PaLibError, Result
+from pa_lib.contracts import Result
+from pa_lib.errors import PaLibError
 from pa_lib.metrics import AbstractMetric, Figure, Measurement, summed
 
 

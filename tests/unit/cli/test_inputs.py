@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pa_lib.cli.inputs import pair_files
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 
 def touch(*paths: Path) -> None:

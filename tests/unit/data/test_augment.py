@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from pa_lib.contracts import PaLibError
 from pa_lib.data import ClipAugmentation, Draw, Sample
 from pa_lib.data.synthetic import SyntheticClipSet
+from pa_lib.errors import PaLibError
 
 OFF = {field.name: 0.0 for field in fields(ClipAugmentation) if field.name.endswith("_p")}
 ALL = dict.fromkeys(OFF, 1.0)

@@ -11,9 +11,10 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from pa_lib.contracts import Batch, PaLibError
+from pa_lib.contracts import Batch
 from pa_lib.data import AbstractClipSet, AbstractDataModule, Draw, Sample, SyntheticDataModule, collate
 from pa_lib.data.base import held_out
+from pa_lib.errors import PaLibError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),

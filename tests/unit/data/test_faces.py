@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch.nn.functional import grid_sample
 
-from pa_lib.contracts import PaLibError
 from pa_lib.data import ClipAugmentation, Draw, FaceDataModule
+from pa_lib.errors import PaLibError
 
 HEADER = "file\tbox_x\tbox_y\tbox_w\tbox_h"
 LINE = "{}\t20\t16\t24\t32"

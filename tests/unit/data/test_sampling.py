@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import Dataset
 
-from pa_lib.contracts import PaLibError
 from pa_lib.data import Draw, GlobalBatchSampler, Position, ResumableLoader, clip_generator
+from pa_lib.errors import PaLibError
 
 
 class Numbers(Dataset[torch.Tensor]):

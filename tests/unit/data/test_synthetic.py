@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, max_pool2d
 
-from pa_lib.contracts import PaLibError
 from pa_lib.data import Draw, Sample, SyntheticDataModule
 from pa_lib.data.synthetic import SyntheticClipSet
+from pa_lib.errors import PaLibError
 
 SIDE = 128
 

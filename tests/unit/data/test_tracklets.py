@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pa_lib.contracts import PaLibError
 from pa_lib.data import TrackletDataModule
+from pa_lib.errors import PaLibError
 
 SIDE = 16
 

@@ -11,7 +11,7 @@ from pa_lib.contracts import Clip, ClipMasks, PersonMask
 from pa_lib.functional.draws import uniform
 from pa_lib.modules.non_interference import interference
 from pa_lib.modules.systems.base import AbstractAnonymizer
-from pa_lib.modules.systems.conventional import ConventionalAnonymizer
+from pa_lib.modules.systems.conventional.system import ConventionalAnonymizer
 
 FRAMES = (uniform((3, 3, 24, 32), 1) * 256).byte()
 CLIP = Clip(FRAMES, first_frame=4)

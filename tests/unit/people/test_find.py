@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pa_lib.contracts import Detection, PaLibError
+from pa_lib.contracts import Detection
+from pa_lib.errors import PaLibError
 from pa_lib.people.find import AbstractFinder, find_people
 from pa_lib.video.frame import Frame, Picture, PixelFormat
 

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from _people import person, standing, track
-from pa_lib.contracts import Detection, PaLibError, Person
+from pa_lib.contracts import Detection, Person
+from pa_lib.errors import PaLibError
 from pa_lib.people import best_faces, embed_people, embed_photos
 from pa_lib.people.identify import LEAST_FACE_PX
 

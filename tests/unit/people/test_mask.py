@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pa_lib.contracts import ClipMasks, Kind, PaLibError, Track
+from pa_lib.contracts import ClipMasks, Kind, Track
+from pa_lib.errors import PaLibError
 from pa_lib.functional import run_lengths
 from pa_lib.people.mask import (
     AbstractMasker,

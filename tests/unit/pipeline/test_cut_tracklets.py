@@ -14,8 +14,9 @@ from PIL import Image
 
 from _clips import make_clip
 from pa_lib.cli.tracklets import find_videos, main
-from pa_lib.contracts import Detection, PaLibError
+from pa_lib.contracts import Detection
 from pa_lib.data import TrackletDataModule
+from pa_lib.errors import PaLibError
 from pa_lib.people import AbstractFinder, BoxMasker, KalmanTracker
 from pa_lib.pipeline.cut_tracklets import CutSettings, TrackletCutter
 from pa_lib.video import fingerprint

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.pretrained import assets
 
 NAMES = sorted(assets.asset_manifest())

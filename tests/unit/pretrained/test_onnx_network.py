@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.pretrained.onnx_network import OnnxNetwork
 
 BLOB = np.zeros((1, 3, 64, 96), np.float32)

@@ -13,7 +13,7 @@ import torch
 from skimage.data import astronaut
 from torch import Tensor
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.pretrained import DISFlow, RAFTFlow
 
 

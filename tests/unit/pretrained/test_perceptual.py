@@ -14,7 +14,7 @@ import torchvision
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.pretrained import Perceptual
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from _clips import ALL_KINDS, CLIPS, make, make_clip, make_image_folder, scene
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.video import Limits, probe, read_frames
 
 

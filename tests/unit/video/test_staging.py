@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.video import StagedFile, StagedFolder, check_writable, write_whole
 
 

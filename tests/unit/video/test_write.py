@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from _clips import ALL_KINDS, CLIPS, make, make_clip, make_exif_image, make_gif, make_image_folder
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.video import (
     Frame,
     VideoInfo,

@@ -10,9 +10,9 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.modules.adapters.scale import checked_scale, checked_width
-from pa_lib.modules.host import AbstractBackbone, AbstractGuest, Site, on_sample
+from pa_lib.modules.backbones.base import AbstractBackbone, AbstractGuest, Site, on_sample
 
 
 class _Bottleneck(nn.Module):

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pa_lib import __version__
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 _PREFIX = "unet."
 _DIFFUSERS_METADATA = "lora_adapter_metadata"  # where diffusers keeps peft's configuration, as JSON

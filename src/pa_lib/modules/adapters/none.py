@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.modules.adapters.scale import checked_scale
-from pa_lib.modules.host import AbstractBackbone, AbstractGuest
+from pa_lib.modules.backbones.base import AbstractBackbone, AbstractGuest
 
 
 class NoAdapter(AbstractGuest):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 
 def checked_scale(scale: float) -> float:

@@ -13,10 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.modules.adapters import lora_file
 from pa_lib.modules.adapters.scale import checked_scale, checked_width
-from pa_lib.modules.host import AbstractBackbone, AbstractGuest
+from pa_lib.modules.backbones.base import AbstractBackbone, AbstractGuest
 
 
 class _LowRank(nn.Module):

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 
 @dataclass(frozen=True, eq=False)

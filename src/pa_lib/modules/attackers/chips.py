@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from pa_lib.modules.attackers.base import Anonymized
 from pa_lib.pretrained import align_faces
-from pa_lib.pretrained.face_identity import CHIP_PX, TEMPLATE
+from pa_lib.pretrained.identity.face_identity import CHIP_PX, TEMPLATE
 
 WIDTH = 0.97  # of the ellipse that is looked at, over the chip's side: the largest that head masks cover
 NEAR_DUPLICATE = 0.95

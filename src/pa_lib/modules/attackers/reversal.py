@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.functional.draws import generator, uniform
 from pa_lib.modules.attackers.base import AbstractAttack, Anonymized, Outcome, Photos
 from pa_lib.modules.attackers.chips import hidden_chips, hidden_part, identities, near_duplicates, original_chips

@@ -6,7 +6,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.modules.autoencoders._chunks import check_channels, check_size
 from pa_lib.modules.autoencoders.base import AbstractAutoencoder
 

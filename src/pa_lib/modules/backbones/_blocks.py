@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pa_lib.contracts import PaLibError
-from pa_lib.modules.host import FrameCount, Site
+from pa_lib.errors import PaLibError
+from pa_lib.modules.backbones.base import FrameCount, Site
 
 _PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
 

@@ -11,9 +11,9 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.modules.backbones._blocks import block_sites, flat_input, recomputed, spatial_projections
-from pa_lib.modules.host import AbstractBackbone, FrameCount, Site, TextCondition
+from pa_lib.modules.backbones.base import AbstractBackbone, FrameCount, Site, TextCondition
 
 _MOST_GROUPS = 32  # Wu and He 2018, and what Stable Diffusion has
 _LEAST_PER_GROUP = 4  # ours: a group of one channel is instance normalization, which forgets colours

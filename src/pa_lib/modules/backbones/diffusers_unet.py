@@ -12,9 +12,9 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.modules.backbones._blocks import block_sites, flat_input, recomputed, spatial_projections, text_widths
-from pa_lib.modules.host import AbstractBackbone, FrameCount, Site, TextCondition
+from pa_lib.modules.backbones.base import AbstractBackbone, FrameCount, Site, TextCondition
 from pa_lib.modules.weights_folder import load_network
 
 _PIXELS_PER_LATENT = 8  # of every autoencoder that SDXL was trained with; its size conditions count pixels

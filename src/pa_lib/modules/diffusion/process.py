@@ -13,7 +13,7 @@ from diffusers.schedulers.scheduling_lcm import LCMScheduler
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.functional.draws import normal, uniform
 
 Prediction = Literal["epsilon", "v_prediction", "sample"]

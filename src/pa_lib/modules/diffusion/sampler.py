@@ -11,7 +11,7 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from jaxtyping import Float
 from torch import Tensor
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.functional.draws import generator
 from pa_lib.modules.diffusion.process import LCM_GRID, DiffusionProcess, Method, Scheduler
 

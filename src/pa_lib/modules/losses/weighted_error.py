@@ -7,7 +7,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, distributed
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 
 def weighted_error(

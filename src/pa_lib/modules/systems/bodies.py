@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor
 
-from pa_lib.contracts import Clip, ClipMasks, PaLibError
-from pa_lib.modules.systems.conventional import ConventionalAnonymizer
+from pa_lib.contracts import Clip, ClipMasks
+from pa_lib.errors import PaLibError
+from pa_lib.modules.systems.conventional.system import ConventionalAnonymizer
 
 Body = Literal["generate", "mosaic", "fill", "keep"]
 KEPT = (

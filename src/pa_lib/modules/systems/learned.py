@@ -10,8 +10,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pa_lib.contracts import PaLibError
-from pa_lib.modules.host import AbstractBackbone, AbstractGuest
+from pa_lib.errors import PaLibError
+from pa_lib.modules.backbones.base import AbstractBackbone, AbstractGuest
 from pa_lib.modules.systems.base import AbstractAnonymizer
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 
 _MOST_SEQUENCES = 32768  # to one attention call: CUDA's kernels count them in a grid that ends at 65535
 _TOKENS_PER_CHANNEL = 4  # from here on, weights put together are small beside the tokens that go through them

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pa_lib.contracts import PaLibError
-from pa_lib.modules.host import AbstractBackbone, AbstractTemporal, FrameCount, Site, on_sample
+from pa_lib.errors import PaLibError
+from pa_lib.modules.backbones.base import AbstractBackbone, AbstractTemporal, FrameCount, Site, on_sample
 from pa_lib.modules.temporal import motion_adapter as motion
 from pa_lib.modules.temporal.attention import TemporalTransformer, largest_divisor
 from pa_lib.modules.temporal.convolution import TemporalConvolution

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from pa_lib.contracts import PaLibError
-from pa_lib.modules.host import AbstractBackbone, AbstractTemporal
+from pa_lib.errors import PaLibError
+from pa_lib.modules.backbones.base import AbstractBackbone, AbstractTemporal
 
 
 class NoTemporal(AbstractTemporal):

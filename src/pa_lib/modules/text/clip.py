@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from pa_lib.contracts import PaLibError
-from pa_lib.modules.host import TextCondition
+from pa_lib.errors import PaLibError
+from pa_lib.modules.backbones.base import TextCondition
 from pa_lib.modules.text.base import AbstractText
 from pa_lib.modules.weights_folder import from_folder, settings_file
 

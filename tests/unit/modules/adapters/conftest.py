@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pa_lib.modules.backbones.base import AbstractBackbone, TextCondition
 from pa_lib.modules.backbones.compact import CompactUNet
 from pa_lib.modules.backbones.diffusers_unet import DiffusersUNet
-from pa_lib.modules.host import AbstractBackbone, TextCondition
 
 UNET = {
     "in_channels": 9,

@@ -11,11 +11,11 @@ import torch
 from diffusers.models.transformers.transformer_2d import Transformer2DModelOutput
 from torch import Tensor, nn
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.modules.adapters.bottleneck import BottleneckContentAdapter
+from pa_lib.modules.backbones.base import AbstractBackbone, Site
 from pa_lib.modules.backbones.compact import CompactUNet
 from pa_lib.modules.backbones.diffusers_unet import DiffusersUNet
-from pa_lib.modules.host import AbstractBackbone, Site
 
 Predict = Callable[[AbstractBackbone], Tensor]
 Randomize = Callable[[nn.Module], None]

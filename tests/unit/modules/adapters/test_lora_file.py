@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pa_lib import __version__
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.modules.adapters.lora_file import modern_key
 from pa_lib.modules.adapters.spatial_content import SpatialContentAdapter
 from pa_lib.modules.backbones.diffusers_unet import DiffusersUNet

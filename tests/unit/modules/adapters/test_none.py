@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.modules.adapters.none import NoAdapter
-from pa_lib.modules.host import AbstractBackbone
+from pa_lib.modules.backbones.base import AbstractBackbone
 
 
 def test_it_has_nothing_and_does_nothing(

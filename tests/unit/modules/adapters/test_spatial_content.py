@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.modules.adapters.spatial_content import SpatialContentAdapter
+from pa_lib.modules.backbones.base import AbstractBackbone
 from pa_lib.modules.backbones.compact import CompactUNet
 from pa_lib.modules.backbones.diffusers_unet import DiffusersUNet
-from pa_lib.modules.host import AbstractBackbone
 
 Predict = Callable[[AbstractBackbone], Tensor]
 Randomize = Callable[[nn.Module], None]

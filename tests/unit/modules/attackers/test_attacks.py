@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from _attacks import Same, Static, photos
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
+from pa_lib.evaluation.attack import run_attack
 from pa_lib.modules import Anonymized, ParrotAttack, Photos, ReversalAttack
 from pa_lib.modules.attackers.restoration_unet import RestorationUNet
-from pa_lib.pipeline.attack import run_attack
 from pa_lib.pretrained import FaceIdentity
 
 ATTACKS: list[tuple[type[Any], dict[str, Any]]] = [

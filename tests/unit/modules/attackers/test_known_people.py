@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.modules.attackers.known_people import divide_people, divide_photos, hits
 
 PEOPLE = st.lists(st.integers(0, 12), min_size=12, max_size=60)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.modules.autoencoders.base import AbstractAutoencoder
 from pa_lib.modules.autoencoders.kl import KLAutoencoder
 from pa_lib.modules.autoencoders.patchify import Patchify

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
+from pa_lib.modules.backbones.base import TextCondition, on_sample
 from pa_lib.modules.backbones.compact import CompactUNet
-from pa_lib.modules.host import TextCondition, on_sample
 
 SMALL: dict[str, Any] = {"widths": (8, 16), "layers": 1, "attention_levels": (1,), "head_width": 8}
 

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
+from pa_lib.modules.backbones.base import TextCondition, on_sample
 from pa_lib.modules.backbones.diffusers_unet import DiffusersUNet
-from pa_lib.modules.host import TextCondition, on_sample
 
 TINY: dict[str, Any] = {
     "block_out_channels": [8, 16],

@@ -10,7 +10,7 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, LCMScheduler
 from torch import Tensor
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.functional.draws import generator, normal
 from pa_lib.modules.diffusion.process import DiffusionProcess
 from pa_lib.modules.diffusion.sampler import Sampler

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.functional.draws import normal, uniform
 from pa_lib.modules.losses.masked_diffusion import MaskedDiffusionLoss
 from pa_lib.modules.losses.plain_diffusion import PlainDiffusionLoss

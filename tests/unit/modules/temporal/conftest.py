@@ -9,8 +9,8 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
+from pa_lib.modules.backbones.base import TextCondition
 from pa_lib.modules.backbones.diffusers_unet import DiffusersUNet
-from pa_lib.modules.host import TextCondition
 from pa_lib.modules.temporal.content_stabilizer import TemporalContentStabilizer
 
 WIDTHS, GROUPS, HEADS, TEXT_WIDTH = (16, 32), 8, 4, 12

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.modules.temporal import attention
 from pa_lib.modules.temporal.attention import TemporalTransformer, largest_divisor, position_codes
 

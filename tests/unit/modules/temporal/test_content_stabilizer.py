@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
+from pa_lib.modules.backbones.base import AbstractBackbone, FrameCount, Site
 from pa_lib.modules.backbones.compact import CompactUNet
-from pa_lib.modules.host import AbstractBackbone, FrameCount, Site
 from pa_lib.modules.temporal.attention import TemporalTransformer
 from pa_lib.modules.temporal.content_stabilizer import TemporalContentStabilizer
 from pa_lib.modules.temporal.convolution import TemporalConvolution

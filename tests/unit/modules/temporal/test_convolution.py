@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.modules.temporal.attention import TemporalTransformer
 from pa_lib.modules.temporal.convolution import TemporalConvolution
 

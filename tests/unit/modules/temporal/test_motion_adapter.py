@@ -13,7 +13,7 @@ from einops import rearrange
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pa_lib.contracts import PaLibError
+from pa_lib.errors import PaLibError
 from pa_lib.modules.backbones.compact import CompactUNet
 from pa_lib.modules.backbones.diffusers_unet import DiffusersUNet
 from pa_lib.modules.temporal.content_stabilizer import TemporalContentStabilizer

@@ -1,0 +1,124 @@
+"""Which anonymized video belongs to which original, and what the run that made it has left beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pa_lib.errors import PaLibError
+from pa_lib.video import is_supported
+from pa_lib.video.images import IMAGE_SUFFIXES
+
+
+@dataclass(frozen=True)
+class ClipPair:
+    """Two videos to be compared, and what the run that made the second wrote beside it.
+
+    Args:
+        original: The source.
+        anonymized: What was made of it.
+        tracks: The tracks file; None where there is none: nobody knows then where people are, and who was hidden.
+        report: The run's report as JSON; None where there is none.
+    """
+
+    original: Path
+    anonymized: Path
+    tracks: Path | None = None
+    report: Path | None = None
+
+
+def pair_clips(original: Path, anonymized: Path | None, tracks: Path | None = None) -> tuple[list[ClipPair], list[str]]:
+    """Originals with their anonymized videos, by the names that `pa-anonymize` gives.
+
+    Args:
+        original: A video, a folder of images that is one video, or a folder of videos.
+        anonymized: A video, or a folder with a ``clip.anonymized.mp4`` (or a file of the very same name) for each
+            ``clip.mp4``, also in folders below; None looks where `pa-anonymize` writes.
+        tracks: The tracks file of a single video; None takes the one beside the anonymized video, if there is one.
+
+    Returns:
+        The pairs, and one line for each video that has no partner.
+
+    Raises:
+        PaLibError: There is no pair, or a tracks file is given for several.
+    """
+    if not original.exists():
+        raise PaLibError(f"original={original}: no such file or folder")
+    if anonymized is not None and not anonymized.exists():
+        raise PaLibError(f"anonymized={anonymized}: no such file or folder")
+    if not original.is_dir() or _is_one_video(original):
+        partner = anonymized
+        if partner is None or (partner.is_dir() and not original.is_dir()):
+            folder = partner or original.parent
+            partner = _partner(original, folder, Path(original.name), is_same_name_taken=anonymized is not None)
+            if partner is None:
+                raise PaLibError(
+                    f"{folder} holds no {_stem(original)}.anonymized.*; say anonymized=FILE, or anonymize it first: "
+                    f"pa-anonymize input={original}"
+                )
+        return [_with_records(original, partner, tracks)], []
+    folder = anonymized or original.with_name(f"{original.name}.anonymized")
+    if not folder.is_dir():
+        raise PaLibError(f"original={original} is a folder of videos, so anonymized={folder} must be a folder too")
+    sources = [file for file in videos_of(original) if folder == original or folder not in file.parents]
+    is_other = folder.resolve() != original.resolve()
+    partners = {
+        file: _partner(file, folder, file.relative_to(original), is_same_name_taken=is_other) for file in sources
+    }
+    lonely = [f"{file.relative_to(original)}: no anonymized video" for file, partner in partners.items() if not partner]
+    pairs = [_with_records(file, partner, None) for file, partner in partners.items() if partner is not None]
+    if not pairs:
+        raise PaLibError(
+            f"no video of {original} has a partner in {folder}; expected clip.anonymized.mp4 for clip.mp4, as "
+            "pa-anonymize names them"
+        )
+    if tracks is not None:
+        raise PaLibError(f"tracks={tracks} belongs to one video, but {len(pairs)} are compared; put them beside these")
+    return pairs, lonely
+
+
+def videos_of(original: Path) -> list[Path]:
+    """A video or a folder of images itself; of any other folder each video and image in it, also further down.
+
+    Files named ``*.anonymized.*`` are results, and are passed over.
+    """
+    if not original.is_dir() or _is_one_video(original):
+        return [original]
+    return [
+        file
+        for file in sorted(original.rglob("*"))
+        if file.is_file() and is_supported(file) and ".anonymized" not in file.suffixes
+    ]
+
+
+def _with_records(original: Path, anonymized: Path, tracks: Path | None) -> ClipPair:
+    beside = [anonymized.with_name(f"{_stem(anonymized)}.{name}") for name in ("tracks.json", "report.json")]
+    found = [path if path.is_file() else None for path in beside]
+    return ClipPair(original, anonymized, tracks or found[0], found[1])
+
+
+def _stem(path: Path) -> str:
+    return path.stem if path.suffix else path.name
+
+
+def _is_one_video(folder: Path) -> bool:
+    inside = [file for file in folder.iterdir() if not file.name.startswith(".")]
+    return bool(inside) and all(file.is_file() and file.suffix.lower() in IMAGE_SUFFIXES for file in inside)
+
+
+def _partner(original: Path, folder: Path, relative: Path, *, is_same_name_taken: bool) -> Path | None:
+    """``sub/clip.anonymized.*`` for ``sub/clip.mp4``, or ``sub/clip.mp4`` itself in another folder."""
+    place = folder / relative.parent
+    stem = original.name if original.is_dir() else original.stem
+    named = sorted(place.glob(f"{_escaped(stem)}.anonymized.*")) if place.is_dir() else []
+    found = [file for file in named if is_supported(file) and file.name.count(".") == stem.count(".") + 2]
+    if original.is_dir() and (place / f"{stem}.anonymized").is_dir():
+        return place / f"{stem}.anonymized"
+    if found:
+        return found[0]
+    same = place / relative.name
+    return same if is_same_name_taken and same.is_file() and same.resolve() != original.resolve() else None
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in text)

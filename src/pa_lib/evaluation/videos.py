@@ -1,0 +1,345 @@
+"""Originals and what was made of them, frame beside frame, in windows that metrics are fed with.
+
+The masks are made again from the original's frames and the tracks file, by the same code and the same masker as when
+the video was anonymized, so that they are the same to the last pixel. Memory does not grow with the video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pa_lib.contracts import ClipMasks, Kind, Result, Sighting
+from pa_lib.errors import PaLibError
+from pa_lib.evaluation.pairs import ClipPair
+from pa_lib.modules.systems.base import AbstractAnonymizer
+from pa_lib.people import AbstractMasker, TracksRecord, check_source, read_tracks
+from pa_lib.pipeline.protect import masked_frame, protect_frames
+from pa_lib.reports.evaluation_record import MeasuredClip, MeasuredFile
+from pa_lib.reports.run_record import RunReport
+from pa_lib.video import Frame, Limits, VideoInfo, VideoWriter, WriteSettings, fingerprint, probe, read_frames
+
+WINDOW = 16
+"""New frames in a window; every later window begins with the last frame of the one before."""
+_RATE_TOLERANCE = 0.02  # formats round times: a GIF to hundredths of a second, Matroska to thousandths
+
+MakeMasker = Callable[[Mapping[str, Any], Path], AbstractMasker]
+Progress = Callable[[str, int, int | None], None]
+
+
+class OpenedPair:
+    """Two videos that fit each other, with what is known about the people in them.
+
+    Args:
+        pair: The files.
+        clip: The number that rows of metrics bear.
+        make_masker: From a masker's settings and the file they stand in to the masker.
+        default_masker: The settings to take where none were recorded.
+        is_masker_recorded: False takes these even where others were.
+        limits: What is too big to be read.
+
+    Raises:
+        PaLibError: Sizes or rates differ, or the tracks file or report belongs to another video.
+    """
+
+    def __init__(
+        self,
+        pair: ClipPair,
+        clip: int,
+        make_masker: MakeMasker,
+        default_masker: Mapping[str, Any],
+        *,
+        is_masker_recorded: bool = True,
+        limits: Limits | None = None,
+    ) -> None:
+        self.pair, self.clip = pair, clip
+        limits = limits or Limits()
+        self.before, self.after = probe(pair.original, limits), probe(pair.anonymized, limits)
+        check_alike(self.before, self.after)
+        self.sha256 = fingerprint(pair.original)
+        self.record = None if pair.tracks is None else _read_record(pair.tracks, self.sha256)
+        report = _read_report(pair, self.sha256)
+        self.redacted: frozenset[int] = frozenset()
+        if report is not None:
+            self.redacted = frozenset(np.flatnonzero(report.frames.is_redacted).tolist())
+        self.node, self.masker_from = default_masker, "settings"
+        if is_masker_recorded:
+            self.node, self.masker_from = recorded_masker(report, self.record) or (default_masker, "settings")
+        self.masks: MaskMaker | None = None
+        if self.record is not None and pair.tracks is not None:
+            masker = make_masker(self.node, pair.tracks)
+            self.masks = MaskMaker(self.before, self.record, masker, self.redacted)
+        self.n_frames = self.n_undecodable = 0
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether people are known."""
+        return self.masks is not None
+
+    def results(self, tell: Progress | None = None) -> Iterator[Result]:
+        """The videos side by side, window after window; counts on the way.
+
+        Raises:
+            PaLibError: One of them has fewer frames.
+        """
+        tell = tell or (lambda stage, done, total: None)
+        yield from windows(self._moments(tell), self.clip)
+
+    def told(self) -> MeasuredClip:
+        """What is to be said about them, after `results`."""
+        is_known = self.masks is not None
+        return MeasuredClip(
+            clip=self.clip,
+            name=self.pair.original.name,
+            original=measured_file(self.before, self.sha256),
+            anonymized=measured_file(self.after, fingerprint(self.pair.anonymized)),
+            n_frames=self.n_frames,
+            n_undecodable=self.n_undecodable,
+            n_redacted=len(self.redacted),
+            tracks_sha256=None if self.pair.tracks is None else fingerprint(self.pair.tracks),
+            masker=self.node if is_known else None,
+            masker_from=self.masker_from if is_known else None,
+            n_hidden=None if self.record is None else sum(one.is_hidden for one in self.record.decisions),
+        )
+
+    def _moments(self, tell: Progress) -> Iterator[Moment | None]:
+        total = self.record.n_frames if self.record is not None else self.before.n_frames_estimate
+        done = 0
+        for one, two in zip_longest(read_frames(self.before), read_frames(self.after)):
+            if one is None or two is None:
+                raise PaLibError(
+                    f"{self.pair.original.name} and {self.pair.anonymized.name} are not equally long: "
+                    f"the {'original' if one is None else 'anonymized'} one ends after {done} frames; was one of them "
+                    "cut, or made of another file?"
+                )
+            done += 1
+            if one.picture is None or two.picture is None:
+                self.n_undecodable += 1
+                yield None
+            else:
+                self.n_frames += 1
+                mask = None if self.masks is None else self.masks.of(one)
+                people = () if self.masks is None else self.masks.people_at(one.index)
+                yield Moment(one.picture.rgb(), two.picture.rgb(), mask, people)
+            tell("measuring", done, total if total is None else max(total, done))
+        tell("measuring", done, done)
+        if self.record is not None and done != self.record.n_frames:
+            raise PaLibError(
+                f"{self.pair.original.name} has {done} frames, its tracks file knows {self.record.n_frames}; "
+                "was it changed?"
+            )
+
+
+class MaskMaker:
+    """Where people are hidden in the frames of a video, as `pa-anonymize` hid them.
+
+    Args:
+        info: The original.
+        record: Who is where, and who is hidden.
+        masker: Decides which pixels that takes.
+        redacted: Frames that the run blanked whole.
+    """
+
+    def __init__(
+        self, info: VideoInfo, record: TracksRecord, masker: AbstractMasker, redacted: frozenset[int] = frozenset()
+    ) -> None:
+        self.info, self.record, self.masker, self.redacted = info, record, masker, redacted
+        self._is_hidden = {decision.person_id: decision.is_hidden for decision in record.decisions}
+
+    def of(self, frame: Frame) -> Tensor:
+        """The mask of one frame: shape h w, float32 in [0, 1]; all ones where the frame is blanked whole."""
+        masked = masked_frame(frame, self.record, self.masker, self.info)
+        if masked.fault is not None or frame.index in self.redacted:
+            return torch.ones(self.info.height, self.info.width)
+        people = tuple(replace(mask, frame=0) for mask in masked.people)
+        return ClipMasks(people, 1, self.info.height, self.info.width).union(0)
+
+    def people_at(self, index: int) -> tuple[Sighting, ...]:
+        """Who is in a frame; clip and frame are left at 0."""
+        hidden, kept = self.record.present_at(index)
+        sightings = []
+        for person_id, track, row in (*hidden, *kept):
+            x0, y0, x1, y1 = (float(side) for side in track.boxes[row])
+            kind: Kind = track.kind
+            points = None
+            if track.landmarks is not None and np.isfinite(track.landmarks[row]).all():
+                points = tuple((float(x), float(y)) for x, y in track.landmarks[row])
+            sightings.append(Sighting(0, 0, person_id, (x0, y0, x1, y1), points, self._is_hidden[person_id], kind))
+        return tuple(sightings)
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """One frame of the original beside one of the result.
+
+    Args:
+        source: Shape h w 3, uint8 RGB.
+        anonymized: The same.
+        mask: Shape h w, float32 in [0, 1]; None where nobody knows.
+        people: Who is there; clip and frame are set by `windows`.
+    """
+
+    source: NDArray[np.uint8]
+    anonymized: NDArray[np.uint8]
+    mask: Tensor | None = None
+    people: tuple[Sighting, ...] = ()
+
+
+def windows(moments: Iterable[Moment | None], clip: int, size: int = WINDOW) -> Iterator[Result]:
+    """Results of at most `size` new frames, each but the first beginning with the last frame of the one before.
+
+    Args:
+        moments: The frames in order; None is a gap, across which no frames are compared.
+        clip: The number that the results bear.
+        size: New frames in a result, >= 1.
+    """
+    held: list[Moment] = []
+    context = 0
+    for moment in moments:
+        if moment is None:
+            if len(held) > context:
+                yield _result(held, clip, context)
+            held, context = [], 0
+            continue
+        held.append(moment)
+        if len(held) == size + context:
+            yield _result(held, clip, context)
+            held, context = held[-1:], 1
+    if len(held) > context:
+        yield _result(held, clip, context)
+
+
+def composited_results(
+    source: Path,
+    output: Path,
+    record: TracksRecord,
+    masker: AbstractMasker,
+    module: AbstractAnonymizer,
+    *,
+    clip: int = 0,
+    seed: int = 0,
+    limits: Limits | None = None,
+    write: WriteSettings | None = None,
+    tell: Progress | None = None,
+) -> Iterator[Result]:
+    """Anonymize a video, and give every window as it is before it is encoded; the file is there after the last one.
+
+    Args:
+        source: The video.
+        output: Where the anonymized one goes.
+        record: Who is hidden where.
+        masker: Which pixels that takes.
+        module: What paints there.
+        clip: The number that the results bear.
+        seed: Handed to the module.
+        limits: What is too big to be read.
+        write: Codec and quality.
+        tell: Called with (stage, frames done, frames in all).
+    """
+    info = probe(source, limits or Limits())
+    check_source(record, fingerprint(source))
+    masks = MaskMaker(info, record, masker)
+    with VideoWriter(output, info, write or WriteSettings()) as writer:
+
+        def moments() -> Iterator[Moment | None]:
+            n_done = 0
+            for done in protect_frames(read_frames(info), info, record, masker, module, seed):
+                writer.write(done.frame)
+                n_done += 1
+                if tell is not None:
+                    tell("anonymizing, measuring", n_done, record.n_frames)
+                if done.source is None or done.frame.picture is None:
+                    yield None
+                    continue
+                is_blank = done.record.status == "redacted"
+                mask = torch.ones(info.height, info.width)
+                if not is_blank:
+                    mask = masks.of(done.frame.with_picture(done.source))
+                yield Moment(done.source.rgb(), done.frame.picture.rgb(), mask, masks.people_at(done.frame.index))
+
+        yield from windows(moments(), clip)
+        writer.commit(record.n_frames)
+
+
+def measured_file(info: VideoInfo, sha256: str) -> MeasuredFile:
+    """What is to be said about one file."""
+    return MeasuredFile(info.path.name, sha256, info.width, info.height, round(float(info.fps), 4), info.codec)
+
+
+def _result(moments: Sequence[Moment], clip: int, context: int) -> Result:
+    def stacked(pictures: list[NDArray[np.uint8]]) -> Tensor:
+        return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)[None]
+
+    height, width = moments[0].source.shape[:2]
+    is_known = moments[0].mask is not None
+    masks = torch.zeros(1, len(moments), 1, height, width)
+    for at, moment in enumerate(moments):
+        if moment.mask is not None:
+            masks[0, at, 0] = moment.mask
+    people = tuple(replace(one, frame=at) for at, moment in enumerate(moments) for one in moment.people)
+    return Result(
+        stacked([moment.source for moment in moments]),
+        stacked([moment.anonymized for moment in moments]),
+        masks,
+        torch.tensor([clip]),
+        people=people if is_known else None,
+        context=context,
+    )
+
+
+def check_alike(before: VideoInfo, after: VideoInfo) -> None:
+    """Refuses two videos whose frames cannot be compared.
+
+    Raises:
+        PaLibError: Sizes or rates differ.
+    """
+    names = f"{before.path.name} and {after.path.name}"
+    if (before.width, before.height) != (after.width, after.height):
+        raise PaLibError(
+            f"{names} are not of one size: {before.width} x {before.height} and {after.width} x {after.height} px; "
+            "scale one of them, or compare what belongs together"
+        )
+    is_timed = "image" not in before.container and "image" not in after.container
+    if is_timed and abs(before.fps - after.fps) > _RATE_TOLERANCE * before.fps:
+        raise PaLibError(
+            f"{names} are not of one rate: {before.fps:.4g} and {after.fps:.4g} frames per second; their frames are "
+            "not of the same moments"
+        )
+
+
+def _read_record(tracks: Path, sha256: str) -> TracksRecord:
+    record = read_tracks(tracks)
+    check_source(record, sha256)
+    return record
+
+
+def _read_report(pair: ClipPair, sha256: str) -> RunReport | None:
+    if pair.report is None:
+        return None
+    report = RunReport.read_json(pair.report)
+    if report.source.sha256 != sha256:
+        raise PaLibError(
+            f"{pair.report} tells of another video ({report.source.name}); move it away, or give the one it belongs to"
+        )
+    return report
+
+
+def recorded_masker(report: RunReport | None, record: TracksRecord | None) -> tuple[Mapping[str, Any], str] | None:
+    """The masker's settings and where they were found: the run's report knows best, for tracks may be used again."""
+    for settings, told in (
+        (report.config if report is not None else {}, "report"),
+        (record.settings if record is not None else {}, "tracks file"),
+    ):
+        people = settings.get("people")
+        node = people.get("masker") if isinstance(people, Mapping) else None
+        if isinstance(node, Mapping):
+            return node, told
+    return None

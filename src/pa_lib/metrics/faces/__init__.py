@@ -1,0 +1,1 @@
+"""Metrics of faces: who can still be recognised."""

@@ -1,0 +1,120 @@
+"""How many faces a detector still finds after anonymization."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pa_lib.contracts import Sighting
+from pa_lib.functional.reid import wilson_interval
+from pa_lib.metrics.base import AbstractMetric, Figure, Measurement, TrackRow
+from pa_lib.metrics.faces.comparer import FaceComparer
+from pa_lib.metrics.faces.tracks import N_KEYS, face_keys
+from pa_lib.metrics.per_clip import summed
+
+_FACES, _BEFORE, _AFTER, _BOTH = range(N_KEYS, N_KEYS + 4)
+
+
+class DetectionRate(AbstractMetric):
+    """Share of hidden faces that the finder still finds, beside how many it finds in the source.
+
+    Figures:
+    ``detection_rate``: of the faces of a track that it finds in the source, the share that it finds at the same place
+    of the anonymized frame; mean over tracks.
+    ``detection_rate_source``: of all hidden faces of a track, the share found in the source; mean over tracks.
+
+    High where a face was replaced by another, low where it was destroyed. Neither is better in itself; but an identity
+    distance with a low detection rate is one of destroyed faces.
+
+    Args:
+        compare: Finds faces; share one between metrics. `FaceComparer` with its defaults if None.
+
+    >>> metric = DetectionRate()
+    >>> video = torch.zeros(1, 1, 3, 40, 40)
+    >>> metric.update(video, video, [Sighting(0, 0, 1, (4.0, 4.0, 36.0, 36.0))])
+    >>> rate, of_source = metric.measure().figures
+    >>> of_source.value, dict(rate.counted)["tracks not found in the source"]
+    (0.0, 1)
+
+    Ours: the mean over tracks. Faces of one track are found or lost together, so the interval (Wilson's) takes the
+    number of tracks for the number of trials.
+    """
+
+    name = "detection_rate"
+    higher_is_better = None
+
+    rows: Tensor
+    n_faceless: Tensor
+
+    def __init__(self, compare: FaceComparer | None = None) -> None:
+        super().__init__()
+        self.compare = FaceComparer() if compare is None else compare
+        self.add_rows("rows", _BOTH + 1)
+        self.add_state("n_faceless", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(
+        self,
+        source: Tensor,
+        anonymized: Tensor,
+        people: Sequence[Sighting] | None = None,
+        masks: Tensor | None = None,
+        clip_ids: Tensor | None = None,
+        context: int = 0,
+    ) -> None:
+        """Add frames; arguments as in `contracts.Result`. The first `context` frames were counted before.
+
+        Raises:
+            ValueError: Shapes or ranges do not fit, or neither `people` nor `masks` are given.
+        """
+        pairs = self.compare(source, anonymized, people, masks, context)
+        keys = face_keys(pairs, clip_ids, None, self.rows)
+        before, after = pairs.is_found_in_source, pairs.is_found
+        counts = torch.stack([torch.ones_like(before), before, after, before & after], 1).double()
+        self.rows = summed(torch.cat([self.rows, torch.cat([keys, counts], 1).to(self.rows.device)]), N_KEYS)
+        self.n_faceless = self.n_faceless + pairs.n_faceless.sum().to(self.n_faceless)
+
+    def protocol(self) -> dict[str, Any]:
+        """See `AbstractMetric.protocol`."""
+        told = self.compare.protocol()
+        part = {name: told[name] for name in told if name.startswith(("finder", "found", "look", "region", "pixels"))}
+        return {
+            **part,
+            "mean": "over the faces of a track (one person of one clip), then over tracks",
+            "interval": "Wilson, the number of tracks as trials, 95 %",
+        }
+
+    def _measure(self) -> Measurement:
+        rows = summed(self.rows.cpu(), N_KEYS)
+        seen = rows[rows[:, _BEFORE] > 0]
+        totals = rows.sum(0)
+        counted = {
+            "faces": int(totals[_FACES]),
+            "faces found in the source": int(totals[_BEFORE]),
+            "faces found in both": int(totals[_BOTH]),
+            "faces found only after": int(totals[_AFTER] - totals[_BOTH]),
+            "bodies or masks without a face": int(self.n_faceless),
+            "tracks not found in the source": len(rows) - len(seen),
+        }
+        rates = seen[:, _BOTH] / seen[:, _BEFORE]
+        figures = (
+            _share("detection_rate", rates, "share of a track's faces still found", counted),
+            _share("detection_rate_source", rows[:, _BEFORE] / rows[:, _FACES], "share found in the source"),
+        )
+        tracks = [
+            TrackRow(int(row[0]), int(row[1]), {"detection_rate": float(rate)})
+            for row, rate in zip(seen, rates, strict=True)
+        ]
+        return Measurement(figures, tuple(tracks))
+
+
+def _share(name: str, rates: Float[Tensor, " n"], what: str, counted: dict[str, int] | None = None) -> Figure:
+    n = len(rates)
+    value = float(rates.mean()) if n else math.nan
+    # Rounding of the mean may lie beyond n.
+    interval = wilson_interval(min(max(value, 0.0), 1.0) * n, n) if n else None
+    return Figure(name, value, n, "tracks", what, None, interval, counted or {})

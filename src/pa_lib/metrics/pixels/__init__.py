@@ -1,0 +1,1 @@
+"""Metrics of pixels outside the masks."""

@@ -1,0 +1,1 @@
+"""Metrics over time: distributions of clips, and flicker."""

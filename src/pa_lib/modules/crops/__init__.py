@@ -1,0 +1,1 @@
+"""Cutting people out, and putting them back."""

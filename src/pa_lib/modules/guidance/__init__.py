@@ -1,0 +1,1 @@
+"""Guidance: what changes a prediction while sampling."""

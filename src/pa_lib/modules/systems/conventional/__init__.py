@@ -1,0 +1,1 @@
+"""Blur, mosaic, fill and noise."""

@@ -1,0 +1,1 @@
+"""Passersby-Anonymizer."""

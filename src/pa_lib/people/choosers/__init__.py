@@ -1,0 +1,1 @@
+"""Who is hidden: one file per way of choosing."""

@@ -1,0 +1,1 @@
+"""From detections to people: motion, association, tracks, links between faces and bodies."""

@@ -1,0 +1,74 @@
+"""Where a face sits on its body, and whether it goes where the body goes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pa_lib.contracts import Track
+from pa_lib.people.tracking.motion import Array
+
+# Where the centre of a face lies in the box of its body, as fractions of the body's width and height. Raised arms and
+# bows bring a head down to the middle; the share of the width leaves room for an outstretched arm on one side.
+HEAD_REGION = (0.08, -0.1, 0.92, 0.5)
+# Height of the face over height of the body: about 1/9 for somebody who stands, 1/2 for a portrait cut at the chest.
+FACE_HEIGHT = (0.06, 0.75)
+# When a face is held not to move along with a body: see `moves_along`.
+LEAST_FRAMES = 4
+STILL_SIDES = 1.2
+LEAST_SLOPE = 0.15
+
+
+def detected_rows(track: Track) -> NDArray[np.intp]:
+    """The rows in which a detector saw the track; all of them where no score says so."""
+    rows = np.flatnonzero(np.isfinite(track.scores))
+    return rows if len(rows) else np.arange(len(track.frames))
+
+
+def head_fits(faces: Array | NDArray[np.float32], bodies: Array | NDArray[np.float32]) -> tuple[Array, Array]:
+    """How well faces sit on bodies, 0 to 1, and their share of the bodies' heights.
+
+    Args:
+        faces: Shape ... 4, ``x0 y0 x1 y1`` px.
+        bodies: The same, broadcast against `faces`.
+    """
+    face, body = np.broadcast_arrays(np.asarray(faces, dtype=np.float64), np.asarray(bodies, dtype=np.float64))
+    size = np.maximum(body[..., 2:] - body[..., :2], 1.0)
+    place = ((face[..., :2] + face[..., 2:]) / 2 - body[..., :2]) / size
+    u, v = place[..., 0], place[..., 1]
+    ratio = (face[..., 3] - face[..., 1]) / size[..., 1]
+    x0, y0, x1, y1 = HEAD_REGION
+    is_head = (x0 <= u) & (u <= x1) & (y0 <= v) & (v <= y1) & (FACE_HEIGHT[0] <= ratio) & (ratio <= FACE_HEIGHT[1])
+    # Best in the middle near the top; a floor of 0.2 keeps every agreeing frame a vote.
+    fit = 0.2 + 0.8 * np.exp(-(((u - 0.5) / 0.25) ** 2) - (np.maximum(v - 0.15, 0.0) / 0.2) ** 2)
+    return np.where(is_head, fit, 0.0), ratio
+
+
+def moves_along(inner: Track, outer: Track, still_sides: float = STILL_SIDES) -> bool:
+    """Whether a box inside another one goes where that one goes, as a head does with its body.
+
+    The slope of the inner box's position over the outer one's, by least squares in both axes together: near 1 for a
+    head and its body, near 0 for a bystander behind somebody who moves. True where the outer box hardly moves (there
+    is nothing to see) or the two are seen together fewer than `LEAST_FRAMES` times.
+
+    Measured on the shared clips: own faces 0.2 to 1.3 where the body moves by more than a face; bystanders' faces in
+    the box of a break dancer -0.05 to 0.04.
+
+    Args:
+        inner: The face, or the smaller body.
+        outer: The body.
+        still_sides: The outer box hardly moves if it strays less than this, in sides of the inner one.
+    """
+    common = np.intersect1d(inner.frames[detected_rows(inner)], outer.frames[detected_rows(outer)])
+    if len(common) < LEAST_FRAMES:
+        return True
+    a = inner.boxes[common - inner.frames[0]].astype(np.float64)
+    b = outer.boxes[common - outer.frames[0]].astype(np.float64)
+    side = float(np.sqrt((a[:, 2:] - a[:, :2]).prod(axis=1)).mean())
+    ours = (a[:, :2] + a[:, 2:]) / 2
+    theirs = np.stack([(b[:, 0] + b[:, 2]) / 2, b[:, 1]], axis=1)
+    ours, theirs = ours - ours.mean(axis=0), theirs - theirs.mean(axis=0)
+    power = float((theirs**2).sum())
+    if np.sqrt(power / len(common)) < still_sides * side:
+        return True
+    return bool((ours * theirs).sum() / power >= LEAST_SLOPE)

@@ -1,0 +1,1 @@
+"""The tracks file: its record, its schema, reading and writing."""

@@ -1,0 +1,303 @@
+"""The tracks file: who was found where and who is hidden, as JSON that people may read and edit and runs may reuse.
+
+One line per person and per box, so that an editor and a diff show what changed. To change who is hidden, flip
+``"hidden"`` of that person; the next run with ``tracks=...`` does as the file says and looks for nobody again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pa_lib.contracts import Decision, Person, Track
+from pa_lib.errors import PaLibError
+from pa_lib.people.choosers.choose import Choice
+from pa_lib.video.staging import StagedFile
+
+if TYPE_CHECKING:
+    from pa_lib.people.find import Findings
+    from pa_lib.video.probe import VideoInfo
+
+SCHEMA = "pa_lib.tracks"
+VERSION = 1
+# A hundredth of a pixel is finer than any detector; scores and times as fine as anybody reads them.
+_PX, _SCORE, _SECONDS = 2, 4, 6
+_FRAMES_PER_BUCKET = 256
+
+Present = tuple[int, Track, int]
+
+
+@dataclass(frozen=True, eq=False)
+class TracksRecord:
+    """Everything a second pass over the same video needs.
+
+    Args:
+        name: File name of the video.
+        sha256: Its fingerprint; the record holds for no other file.
+        width: Of the upright frame, px.
+        height: The same.
+        n_frames: Number of frames found.
+        fps: Average frames per second.
+        times_s: Shape n_frames, time of each frame.
+        people: Everybody.
+        decisions: One for each of them, in the same order.
+        summary: What the chooser said.
+        searched: Frames in which a finder looked for people.
+        faults: Frame -> why nobody could look there.
+        cuts: First frame of each new shot.
+        settings: How it was made, for people to read.
+    """
+
+    name: str
+    sha256: str
+    width: int
+    height: int
+    n_frames: int
+    fps: float
+    times_s: NDArray[np.float64]
+    people: tuple[Person, ...]
+    decisions: tuple[Decision, ...]
+    summary: str = ""
+    searched: frozenset[int] = frozenset()
+    faults: Mapping[int, str] = field(default_factory=dict)
+    cuts: tuple[int, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        info: VideoInfo,
+        sha256: str,
+        findings: Findings,
+        people: Sequence[Person],
+        choice: Choice,
+        settings: Mapping[str, Any] | None = None,
+    ) -> TracksRecord:
+        """The record of a search, rounded as the file will be, so that both passes see the same numbers.
+
+        Args:
+            info: The video.
+            sha256: Its fingerprint.
+            findings: Which frames were searched.
+            people: Who was found.
+            choice: Who of them is hidden.
+            settings: How it was made; plain JSON values.
+        """
+        return cls(
+            name=info.path.name,
+            sha256=sha256,
+            width=info.width,
+            height=info.height,
+            n_frames=findings.n_frames,
+            fps=float(info.fps),
+            times_s=np.asarray(np.round(findings.times_s, _SECONDS), dtype=np.float64),
+            people=tuple(Person(p.person_id, tuple(map(_rounded, p.tracks))) for p in choice.people or people),
+            decisions=choice.decisions,
+            summary=choice.summary,
+            searched=frozenset(findings.detections),
+            faults=dict(findings.faults),
+            cuts=tuple(findings.cuts),
+            settings=dict(settings or {}),
+        )
+
+    def decided(self, choice: Choice) -> TracksRecord:
+        """The same video with other decisions."""
+        people = self.people if choice.people is None else choice.people
+        return replace(self, people=people, decisions=choice.decisions, summary=choice.summary)
+
+    @property
+    def stride(self) -> int:
+        """The usual distance between searched frames."""
+        gaps = np.diff(sorted(self.searched))
+        return int(np.median(gaps)) if len(gaps) else 1
+
+    def present_at(self, frame: int) -> tuple[list[Present], list[Present]]:
+        """Who is in a frame.
+
+        Args:
+            frame: Index in the video.
+
+        Returns:
+            Those to hide and those to keep, each as (person id, track, row of the frame in the track).
+        """
+        both: tuple[list[Present], list[Present]] = ([], [])
+        for person_id, is_hidden, track in self._buckets.get(frame // _FRAMES_PER_BUCKET, ()):
+            row = track.row(frame)
+            if row is not None:
+                both[0 if is_hidden else 1].append((person_id, track, row))
+        return both
+
+    @cached_property
+    def _buckets(self) -> dict[int, list[tuple[int, bool, Track]]]:
+        """Tracks by stretch of the video, so that a frame of a long video does not ask everybody ever seen."""
+        hidden = {d.person_id: d.is_hidden for d in self.decisions}
+        buckets: dict[int, list[tuple[int, bool, Track]]] = defaultdict(list)
+        for person in self.people:
+            for track in person.tracks:
+                first, last = (int(track.frames[i]) // _FRAMES_PER_BUCKET for i in (0, -1))
+                for bucket in range(first, last + 1):
+                    buckets[bucket].append((person.person_id, hidden[person.person_id], track))
+        return dict(buckets)
+
+
+def write_tracks(path: Path, record: TracksRecord) -> None:
+    """Writes a tracks file; it appears complete or not at all.
+
+    Args:
+        path: Where to.
+        record: What to write.
+
+    Raises:
+        PaLibError: If the place cannot be written.
+    """
+    path = Path(path)
+    with StagedFile(path) as staged:
+        try:
+            with staged.path.open("w", encoding="utf-8") as file:
+                file.writelines(_lines(record))
+        except OSError as error:
+            raise PaLibError(f"tracks file {path}: {error.strerror or error}; nothing was written") from error
+        staged.commit()
+
+
+def read_tracks(path: Path) -> TracksRecord:
+    """Reads a tracks file, also one that was edited.
+
+    Args:
+        path: The file.
+
+    Raises:
+        PaLibError: If it is missing, is no tracks file, is of a newer version, or says what cannot be; the message
+            names the place in the file.
+    """
+    from pa_lib.people.tracks.schema import parse  # pydantic takes a tenth of a second that other runs can do without
+
+    path = Path(path)
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise PaLibError(f"tracks file {path}: {error.strerror or error}") from error
+    return parse(text, path)
+
+
+def check_source(record: TracksRecord, sha256: str) -> None:
+    """Refuses to use the record of one video on another.
+
+    Args:
+        record: From `read_tracks`.
+        sha256: Fingerprint of the video at hand.
+
+    Raises:
+        PaLibError: If they do not belong together.
+    """
+    if record.sha256 != sha256:
+        raise PaLibError(
+            f"the tracks file belongs to another video: it was made for {record.name} with sha256 "
+            f"{record.sha256[:12]}…, this one has {sha256[:12]}…; run without tracks= to search this video"
+        )
+
+
+def _rounded(track: Track) -> Track:
+    """A track with the numbers its file will hold."""
+
+    def rounded(values: NDArray[np.float32], digits: int) -> NDArray[np.float32]:
+        return np.round(values.astype(np.float64), digits).astype(np.float32)
+
+    landmarks = None if track.landmarks is None else rounded(track.landmarks, _PX)
+    return replace(track, boxes=rounded(track.boxes, _PX), scores=rounded(track.scores, _SCORE), landmarks=landmarks)
+
+
+def _lines(record: TracksRecord) -> Iterator[str]:
+    """The file, a line or a few at a time: memory does not grow with the video."""
+    source = {
+        "name": record.name,
+        "sha256": record.sha256,
+        "width": record.width,
+        "height": record.height,
+        "n_frames": record.n_frames,
+        "fps": round(record.fps, _SECONDS),
+    }
+    search = {
+        "searched": sorted(record.searched),
+        "faults": {str(frame): record.faults[frame] for frame in sorted(record.faults)},
+        "cuts": list(record.cuts),
+    }
+    yield f'{{\n"schema": "{SCHEMA}",\n"version": {VERSION},\n'
+    yield f'"source": {_json(source)},\n"settings": {_json(dict(record.settings))},\n'
+    yield f'"summary": {_json(record.summary)},\n'
+    yield '"people": [\n'
+    decisions = {d.person_id: d for d in record.decisions}
+    yield from _separated(record.people, lambda person: [_json(_person_row(person, decisions[person.person_id]))])
+    yield '],\n"tracks": [\n'
+    yield from _separated([t for p in record.people for t in p.tracks], _track_lines)
+    yield f'],\n"search": {_json(search)},\n"times_s": '
+    yield _json([round(float(t), _SECONDS) for t in record.times_s])
+    yield "\n}\n"
+
+
+def _person_row(person: Person, decision: Decision) -> dict[str, Any]:
+    return {
+        "person_id": person.person_id,
+        "hidden": decision.is_hidden,
+        "reason": decision.reason,
+        "score": float(decision.score) if math.isfinite(decision.score) else None,
+        "tracks": [t.track_id for t in person.tracks],
+    }
+
+
+def _track_lines(track: Track) -> Iterator[str]:
+    yield f'{{"track_id": {track.track_id}, "kind": "{track.kind}", "boxes": [\n'
+    yield from _separated(range(len(track.frames)), lambda row: [_json(_box_row(track, row))])
+    yield "]"
+    if track.landmarks is not None:
+        known = np.flatnonzero(np.isfinite(track.landmarks).all(axis=(1, 2)))
+        yield ', "landmarks": {'
+        points = track.landmarks
+        yield from _separated(known, lambda row: [_keyed(track, row, _round_all(points[row].reshape(-1), _PX))])
+        yield "}"
+    if track.masks:
+        yield ', "masks": {'
+        yield from _separated(sorted(track.masks), lambda frame: [f'"{frame}": {_json(track.masks[frame])}'])
+        yield "}"
+    yield "}"
+
+
+def _keyed(track: Track, row: int, values: list[float]) -> str:
+    return f'"{track.frames[row]}": {_json(values)}'
+
+
+def _box_row(track: Track, row: int) -> list[float | int | None]:
+    score = float(track.scores[row])
+    return [
+        int(track.frames[row]),
+        *_round_all(track.boxes[row], _PX),
+        round(score, _SCORE) if math.isfinite(score) else None,
+    ]
+
+
+def _round_all(values: NDArray[np.float32], digits: int) -> list[float]:
+    return [round(float(v), digits) for v in values]
+
+
+def _separated(items: Any, lines: Callable[[Any], Any]) -> Iterator[str]:
+    """The lines of each item, with a comma and a new line between items."""
+    is_first = True
+    for item in items:
+        if not is_first:
+            yield ",\n"
+        is_first = False
+        yield from lines(item)
+    yield "\n"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,223 @@
+"""What a tracks file may say: every line of an edited file is checked before anything is hidden by it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, ValidationInfo, field_validator
+
+from pa_lib.contracts import Decision, Person, Track
+from pa_lib.errors import PaLibError
+from pa_lib.people.tracks.record import SCHEMA, VERSION, TracksRecord
+
+Count = Annotated[int, Field(ge=0)]
+Coordinate = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+BoxRow = tuple[Count, Coordinate, Coordinate, Coordinate, Coordinate, Score | None]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Source(_Strict):
+    name: str
+    sha256: str
+    width: Annotated[int, Field(ge=1)]
+    height: Annotated[int, Field(ge=1)]
+    n_frames: Count
+    fps: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Person(_Strict):
+    person_id: Annotated[int, Field(ge=1)]
+    hidden: bool
+    reason: str = ""
+    score: FiniteFloat | None = None
+    tracks: Annotated[list[int], Field(min_length=1)]
+
+
+class _Track(_Strict):
+    track_id: Annotated[int, Field(ge=1)]
+    kind: Literal["face", "person"]
+    boxes: Annotated[list[BoxRow], Field(min_length=1)]
+    landmarks: dict[str, Annotated[list[Coordinate], Field(min_length=10, max_length=10)]] | None = None
+    masks: dict[str, list[Count]] = {}
+
+    @field_validator("boxes")
+    @classmethod
+    def _box_in_every_frame(cls, rows: list[BoxRow], info: ValidationInfo) -> list[BoxRow]:
+        for one, two in pairwise(rows):
+            if two[0] <= one[0]:
+                raise ValueError(f"frame {two[0]} stands after frame {one[0]}; sort the rows")
+            if two[0] != one[0] + 1:
+                raise ValueError(f"no box between frames {one[0]} and {two[0]}; a track has one in every frame")
+        for frame, x0, y0, x1, y1, _ in rows:
+            if not (x1 > x0 and y1 > y0):
+                raise ValueError(f"frame {frame}: the box {x0:g} {y0:g} {x1:g} {y1:g} needs x0 < x1 and y0 < y1")
+        return rows
+
+    def track(self, width: int, height: int) -> Track:
+        """The contract's track."""
+        first, last = self.boxes[0][0], self.boxes[-1][0]
+        numbers = np.array([[np.nan if v is None else v for v in row[1:]] for row in self.boxes], dtype=np.float64)
+        landmarks = None
+        if self.landmarks is not None:
+            landmarks = np.full((len(self.boxes), 5, 2), np.nan, dtype=np.float32)
+            for key, values in self.landmarks.items():
+                landmarks[self._frame(key, "landmarks", first, last) - first] = np.reshape(values, (5, 2))
+        masks = {}
+        for key, runs in self.masks.items():
+            frame = self._frame(key, "masks", first, last)
+            if sum(runs) != width * height:
+                raise ValueError(
+                    f"track {self.track_id}: the mask of frame {frame} covers {sum(runs)} pixels, "
+                    f"expected {width * height}"
+                )
+            masks[frame] = list(runs)
+        return Track(
+            self.track_id,
+            self.kind,
+            np.arange(first, last + 1, dtype=np.int64),
+            numbers[:, :4].astype(np.float32),
+            numbers[:, 4].astype(np.float32),
+            landmarks,
+            masks,
+        )
+
+    def _frame(self, key: str, what: str, first: int, last: int) -> int:
+        frame = int(key) if key.isascii() and key.isdigit() else -1
+        if not first <= frame <= last:
+            raise ValueError(f"track {self.track_id}: {what} of frame {key!r}, expected {first} to {last}")
+        return frame
+
+
+class _Search(_Strict):
+    searched: list[Count]
+    faults: dict[str, str] = {}
+    cuts: list[Count] = []
+
+
+class _TracksFile(_Strict):
+    schema_: Annotated[str, Field(alias="schema")]
+    version: int
+    source: _Source
+    settings: dict[str, Any] = {}
+    summary: str = ""
+    people: list[_Person]
+    tracks: list[_Track]
+    search: _Search
+    times_s: list[FiniteFloat]
+
+
+class _Head(BaseModel):
+    """The part that tells whether the rest can be understood."""
+
+    schema_: Annotated[Any, Field(alias="schema")] = None
+    version: Any = None
+
+
+def parse(text: bytes, path: Path) -> TracksRecord:
+    """The record in the text of a tracks file.
+
+    Args:
+        text: UTF-8 JSON.
+        path: Where it is from, for messages.
+
+    Raises:
+        PaLibError: One line that names the place and what is expected there.
+    """
+    try:
+        head = _Head.model_validate_json(text)
+    except ValidationError as error:
+        raise PaLibError(f"tracks file {path} is not JSON or was cut short: {_told(error)}") from None
+    if head.schema_ != SCHEMA:
+        raise PaLibError(
+            f'tracks file {path} has the schema {head.schema_!r}, expected "{SCHEMA}": is it a tracks file?'
+        )
+    if head.version != VERSION:
+        is_newer = isinstance(head.version, int) and head.version > VERSION
+        raise PaLibError(
+            f"tracks file {path} has version {head.version!r}, this pa_lib reads {VERSION}"
+            + ("; upgrade pa_lib" if is_newer else "; run again without tracks= to make a new one")
+        )
+    try:
+        return _record(_TracksFile.model_validate_json(text))
+    except ValidationError as error:
+        raise PaLibError(f"tracks file {path}: {_told(error)}") from None
+    except ValueError as error:
+        raise PaLibError(f"tracks file {path}: {error}") from None
+
+
+def _record(file: _TracksFile) -> TracksRecord:
+    source = file.source
+    n_frames = source.n_frames
+    tracks: dict[int, Track] = {}
+    for stored in file.tracks:
+        if stored.track_id in tracks:
+            raise ValueError(f"two tracks have the number {stored.track_id}")
+        if stored.boxes[-1][0] >= n_frames:
+            raise ValueError(
+                f"track {stored.track_id} reaches frame {stored.boxes[-1][0]}, the video has {n_frames} frames"
+            )
+        tracks[stored.track_id] = stored.track(source.width, source.height)
+    owners: dict[int, int] = {}
+    people = []
+    for person in file.people:
+        for number in person.tracks:
+            if number not in tracks:
+                raise ValueError(f"person {person.person_id} has track {number}, which is not in the file")
+            if number in owners:
+                raise ValueError(f"track {number} belongs to persons {owners[number]} and {person.person_id}")
+            owners[number] = person.person_id
+        people.append(Person(person.person_id, tuple(tracks[number] for number in person.tracks)))
+    ids = [p.person_id for p in people]
+    if len(set(ids)) != len(ids):
+        raise ValueError(f"two people have the number {next(i for i in ids if ids.count(i) > 1)}")
+    orphans = sorted(set(tracks) - set(owners))
+    if orphans:  # nobody would decide about them, and they would be seen
+        raise ValueError(f"track {orphans[0]} belongs to nobody; add it to a person or remove it")
+    if len(file.times_s) != n_frames:
+        raise ValueError(f"times_s has {len(file.times_s)} entries, the video has {n_frames} frames")
+    faults = {}
+    for key, reason in file.search.faults.items():
+        if not (key.isascii() and key.isdigit() and int(key) < n_frames):
+            raise ValueError(f"search.faults: frame {key!r}, the video has {n_frames} frames")
+        faults[int(key)] = reason
+    for name, frames in (("searched", file.search.searched), ("cuts", file.search.cuts)):
+        if any(b <= a for a, b in pairwise(frames)) or any(f >= n_frames for f in frames):
+            raise ValueError(f"search.{name}: expected increasing frames below {n_frames}")
+    return TracksRecord(
+        name=source.name,
+        sha256=source.sha256,
+        width=source.width,
+        height=source.height,
+        n_frames=n_frames,
+        fps=source.fps,
+        times_s=np.array(file.times_s, dtype=np.float64),
+        people=tuple(people),
+        decisions=tuple(
+            Decision(p.person_id, p.hidden, p.reason, float("nan") if p.score is None else p.score) for p in file.people
+        ),
+        summary=_summary(file),
+        searched=frozenset(file.search.searched),
+        faults=faults,
+        cuts=tuple(file.search.cuts),
+        settings=file.settings,
+    )
+
+
+def _summary(file: _TracksFile) -> str:
+    return file.summary
+
+
+def _told(error: ValidationError) -> str:
+    """The first of the errors, as place and reason."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    reason = str(first["msg"]).removeprefix("Value error, ")
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{place + ': ' if place else ''}{reason}{more}"
