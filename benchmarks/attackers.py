@@ -79,13 +79,13 @@ def attacked(row: str, make: Make, photos: Photos) -> dict[str, Any]:
             start = time.perf_counter()
             measured = run_attack(attack, make(), photos, progress=_printed(f"{row}: {attack.name}"))
             seconds = time.perf_counter() - start
-            figures = {figure.name: asdict(figure) for figure in measured.figures}
+            figures = {figure.name: asdict(figure) for figure in measured.values}
             kept.write_text(json.dumps({"row": row, "figures": figures, "seconds": seconds}, indent=1) + "\n")
             if isinstance(attack, ReversalAttack):
                 sheet = attack.pictures().permute(1, 2, 0).flip(-1).numpy()
                 cv2.imwrite(str(kept.with_name(f"{row.replace(' ', '_').replace(',', '')}.png")), sheet)
         measured_before = json.loads(kept.read_text())
-        told["figures"] |= measured_before["figures"]
+        told["values"] |= measured_before["values"]
         told["seconds"][attack.name] = measured_before["seconds"]
         told["protocol"][attack.name] = attack.protocol()
     return told
@@ -112,14 +112,14 @@ def share(figure: dict[str, Any]) -> str | None:
 
 
 def parrot_table(rows: dict[str, dict[str, Any]]) -> Table:
-    first = next(iter(rows.values()))["figures"]
+    first = next(iter(rows.values()))["values"]
     rank1, apart = first["parrot_rank1"], first["parrot_rank1_other_photos"]
     cells = [
         (
             row,
-            share(told["figures"]["parrot_rank1"]),
-            share(told["figures"]["parrot_rank5"]),
-            share(told["figures"]["parrot_rank1_other_photos"]),
+            share(told["values"]["parrot_rank1"]),
+            share(told["values"]["parrot_rank5"]),
+            share(told["values"]["parrot_rank1_other_photos"]),
             told["seconds"]["parrot"],
         )
         for row, told in rows.items()
@@ -138,10 +138,10 @@ def parrot_table(rows: dict[str, dict[str, Any]]) -> Table:
 
 
 def reversal_table(rows: dict[str, dict[str, Any]]) -> Table:
-    first = next(iter(rows.values()))["figures"]["reversal_rank1"]
+    first = next(iter(rows.values()))["values"]["reversal_rank1"]
     cells = []
     for row, told in rows.items():
-        figures = told["figures"]
+        figures = told["values"]
         pairs = [
             (figures[f"reversal_unrestored_{what}"], figures[f"reversal_{what}"]) for what in ("same_person", "rank1")
         ]
@@ -169,8 +169,8 @@ def reversal_table(rows: dict[str, dict[str, Any]]) -> Table:
 def goals(rows: dict[str, dict[str, Any]]) -> dict[str, bool]:
     """What has to come out if the attackers are any good."""
     told: dict[str, bool] = {}
-    chance = {row: of["figures"]["parrot_chance"]["value"] for row, of in rows.items()}
-    parrot = {row: of["figures"]["parrot_rank1"] for row, of in rows.items()}
+    chance = {row: of["values"]["parrot_chance"]["value"] for row, of in rows.items()}
+    parrot = {row: of["values"]["parrot_rank1"] for row, of in rows.items()}
     for row in ("blur 0.5", "mosaic 0.5"):
         if row in rows:
             told[f"{row.replace(' ', '_')}_is_broken_tenfold_chance"] = parrot[row]["interval"][0] > 10 * chance[row]

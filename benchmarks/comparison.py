@@ -31,7 +31,7 @@ from pa_lib.cli.metrics import build_metrics
 from pa_lib.contracts import Clip, ClipMasks
 from pa_lib.evaluation.pairs import ClipPair
 from pa_lib.evaluation.videos import OpenedPair, composited_results, recorded_masker
-from pa_lib.metrics import Figure
+from pa_lib.metrics import MetricValue
 from pa_lib.metrics.feed import feed
 from pa_lib.modules import AbstractAnonymizer, ConventionalAnonymizer
 from pa_lib.people import read_tracks
@@ -205,18 +205,18 @@ INSIDE = {
     "kernel distance, around masks": ("kernel_video_distance_transnet_masks", 1.0),
     "Fréchet distance, whole frames": ("frechet_video_distance_transnet", 1.0),
 }
-Figures = dict[str, dict[str, dict[str, Figure]]]  # of rows, by stage, by name
+Figures = dict[str, dict[str, dict[str, MetricValue]]]  # of rows, by stage, by name
 
 
-def figures_of(evaluation: Evaluation) -> dict[str, dict[str, Figure]]:
+def figures_of(evaluation: Evaluation) -> dict[str, dict[str, MetricValue]]:
     """All figures by stage and name."""
-    told: dict[str, dict[str, Figure]] = {stage: {} for stage in STAGES}
+    told: dict[str, dict[str, MetricValue]] = {stage: {} for stage in STAGES}
     for record in evaluation.metrics:
-        told[record.stage] |= {figure.name: figure for figure in record.figures}
+        told[record.stage] |= {figure.name: figure for figure in record.values}
     return told
 
 
-def cell(figure: Figure, scale: float, *, has_interval: bool) -> str:
+def cell(figure: MetricValue, scale: float, *, has_interval: bool) -> str:
     """A value, with its interval where that is asked for; a dash where there was nothing to measure."""
     if math.isnan(figure.value):
         return "-"
@@ -373,7 +373,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     publish("comparison", shown, {"goals": goals, "times": times, "rows": raw})
 
 
-def _as_dicts(of: Mapping[str, Mapping[str, Figure]]) -> dict[str, dict[str, dict[str, Any]]]:
+def _as_dicts(of: Mapping[str, Mapping[str, MetricValue]]) -> dict[str, dict[str, dict[str, Any]]]:
     return {stage: {name: asdict(figure) for name, figure in figures.items()} for stage, figures in of.items()}
 
 

@@ -92,7 +92,7 @@ def _measured(weights: Weights, of: Tracked, name: str, is_temporal: bool) -> Re
     finally:
         system.temporal.is_enabled = True
     told = [metric.measure() for metric in metrics]
-    figures = as_records([figure for one in told for figure in one.figures])
+    figures = as_records([figure for one in told for figure in one.values])
     tracks = [{"person": row.person_id, **row.values} for one in told for row in one.tracks]
     return {"figures": figures, "tracks": tracks, "seconds": round(time.perf_counter() - start, 1)}
 
@@ -143,7 +143,7 @@ def clips_table(record: Record) -> tuple[list[Table], dict[str, bool]]:
     rows, goals = [], {}
     ratios, falling, nearest, identical = [], [], [], []
     for name, ways in record["clips"].items():
-        value = {way: values(of["figures"]) for way, of in ways.items()}
+        value = {way: values(of["values"]) for way, of in ways.items()}
         with_tcs = value["with TCS"]
         ratios.append(with_tcs["warping_error_inside"] / with_tcs["warping_error_inside_source"])
         falling.append(1 - with_tcs["warping_error_inside"] / value["without TCS"]["warping_error_inside"])
@@ -159,7 +159,7 @@ def clips_table(record: Record) -> tuple[list[Table], dict[str, bool]]:
                     of["warping_error_inside"] / of["warping_error_inside_source"],
                     falling[-1] if way == "with TCS" else None,
                     of["warping_error_sharpness_inside"],
-                    cell(ways[way]["figures"]["identity_distance"]),
+                    cell(ways[way]["values"]["identity_distance"]),
                     min((row["identity_nearest_in_track"] for row in ways[way]["tracks"]), default=None),
                     of["intra_track_consistency"],
                 )

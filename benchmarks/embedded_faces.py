@@ -97,8 +97,8 @@ def _faces(weights: Weights, n_photos: int | None) -> Record:
         for result in module_results(make(), batches, kind="face"):
             feed(metrics, result)
             feed([own], replace(result, identities=None))
-        record["rows"][row] = as_records([figure for metric in metrics for figure in metric.measure().figures])
-        record["rows"][row] |= {f"own_{name}": figure for name, figure in as_records(own.measure().figures).items()}
+        record["rows"][row] = as_records([figure for metric in metrics for figure in metric.measure().values])
+        record["rows"][row] |= {f"own_{name}": figure for name, figure in as_records(own.measure().values).items()}
         print(f"faces: {row} done", flush=True)
     record["rows"]["other real people"] = {"frechet_identity_distance": _between_real_people(n)}
     return record
@@ -195,9 +195,9 @@ def _memorization(weights: Weights, n_heads: int, n_training: int | None, mark: 
     record["quantiles"] = {kind: quantiles(of) for kind, of in told.items()}
     record["unrelated"] = torch.quantile(pairs, torch.tensor(QUANTILES, dtype=torch.float64)).tolist()
     for kind, of in told.items():
-        record["figures"] |= as_records(closeness(kind, of, threshold, tail))
+        record["values"] |= as_records(closeness(kind, of, threshold, tail))
         if kind != "real":
-            record["figures"][f"detected_{kind}"] = _detected(photos, rows[kind], frames[kind])
+            record["values"][f"detected_{kind}"] = _detected(photos, rows[kind], frames[kind])
     figures = {kind: closeness(kind, of, threshold, tail) for kind, of in told.items()}
     record["verdict"] = {
         kind: {
@@ -223,7 +223,7 @@ def _detected(photos: Photos, rows: Tensor, made: Tensor) -> Record:
     metric = DetectionRate(FaceComparer())
     for at in torch.arange(len(rows)).split(64):
         metric.update(photos.frames[rows[at]][:, None], made[at][:, None], masks=photos.masks[rows[at]][:, None])
-    return as_records(metric.measure().figures)["detection_rate"]  # type: ignore[no-any-return]
+    return as_records(metric.measure().values)["detection_rate"]  # type: ignore[no-any-return]
 
 
 def _histogram(told: dict[str, NearestFaces], threshold: float, mark: str) -> Any:
@@ -256,7 +256,7 @@ def _sheet(photos: Photos, made: Tensor, rows: Tensor, training: Tensor, nearest
 
 def memorization_table(record: Record) -> tuple[Table, dict[str, bool]]:
     """The table, and which goals are met."""
-    figures = record["figures"]
+    figures = record["values"]
     shown = [str(share) for share in QUANTILES]  # JSON's keys are words
     rows = []
     for kind, name in KINDS.items():

@@ -35,7 +35,7 @@ def parrot(weights: Weights, steps: int, n_photos: int | None, is_asked: bool) -
 
         system = weights.with_steps(steps).system
         measured = run_attack(attack, system, portraits.photos, progress=tell)
-        return {"figures": as_records(measured.figures), "steps": steps, "n": len(portraits.photos)}
+        return {"figures": as_records(measured.values), "steps": steps, "n": len(portraits.photos)}
 
     return kept("parrot", what, measure if is_asked else None)
 
@@ -53,7 +53,7 @@ def _with_pairs(portraits: Portraits, n_photos: int) -> Portraits:
 
 def parrot_table(record: Record) -> tuple[Table, dict[str, bool]]:
     """The table, and whether the goal is met."""
-    figures = record["figures"]
+    figures = record["values"]
     chance = figures["parrot_chance"]["value"]
     names = ("parrot_rank1", "parrot_rank5", "parrot_rank1_other_photos")
     row = ("embedded", *(cell(figures[name], 100) for name in names), 100 * chance)

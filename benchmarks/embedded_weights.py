@@ -19,7 +19,7 @@ from torch import Tensor
 from pa_lib import load_module
 from pa_lib.data import FaceDataModule
 from pa_lib.evaluation.attack import anonymized_photos, face_photos
-from pa_lib.metrics import Figure
+from pa_lib.metrics import MetricValue
 from pa_lib.modules import PassersbyAnonymizer, Photos
 from pa_lib.reports.evaluation_record import plain
 from pa_lib.video import fingerprint
@@ -167,7 +167,7 @@ def painted(weights: Weights, portraits: Portraits, rows: Tensor, seed: int) -> 
     return torch.cat(parts)
 
 
-def as_records(figures: Sequence[Figure]) -> Record:
+def as_records(figures: Sequence[MetricValue]) -> Record:
     """Figures by name, for JSON."""
     return {figure.name: asdict(figure) for figure in figures}
 

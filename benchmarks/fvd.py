@@ -202,7 +202,7 @@ def feed(n_clips: int, keep: int) -> dict[str, float]:
         states = [getattr(metric, state) for state in metric._defaults]
         largest = max(largest, sum(state.numel() * state.element_size() for state in states))
     fed = time.perf_counter()
-    figure = metric.measure().figures[0]
+    figure = metric.measure().values[0]
     return {
         "value": figure.value,
         "n": figure.n,

@@ -350,7 +350,7 @@ def earlier(place: int) -> Part:
     """A part as it was measured the last time."""
     record = json.loads((RESULTS / "passersby.json").read_text())
     table = record["tables"][place]
-    own = record["figures"][PARTS[place]]
+    own = record["values"][PARTS[place]]
     made = Table(table["title"], tuple(table["columns"]), [tuple(row) for row in table["rows"]], table["notes"])
     return made, {name: value for name, value in own.items() if name != "goals"}, own["goals"]
 

@@ -40,7 +40,7 @@ def section(record: dict[str, Any]) -> str:
         f"load before the run {record['load_before']}.",
         "",
     ]
-    goals = record["figures"].get("goals", {})
+    goals = record["values"].get("goals", {})
     lines += [
         f"- {name.replace('_', ' ')}: {'reached' if is_met else '**not reached**'}" for name, is_met in goals.items()
     ]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from _clips import make_clip
 from pa_lib.contracts import Detection
 from pa_lib.evaluation.pairs import ClipPair
-from pa_lib.metrics import Figure, TrackRow
+from pa_lib.metrics import MetricValue, TrackRow
 from pa_lib.modules import ConventionalAnonymizer
 from pa_lib.people import AbstractFinder, AbstractMasker, BoxMasker, HideAll, KalmanTracker
 from pa_lib.pipeline import AnonymizationPipeline, RunSettings
@@ -77,7 +77,7 @@ def evaluation(
 ) -> Evaluation:
     """One metric called ``toy`` with these figures on one clip."""
     figures = tuple(
-        Figure(name, value, 3, "frames", "a toy", is_higher_better, interval, {"odd ones": 2})
+        MetricValue(name, value, 3, "frames", "a toy", is_higher_better, interval, {"odd ones": 2})
         for name, value in values.items()
     )
     file = MeasuredFile("clip.mp4", sha256, 64, 48, 25.0, "h264")

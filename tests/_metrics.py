@@ -13,7 +13,7 @@ import torch
 import torch.multiprocessing as processes
 from torch import distributed
 
-from pa_lib.metrics import AbstractMetric, Figure, Measurement, TrackRow, summed
+from pa_lib.metrics import AbstractMetric, Measurement, MetricValue, TrackRow, summed
 
 Make = Callable[[], AbstractMetric]
 Updates = Sequence[Mapping[str, Any]]
@@ -29,8 +29,8 @@ def measured(make: Make, updates: Updates) -> Measurement:
 
 def assert_close(one: Measurement, other: Measurement, tolerance: float = 1e-9) -> None:
     """The same figures, counts, intervals and people."""
-    assert [figure.name for figure in one.figures] == [figure.name for figure in other.figures]
-    for mine, theirs in zip(one.figures, other.figures, strict=True):
+    assert [figure.name for figure in one.values] == [figure.name for figure in other.values]
+    for mine, theirs in zip(one.values, other.values, strict=True):
         assert _is_near(mine.value, theirs.value, tolerance), (mine, theirs)
         assert (mine.n, dict(mine.counted)) == (theirs.n, dict(theirs.counted)), (mine, theirs)
         for end, its in zip(mine.interval or (), theirs.interval or (), strict=True):
@@ -114,7 +114,7 @@ class Brightness(AbstractMetric):
     def _measure(self) -> Measurement:
         rows = summed(self.rows)
         means = rows[:, 1] / rows[:, 2]
-        figure = Figure("brightness", float(means.mean()), len(rows), "clips", "mean light", interval=(0.0, 1.0))
+        figure = MetricValue("brightness", float(means.mean()), len(rows), "clips", "mean light", interval=(0.0, 1.0))
         return Measurement(
             (figure,),
             tuple(TrackRow(int(row[0]), 0, {"brightness": float(mean)}) for row, mean in zip(rows, means, strict=True)),

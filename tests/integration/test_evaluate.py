@@ -28,7 +28,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def figures(folder: Path | str, stage: str = "encoded") -> dict[str, float]:
     told = Evaluation.read_json(Path(folder))
-    return {figure.name: figure.value for record in told.metrics if record.stage == stage for figure in record.figures}
+    return {figure.name: figure.value for record in told.metrics if record.stage == stage for figure in record.values}
 
 
 def test_a_video_and_its_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,7 +37,7 @@ def test_a_video_and_its_result(tmp_path: Path, capsys: pytest.CaptureFixture[st
     folder = tmp_path / "clip.anonymized.evaluation"
     assert {path.name for path in folder.iterdir()} == {"metrics.json", "metrics.html"}
     told = json.loads((folder / "metrics.json").read_text())
-    assert told["metrics"][0]["figures"][0]["value"] == "inf"  # a lossless codec: kept pixels are identical
+    assert told["metrics"][0]["values"][0]["value"] == "inf"  # a lossless codec: kept pixels are identical
     assert figures(folder)["unmasked_identical_share"] == 1.0
     (clip,) = told["clips"]
     assert (clip["n_frames"], clip["masker_from"]) == (20, "report")
@@ -56,8 +56,8 @@ def test_the_default_metrics_work_where_nobody_has_a_face(tmp_path: Path) -> Non
     faces = [record for record in told.metrics if record.name in ("identity_distance", "detection_rate")]
     assert faces
     for record in faces:
-        assert math.isnan(record.figures[0].value), "no faces, and yet a number"
-        assert record.figures[0].n == 0
+        assert math.isnan(record.values[0].value), "no faces, and yet a number"
+        assert record.values[0].n == 0
 
 
 def test_without_tracks_metrics_that_need_masks_are_left_out_and_named(

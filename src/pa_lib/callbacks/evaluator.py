@@ -88,7 +88,7 @@ class Evaluator(Callback):
         try:
             if must_move:
                 metric.to(device)
-            return {figure.name: float(figure.value) for figure in metric.measure().figures}
+            return {figure.name: float(figure.value) for figure in metric.measure().values}
         except (PaLibError, ValueError) as error:
             if metric.name not in self._refused:
                 self._refused.add(metric.name)

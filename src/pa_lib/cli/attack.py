@@ -46,7 +46,7 @@ def attack(config: Mapping[str, Any], tell: Tell) -> Evaluation:
         "attack",
         protocol,
         hash_of_protocol(attacker.name, protocol),
-        measured.figures,
+        measured.values,
         tuple(measured.tracks),
     )
     settings = {name: value for name, value in config["data"].items() if name != "path"}

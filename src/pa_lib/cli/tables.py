@@ -38,7 +38,7 @@ def evaluation_tables(evaluation: Evaluation) -> Iterator[Table]:
         for record in evaluation.metrics:
             if record.stage != stage:
                 continue
-            for figure in record.figures:
+            for figure in record.values:
                 arrow = {True: "↑", False: "↓", None: ""}[figure.is_higher_better]
                 n_of = quantity(figure.n, figure.n_of)
                 table.add_row(figure.name, arrow, number(figure.value), interval(figure), n_of)
@@ -59,7 +59,7 @@ def comparison_table(comparison: Comparison) -> Table:
     stages = list(dict.fromkeys(row.stage for row in comparison.rows))
     for row in comparison.rows:
         cells = []
-        for at, figure in enumerate(row.figures):
+        for at, figure in enumerate(row.values):
             text = "" if figure is None else number(figure.value)
             if figure is not None and figure.interval is not None:
                 text += f"\n[dim]{interval(figure)}[/dim]"
@@ -75,7 +75,7 @@ def counted(evaluation: Evaluation) -> list[str]:
     lines: list[str] = []
     told: set[tuple[str, str, str, int]] = set()
     for record in evaluation.metrics:
-        for figure in record.figures:
+        for figure in record.values:
             new = [
                 quantity(count, name)
                 for name, count in figure.counted.items()

@@ -24,7 +24,7 @@ from pa_lib.data.faces import FaceClipSet, FaceDataModule
 from pa_lib.errors import PaLibError
 from pa_lib.functional import composite
 from pa_lib.functional.reid import wilson_interval
-from pa_lib.metrics import Figure, Measurement
+from pa_lib.metrics import Measurement, MetricValue
 from pa_lib.modules.attackers.base import AbstractAttack, Anonymized, Outcome, Photos
 from pa_lib.modules.systems.base import AbstractAnonymizer
 
@@ -269,13 +269,13 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _figure(outcome: Outcome) -> Figure:
+def _figure(outcome: Outcome) -> MetricValue:
     values = outcome.values.double()
     n, mean = len(values), float(values.mean()) if len(values) else math.nan
     interval = None
     if n and outcome.has_interval:
         interval = wilson_interval(float(values.sum()), n) if outcome.is_rate else _student(values)
-    return Figure(
+    return MetricValue(
         outcome.name, mean, n, outcome.n_of, outcome.what, outcome.is_higher_better, interval, outcome.counted
     )
 

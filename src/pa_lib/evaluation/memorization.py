@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pa_lib.errors import PaLibError
 from pa_lib.functional.reid import wilson_interval
-from pa_lib.metrics import Figure
+from pa_lib.metrics import MetricValue
 from pa_lib.metrics.over_clips import t_interval
 from pa_lib.pretrained import FaceIdentity
 
@@ -112,7 +112,7 @@ def quantiles(nearest: NearestFaces, shares: Sequence[float] = QUANTILES) -> dic
     return dict(zip(shares, found.tolist(), strict=True))
 
 
-def closeness(name: str, nearest: NearestFaces, threshold: float, tail: float | None = None) -> tuple[Figure, ...]:
+def closeness(name: str, nearest: NearestFaces, threshold: float, tail: float | None = None) -> tuple[MetricValue, ...]:
     """What is to be said about one kind of pictures.
 
     Args:
@@ -133,7 +133,7 @@ def closeness(name: str, nearest: NearestFaces, threshold: float, tail: float | 
     pairs, means = nearest.near_share, nearest.distance
     figures = [
         _share(f"memorized_{name}", nearest.distance < threshold, f"nearest within {threshold:g}, {of}"),
-        Figure(
+        MetricValue(
             f"near_pairs_{name}",
             float(pairs.mean()) if n else math.nan,
             n,
@@ -142,7 +142,7 @@ def closeness(name: str, nearest: NearestFaces, threshold: float, tail: float | 
             False,
             _within(t_interval(pairs), 1.0),
         ),
-        Figure(
+        MetricValue(
             f"nearest_face_{name}",
             float(means.mean()) if n else math.nan,
             n,
@@ -157,7 +157,7 @@ def closeness(name: str, nearest: NearestFaces, threshold: float, tail: float | 
     return tuple(figures)
 
 
-def is_no_more_frequent(generated: Figure, real: Figure) -> bool:
+def is_no_more_frequent(generated: MetricValue, real: MetricValue) -> bool:
     """Whether a share among generated faces is at most what the interval of the same share among real ones allows.
 
     Raises:
@@ -189,9 +189,9 @@ def face_identities(
     return torch.cat(told)
 
 
-def _share(name: str, hits: Bool[Tensor, " n"], what: str) -> Figure:
+def _share(name: str, hits: Bool[Tensor, " n"], what: str) -> MetricValue:
     n, found = len(hits), int(hits.sum())
-    return Figure(
+    return MetricValue(
         name, found / n if n else math.nan, n, "pictures", what, False, wilson_interval(found, n) if n else None
     )
 

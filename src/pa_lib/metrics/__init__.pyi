@@ -1,4 +1,4 @@
-from .base import AbstractMetric, Figure, Measurement, TrackRow
+from .base import AbstractMetric, Measurement, MetricValue, TrackRow
 from .body_reid import BodyReidentificationRate
 from .faces.comparer import FaceComparer, FacePairs
 from .faces.detection import DetectionRate
@@ -20,12 +20,12 @@ __all__ = [
     "FaceComparer",
     "FacePairs",
     "FewClipsWarning",
-    "Figure",
     "FrechetIdentityDistance",
     "FrechetVideoDistance",
     "IdentityDistance",
     "KernelVideoDistance",
     "Measurement",
+    "MetricValue",
     "ReidentificationRate",
     "TemporalWarpingError",
     "TrackRow",

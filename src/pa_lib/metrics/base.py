@@ -16,7 +16,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 
 @dataclass(frozen=True)
-class Figure:
+class MetricValue:
     """One number, with what it takes to read it.
 
     Args:
@@ -60,11 +60,11 @@ class Measurement:
     """All that a metric says.
 
     Args:
-        figures: The first is the one that stands for the metric.
+        values: The first is the one that stands for the metric.
         tracks: Person by person, for metrics that look at people.
     """
 
-    figures: tuple[Figure, ...]
+    values: tuple[MetricValue, ...]
     tracks: tuple[TrackRow, ...] = ()
 
 
@@ -112,7 +112,7 @@ class AbstractMetric(torchmetrics.Metric, ABC):
         """Values of all figures by name, float64; interval ends as ``<name>_low`` and ``<name>_high``."""
         self._measured = self._measure()
         values: dict[str, Tensor] = {}
-        for figure in self._measured.figures:
+        for figure in self._measured.values:
             values[figure.name] = torch.tensor(figure.value, dtype=torch.float64)
             if figure.interval is not None:
                 for end, value in zip(("low", "high"), figure.interval, strict=True):
@@ -134,7 +134,7 @@ class AbstractMetric(torchmetrics.Metric, ABC):
         return self._measured
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Figure and axes with all values, or with those given; see `torchmetrics.Metric`."""
+        """MetricValue and axes with all values, or with those given; see `torchmetrics.Metric`."""
         return self._plot(val, ax)
 
     def protocol_hash(self) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 from pa_lib.functional.body_reid import JUNK_ID, body_reidentification
 from pa_lib.functional.identity import DistanceName
 from pa_lib.functional.reid import chance_of_precision, chance_of_rank
-from pa_lib.metrics.base import AbstractMetric, Figure, Measurement
+from pa_lib.metrics.base import AbstractMetric, Measurement, MetricValue
 from pa_lib.metrics.faces.comparer import network_protocol
 from pa_lib.metrics.faces.reid import precision_figure, rank_figure
 
@@ -39,7 +39,7 @@ class BodyReidentificationRate(AbstractMetric):
     >>> metric = BodyReidentificationRate(n_dimensions=2)
     >>> embeddings = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.9, 0.1]])
     >>> metric.update(embeddings, torch.tensor([7, 8, 7]), torch.tensor([0, 1, 1]), torch.tensor([True, False, False]))
-    >>> metric.measure().figures[0].value
+    >>> metric.measure().values[0].value
     1.0
 
     Source: Zheng et al. 2015, "Scalable Person Re-identification: A Benchmark"; mINP by Ye et al. 2021.
@@ -145,7 +145,7 @@ class BodyReidentificationRate(AbstractMetric):
                 rank_figure("body_reidentification_rank10", ranks, 10, "queries"),
                 precision_figure("body_reidentification_map", precisions, "mean average precision", "queries"),
                 precision_figure("body_reidentification_minp", penalties, "mean inverse negative penalty", "queries"),
-                Figure("body_reidentification_chance_rank1", by_chance, n, "queries", chance),
-                Figure("body_reidentification_chance_map", precision_by_chance, n, "queries", chance),
+                MetricValue("body_reidentification_chance_rank1", by_chance, n, "queries", chance),
+                MetricValue("body_reidentification_chance_map", precision_by_chance, n, "queries", chance),
             )
         )

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from scipy.special import stdtrit
 from torch import Tensor, distributed
 
-from pa_lib.metrics.base import Figure
+from pa_lib.metrics.base import MetricValue
 
 
 def clip_keys(clip_ids: Tensor | None, n_rows: int, known: Float[Tensor, "n k"]) -> Float[Tensor, " b"]:
@@ -72,7 +72,7 @@ def frame_rows(keys: Float[Tensor, " b"], values: Float[Tensor, "b t"]) -> Float
 
 def mean_over_clips(
     rows: Float[Tensor, "n 4"], name: str, what: str, is_higher_better: bool, missing: str, ends: tuple[float, float]
-) -> Figure:
+) -> MetricValue:
     """The mean over clips of the mean of their frames, with Student's t interval.
 
     Args:
@@ -89,4 +89,4 @@ def mean_over_clips(
     if interval is not None:
         interval = (max(ends[0], interval[0]), min(ends[1], interval[1]))
     counted = {missing: int(rows[:, 3].sum()), "clips left out": len(rows) - len(some)}
-    return Figure(name, float(means.mean()), len(some), "clips", what, is_higher_better, interval, counted)
+    return MetricValue(name, float(means.mean()), len(some), "clips", what, is_higher_better, interval, counted)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pa_lib.errors import PaLibError
-from pa_lib.metrics import Figure
+from pa_lib.metrics import MetricValue
 from pa_lib.reports.evaluation_record import Evaluation, MetricRecord, differences, plain
 from pa_lib.video import write_whole
 
@@ -24,8 +24,8 @@ class Row:
     """One figure in all runs.
 
     Args:
-        stage, metric, name: Which; see `MetricRecord` and `Figure`.
-        figures: One per run; None where a run does not have it.
+        stage, metric, name: Which; see `MetricRecord` and `MetricValue`.
+        values: One per run; None where a run does not have it.
         hashes: Of the protocols; None where a run does not have it.
         is_higher_better: None where neither is.
         best: Positions of the best runs; empty where they are not ranked.
@@ -35,7 +35,7 @@ class Row:
     stage: str
     metric: str
     name: str
-    figures: tuple[Figure | None, ...]
+    values: tuple[MetricValue | None, ...]
     hashes: tuple[str | None, ...]
     is_higher_better: bool | None
     best: tuple[int, ...]
@@ -49,7 +49,7 @@ class Comparison:
     Args:
         names: Of the runs, each its own.
         titles: What each of them measured.
-        rows: Figure by figure.
+        rows: MetricValue by figure.
         differing: Metric (and stage) -> what differs between protocols, one line for each setting.
         notes: What else to know.
     """
@@ -91,10 +91,10 @@ def compare(paths: Sequence[Path]) -> Comparison:
     keys: dict[tuple[str, str, str], None] = {}
     for run in runs:
         for record in run.metrics:
-            for figure in record.figures:
+            for figure in record.values:
                 keys[record.stage, record.name, figure.name] = None
     rows = tuple(_row(key, runs) for key in keys)
-    if not any(sum(figure is not None for figure in row.figures) > 1 for row in rows):
+    if not any(sum(figure is not None for figure in row.values) > 1 for row in rows):
         stages = "; ".join(
             f"{name}: {', '.join(sorted({r.stage for r in run.metrics}))}"
             for name, run in zip(names, runs, strict=True)
@@ -123,7 +123,7 @@ def _row(key: tuple[str, str, str], runs: Sequence[Evaluation]) -> Row:
     return Row(stage, metric, name, figures, hashes, is_higher_better, best, mark)
 
 
-def _best(figures: Sequence[tuple[int, Figure | None]], *, is_higher_better: bool) -> tuple[tuple[int, ...], str]:
+def _best(figures: Sequence[tuple[int, MetricValue | None]], *, is_higher_better: bool) -> tuple[tuple[int, ...], str]:
     """Positions of the best, and what weakens that."""
     known = [(at, figure) for at, figure in figures if figure is not None and not math.isnan(figure.value)]
     if len(known) < len(figures):
@@ -138,16 +138,16 @@ def _best(figures: Sequence[tuple[int, Figure | None]], *, is_higher_better: boo
     return best, "intervals overlap" if any(_overlap(a, b) for a in leaders for b in others) else ""
 
 
-def _overlap(one: Figure, other: Figure) -> bool:
+def _overlap(one: MetricValue, other: MetricValue) -> bool:
     if one.interval is None or other.interval is None:
         return False
     return one.interval[0] <= other.interval[1] and other.interval[0] <= one.interval[1]
 
 
-def _figure(run: Evaluation, key: tuple[str, str, str]) -> tuple[MetricRecord | None, Figure | None]:
+def _figure(run: Evaluation, key: tuple[str, str, str]) -> tuple[MetricRecord | None, MetricValue | None]:
     for record in run.metrics:
         if (record.stage, record.name) == key[:2]:
-            for figure in record.figures:
+            for figure in record.values:
                 if figure.name == key[2]:
                     return record, figure
     return None, None
@@ -170,7 +170,7 @@ def _differing(names: Sequence[str], runs: Sequence[Evaluation]) -> dict[str, tu
 
 def _identity(record: MetricRecord) -> tuple[str, ...]:
     """What makes two records one metric: one class may be there twice, with figures of other names."""
-    return (record.stage, record.name, *(figure.name for figure in record.figures[:1]))
+    return (record.stage, record.name, *(figure.name for figure in record.values[:1]))
 
 
 def _notes(names: Sequence[str], runs: Sequence[Evaluation]) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ def render_evaluation(evaluation: Evaluation) -> str:
     stage = stages[-1]
     people = worst_first(record for record in evaluation.metrics if record.stage == stage)
     last = [record for record in evaluation.metrics if record.stage == stage]
-    better = {figure.name: figure.is_higher_better for record in last for figure in record.figures}
+    better = {figure.name: figure.is_higher_better for record in last for figure in record.values}
 
     def who(person: TrackSummary) -> str:
         name = f"person {person.person_id}"
@@ -44,11 +44,11 @@ def render_evaluation(evaluation: Evaluation) -> str:
         evaluation=evaluation,
         stages=STAGES,
         groups=groups,
-        heads=[(record, record.figures[0]) for record in last if record.figures],
+        heads=[(record, record.values[0]) for record in last if record.values],
         plots=[
             (name, svg)
             for name, records in by_name.items()
-            if (svg := interval_plot(name, {record.stage: record.figures for record in records})) is not None
+            if (svg := interval_plot(name, {record.stage: record.values for record in records})) is not None
         ],
         people=people[:MAX_TRACKS],
         n_people=len(people),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pa_lib.errors import PaLibError
-from pa_lib.metrics import Figure, TrackRow
+from pa_lib.metrics import MetricValue, TrackRow
 from pa_lib.reports.run_record import software_versions
 from pa_lib.video import write_whole
 
@@ -91,7 +91,7 @@ class MetricRecord:
         stage: One of `STAGES`.
         protocol: As in `AbstractMetric.protocol`.
         protocol_hash: As in `AbstractMetric.protocol_hash`.
-        figures: The first stands for the metric.
+        values: The first stands for the metric.
         tracks: Person by person.
     """
 
@@ -99,7 +99,7 @@ class MetricRecord:
     stage: str
     protocol: Mapping[str, Any]
     protocol_hash: str
-    figures: tuple[Figure, ...]
+    values: tuple[MetricValue, ...]
     tracks: tuple[TrackRow, ...] = ()
 
     @classmethod
@@ -107,7 +107,7 @@ class MetricRecord:
         """Of a metric that was fed; joins the processes, so all of them must call it."""
         measured = metric.measure()
         return cls(
-            metric.name, stage, metric.protocol(), metric.protocol_hash(), measured.figures, tuple(measured.tracks)
+            metric.name, stage, metric.protocol(), metric.protocol_hash(), measured.values, tuple(measured.tracks)
         )
 
 
@@ -202,7 +202,7 @@ class Evaluation:
             raise PaLibError(f"{file} has the schema {found}, expected {SCHEMA} version {SCHEMA_VERSION}")
         try:
             for record in content["metrics"]:
-                for figure in record["figures"]:
+                for figure in record["values"]:
                     figure["value"] = _number(figure["value"])
                     if figure["interval"] is not None:
                         figure["interval"] = [_number(end) for end in figure["interval"]]
@@ -245,7 +245,7 @@ def worst_first(metrics: Iterable[MetricRecord]) -> list[TrackSummary]:
     values: dict[tuple[int, int], dict[str, float]] = {}
     better: dict[str, bool | None] = {}
     for record in metrics:
-        better |= {figure.name: figure.is_higher_better for figure in record.figures}
+        better |= {figure.name: figure.is_higher_better for figure in record.values}
         for row in record.tracks:
             values.setdefault((row.clip, row.person_id), {}).update(row.values)
     places: dict[tuple[int, int], dict[str, float]] = {who: {} for who in values}

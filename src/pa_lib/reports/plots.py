@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pa_lib.metrics import Figure
+from pa_lib.metrics import MetricValue
 from pa_lib.reports.comparison import Row
 from pa_lib.reports.evaluation_record import TrackSummary
 from pa_lib.reports.text import number
@@ -28,14 +28,14 @@ _LEAST_TRACKS, _MOST_TRACKS, _MOST_LETTERS = 5, 60, 28
 _UNITS = {"db": "dB", "px": "px", "s": "s", "share": "share", "rate": "share", "distance": "distance"}
 
 
-def interval_plot(name: str, stages: Mapping[str, Sequence[Figure]]) -> str | None:
+def interval_plot(name: str, stages: Mapping[str, Sequence[MetricValue]]) -> str | None:
     """Values of one metric with their intervals, one panel for each unit; None where the table says as much.
 
     Args:
         name: The metric's.
         stages: Stage -> figures.
     """
-    panels: dict[str, dict[str, list[tuple[int, Figure]]]] = {}
+    panels: dict[str, dict[str, list[tuple[int, MetricValue]]]] = {}
     for at, figures in enumerate(stages.values()):
         for figure in figures:
             if _is_drawn(figure) and (figure.interval is not None or len(stages) > 1):
@@ -56,12 +56,12 @@ def interval_plot(name: str, stages: Mapping[str, Sequence[Figure]]) -> str | No
 
 def run_plot(name: str, rows: Sequence[Row], runs: Sequence[str]) -> str | None:
     """One metric in several runs: a panel for each figure, a line for each run; None where runs differ in no figure."""
-    drawn = [row for row in rows if len({figure.value for figure in row.figures if figure and _is_drawn(figure)}) > 1]
+    drawn = [row for row in rows if len({figure.value for figure in row.values if figure and _is_drawn(figure)}) > 1]
     if not drawn:
         return None
     canvas, axes = _canvas([len(runs)] * len(drawn))
     for axis, row in zip(axes, drawn, strict=True):
-        for at, figure in enumerate(row.figures):
+        for at, figure in enumerate(row.values):
             if figure is not None and _is_drawn(figure):
                 _point(axis, figure, at, _style(row, at))
         _label(axis, list(runs), "")
@@ -133,7 +133,7 @@ def _canvas(rows: Sequence[float], width_in: float = _WIDTH_IN) -> tuple[Canvas,
     return canvas, list(axes)
 
 
-def _point(axis: Axes, figure: Figure, place: float, at: int) -> None:
+def _point(axis: Axes, figure: MetricValue, place: float, at: int) -> None:
     colour = _SERIES[at % len(_SERIES)]
     if figure.interval is not None:
         low, high = (min(max(end, -1e300), 1e300) for end in figure.interval)
@@ -174,7 +174,7 @@ def _legend(axis: Axes, stages: Sequence[str]) -> None:
         text.set_fontsize(9)
 
 
-def _is_drawn(figure: Figure) -> bool:
+def _is_drawn(figure: MetricValue) -> bool:
     return math.isfinite(figure.value)
 
 

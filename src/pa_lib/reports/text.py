@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pa_lib.metrics import Figure
+from pa_lib.metrics import MetricValue
 
 NOTHING = "–"  # noqa: RUF001 (a dash, as in print)
 """Where there was nothing to measure."""
@@ -28,7 +28,7 @@ def number(value: float) -> str:
     return f"{value:.3e}"
 
 
-def interval(figure: Figure) -> str:
+def interval(figure: MetricValue) -> str:
     """``0.12 … 0.34``, or nothing."""
     return "" if figure.interval is None else " … ".join(number(end) for end in figure.interval)
 

@@ -17,7 +17,7 @@ from _metrics import Brightness
 from pa_lib.callbacks import Evaluator
 from pa_lib.contracts import Result
 from pa_lib.errors import PaLibError
-from pa_lib.metrics import AbstractMetric, Figure, Measurement, summed
+from pa_lib.metrics import AbstractMetric, Measurement, MetricValue, summed
 
 
 class Given(LightningModule):
@@ -64,7 +64,7 @@ class NeedsPeople(Refusing):
     def update(self, source: Tensor, people: Any) -> None: ...  # type: ignore[override]
 
     def _measure(self) -> Measurement:
-        return Measurement((Figure("needs_people", math.nan, 0, "people", ""),))
+        return Measurement((MetricValue("needs_people", math.nan, 0, "people", ""),))
 
 
 def trainer(callbacks: Sequence[Any], **more: Any) -> Trainer:
@@ -84,7 +84,7 @@ class TestEvaluator:
         for _ in range(2):
             runner.validate(Given(), loader(), verbose=False)
             assert float(runner.callback_metrics["val/brightness"]) == pytest.approx(0.3)
-        assert evaluator.metrics[0].measure().figures[0].n == 3
+        assert evaluator.metrics[0].measure().values[0].n == 3
 
     def test_two_figures_of_one_name_would_be_averaged_and_are_refused(self) -> None:
         with pytest.raises(PaLibError, match="two metrics give a figure called brightness"):

@@ -73,13 +73,13 @@ class TestRunAttack:
         assert not torch.equal(frames[0], frames[1])
 
     def test_rates_have_wilsons_interval_and_means_students(self) -> None:
-        (rate,) = run_attack(Listening(), Same(), photos(2)).figures
+        (rate,) = run_attack(Listening(), Same(), photos(2)).values
         assert (rate.value, rate.n, rate.n_of, dict(rate.counted)) == (0.5, 4, "things", {"odd": 2})
         assert rate.interval == wilson_interval(2, 4)
-        (mean,) = run_attack(Listening(torch.tensor([1.0, 2.0, 3.0]), False), Same(), photos(2)).figures
+        (mean,) = run_attack(Listening(torch.tensor([1.0, 2.0, 3.0]), False), Same(), photos(2)).values
         assert mean.value == 2
         assert mean.interval == pytest.approx((2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5), abs=1e-5)
-        (none,) = run_attack(Listening(torch.zeros(0)), Same(), photos(2)).figures
+        (none,) = run_attack(Listening(torch.zeros(0)), Same(), photos(2)).values
         assert none.value != none.value
         assert none.interval is None
 
@@ -205,7 +205,7 @@ def test_fill_gives_exactly_chance() -> None:
 
     system = ConventionalAnonymizer("fill", colour=(90, 120, 60))
     measured = run_attack(ParrotAttack(FaceIdentity(), max_epochs=1, batch_size=8), system, photos(7))
-    rank1, rank5, _, chance = measured.figures
+    rank1, rank5, _, chance = measured.values
     assert rank1.value == pytest.approx(1 / 6)
     assert rank5.value == pytest.approx(5 / 6)
     assert chance.value == pytest.approx(1 / 6)

@@ -34,7 +34,7 @@ class TestAbstractMetric:
 
     def test_without_updates_all_is_nan(self) -> None:
         with pytest.warns(UserWarning, match="before the ``update``"):
-            assert measured(Brightness, []).figures[0].value != measured(Brightness, []).figures[0].value
+            assert measured(Brightness, []).values[0].value != measured(Brightness, []).values[0].value
 
     def test_computes_values_and_interval_ends_by_name(self) -> None:
         metric = Brightness()
@@ -47,9 +47,9 @@ class TestAbstractMetric:
     def test_measures_anew_after_an_update(self) -> None:
         metric = Brightness()
         metric.update(**_update([1]))
-        before = metric.measure().figures[0]
+        before = metric.measure().values[0]
         metric.update(**_update([2]))
-        assert (before.n, metric.measure().figures[0].n) == (1, 2)
+        assert (before.n, metric.measure().values[0].n) == (1, 2)
 
     def test_hash_follows_the_protocol(self) -> None:
         assert Brightness().protocol_hash() == Brightness().protocol_hash() != Brightness(2.0).protocol_hash()

@@ -30,7 +30,7 @@ def people(start: int = 0, stop: int = 9) -> dict[str, Any]:
 
 
 def test_figures_by_hand() -> None:
-    told = {figure.name: figure for figure in measured(make, [people()]).figures}
+    told = {figure.name: figure for figure in measured(make, [people()]).values}
     # Query 1: its own camera's picture and junk are left out: stranger, hit, hit, stranger 9.
     assert told["body_reidentification_rank1"].value == 0.5
     assert told["body_reidentification_rank5"].value == 1 == told["body_reidentification_rank10"].value
@@ -49,7 +49,7 @@ def test_a_network_makes_the_embeddings() -> None:
     pictures = torch.randn(9, 3, generator=torch.Generator().manual_seed(0))
     plain = measured(make, [people() | {"features": network(pictures).detach()}])
     told = measured(lambda: BodyReidentificationRate(2, network), [people() | {"features": pictures}])
-    assert [figure.value for figure in told.figures] == [figure.value for figure in plain.figures]
+    assert [figure.value for figure in told.values] == [figure.value for figure in plain.values]
     protocol = BodyReidentificationRate(2, network).protocol()
     assert protocol["network"]["name"] == "Linear"
     assert len(protocol["network"]["sha256"]) == 64
@@ -79,7 +79,7 @@ def test_keeps_the_checklist() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*before the ``update``")
 def test_nothing_is_nan() -> None:
-    assert all(math.isnan(figure.value) for figure in measured(make, []).figures)
+    assert all(math.isnan(figure.value) for figure in measured(make, []).values)
 
 
 def test_plots() -> None:

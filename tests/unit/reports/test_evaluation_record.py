@@ -64,7 +64,7 @@ class TestEvaluation:
             evaluation({"toy": value}, interval=(end, value)).write_json(path)
             json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
             (record,) = Evaluation.read_json(Path(folder)).metrics
-            (figure,) = record.figures
+            (figure,) = record.values
         for told, expected in ((figure.value, value), ((figure.interval or ())[0], end)):
             assert told == expected or (math.isnan(told) and math.isnan(expected))
 
@@ -153,7 +153,7 @@ class TestCompare:
         assert told.is_refused
         assert [(row.best, row.mark) for row in told.rows] == [((), OTHER_PROTOCOL)]
         assert told.differing == {"toy (encoded)": ("a | b: scale: 1 | 2",)}
-        assert [figure and figure.value for figure in told.rows[0].figures] == [1.0, 2.0]
+        assert [figure and figure.value for figure in told.rows[0].values] == [1.0, 2.0]
 
     def test_other_clips_are_not_ranked_and_other_masks_are_told(self, tmp_path: Path) -> None:
         one = written(tmp_path / "a", evaluation({"toy": 1.0}))
@@ -196,7 +196,7 @@ class TestCompare:
         nan = written(tmp_path / "b", evaluation({"toy": math.nan}))
         compare([one, nan]).write_json(tmp_path / "compare.json")
         told = json.loads((tmp_path / "compare.json").read_text())
-        assert [figure["value"] for figure in told["rows"][0]["figures"]] == ["inf", None]
+        assert [figure["value"] for figure in told["rows"][0]["values"]] == ["inf", None]
 
 
 class TestPages:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pa_lib.metrics import Figure
+from pa_lib.metrics import MetricValue
 from pa_lib.reports.text import NOTHING, interval, number, quantity
 
 
@@ -40,8 +40,8 @@ def test_numbers_keep_four_digits(value: float) -> None:
 
 
 def test_intervals() -> None:
-    assert interval(Figure("toy", 0.5, 3, "tracks", "a toy", None, (0.0, 0.75))) == "0 … 0.75"
-    assert interval(Figure("toy", 0.5, 3, "tracks", "a toy", None)) == ""
+    assert interval(MetricValue("toy", 0.5, 3, "tracks", "a toy", None, (0.0, 0.75))) == "0 … 0.75"
+    assert interval(MetricValue("toy", 0.5, 3, "tracks", "a toy", None)) == ""
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pa_lib.contracts import Sighting
 from pa_lib.functional.reid import wilson_interval
-from pa_lib.metrics.base import AbstractMetric, Figure, Measurement, TrackRow
+from pa_lib.metrics.base import AbstractMetric, Measurement, MetricValue, TrackRow
 from pa_lib.metrics.faces.comparer import FaceComparer
 from pa_lib.metrics.faces.tracks import N_KEYS, face_keys
 from pa_lib.metrics.per_clip import summed
@@ -37,7 +37,7 @@ class DetectionRate(AbstractMetric):
     >>> metric = DetectionRate()
     >>> video = torch.zeros(1, 1, 3, 40, 40)
     >>> metric.update(video, video, [Sighting(0, 0, 1, (4.0, 4.0, 36.0, 36.0))])
-    >>> rate, of_source = metric.measure().figures
+    >>> rate, of_source = metric.measure().values
     >>> of_source.value, dict(rate.counted)["tracks not found in the source"]
     (0.0, 1)
 
@@ -112,9 +112,9 @@ class DetectionRate(AbstractMetric):
         return Measurement(figures, tuple(tracks))
 
 
-def _share(name: str, rates: Float[Tensor, " n"], what: str, counted: dict[str, int] | None = None) -> Figure:
+def _share(name: str, rates: Float[Tensor, " n"], what: str, counted: dict[str, int] | None = None) -> MetricValue:
     n = len(rates)
     value = float(rates.mean()) if n else math.nan
     # Rounding of the mean may lie beyond n.
     interval = wilson_interval(min(max(value, 0.0), 1.0) * n, n) if n else None
-    return Figure(name, value, n, "tracks", what, None, interval, counted or {})
+    return MetricValue(name, value, n, "tracks", what, None, interval, counted or {})

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pa_lib.contracts import Sighting
 from pa_lib.functional.fvd import frechet_video_distance
-from pa_lib.metrics.base import AbstractMetric, Figure, Measurement
+from pa_lib.metrics.base import AbstractMetric, Measurement, MetricValue
 from pa_lib.metrics.faces.comparer import FaceComparer
 from pa_lib.metrics.faces.tracks import N_KEYS, face_keys
 from pa_lib.metrics.per_clip import summed
@@ -42,7 +42,7 @@ class FrechetIdentityDistance(AbstractMetric):
     >>> people = [Sighting(clip, 0, 1, (4.0, 4.0, 36.0, 36.0), points) for clip in range(3)]
     >>> metric = FrechetIdentityDistance()
     >>> metric.update(video, video, people)
-    >>> abs(metric.measure().figures[0].value) < 1e-9
+    >>> abs(metric.measure().values[0].value) < 1e-9
     True
 
     Source: the distance is that of Heusel et al. 2017 (FID), of a face network's features in the place of Inception's.
@@ -106,7 +106,7 @@ class FrechetIdentityDistance(AbstractMetric):
         }
         return Measurement(
             (
-                Figure(
+                MetricValue(
                     self.name,
                     value,
                     n,

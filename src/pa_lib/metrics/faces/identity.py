@@ -13,7 +13,7 @@ from torch import Tensor
 from pa_lib.contracts import Sighting
 from pa_lib.functional.identity import DistanceName, comparable, identity_distance, mean_pair_distance
 from pa_lib.functional.reid import wilson_interval
-from pa_lib.metrics.base import AbstractMetric, Figure, Measurement, TrackRow
+from pa_lib.metrics.base import AbstractMetric, Measurement, MetricValue, TrackRow
 from pa_lib.metrics.faces.comparer import FaceComparer
 from pa_lib.metrics.faces.tracks import N_KEYS, UNKNOWN, face_keys
 from pa_lib.metrics.over_clips import t_interval
@@ -54,7 +54,7 @@ class IdentityDistance(AbstractMetric):
     >>> people = [Sighting(0, frame, 1, (4.0, 4.0, 36.0, 36.0), points) for frame in (0, 1)]
     >>> metric = IdentityDistance()
     >>> metric.update(video, video, people)
-    >>> metric.measure().figures[0].value
+    >>> metric.measure().values[0].value
     0.0
 
     Source: the threshold of each network: `FaceIdentity`, `FaceNet`. Ours: everything per track.
@@ -165,7 +165,7 @@ class IdentityDistance(AbstractMetric):
             _mean("identity_distance", means, f"{what}, original to anonymized", True, faces),
             _mean("identity_nearest_in_track", smallest, "smallest such distance in a track", True),
             _mean("identity_faces_recognized", shares, f"share of a track's faces {nearer}", False, is_share=True),
-            Figure(
+            MetricValue(
                 "identity_tracks_recognized",
                 hits / len(smallest) if len(smallest) else math.nan,
                 len(smallest),
@@ -220,7 +220,7 @@ def _mean(
     counted: dict[str, int] | None = None,
     *,
     is_share: bool = False,
-) -> Figure:
+) -> MetricValue:
     there = values[values.isfinite()]
     counted = dict(counted or {})
     if len(there) < len(values):
@@ -232,10 +232,10 @@ def _mean(
         interval = wilson_interval(hits, len(there)) if len(there) else None
     elif interval is not None:
         interval = max(0.0, interval[0]), interval[1]
-    return Figure(name, float(there.mean()), len(there), "tracks", what, is_higher_better, interval, counted)
+    return MetricValue(name, float(there.mean()), len(there), "tracks", what, is_higher_better, interval, counted)
 
 
-def _between_people(rows: Float[Tensor, "n k"], before: Float[Tensor, "n d"], distance: DistanceName) -> Figure:
+def _between_people(rows: Float[Tensor, "n k"], before: Float[Tensor, "n d"], distance: DistanceName) -> MetricValue:
     """Mean over pairs of tracks of the distance between their originals, by the same closed form as consistency."""
     centres = before / rows[:, _COMPARED, None]
     squares = rows[:, _SOURCE_SQUARE] / rows[:, _COMPARED]
@@ -247,7 +247,7 @@ def _between_people(rows: Float[Tensor, "n k"], before: Float[Tensor, "n d"], di
         values = pair.sqrt() if distance == "euclidean" else pair / 2
         is_pair = (order[here, None] < order) & ((who[here, None] != who) | (who == UNKNOWN))
         total, n_pairs = total + float(values[is_pair].sum()), n_pairs + int(is_pair.sum())
-    return Figure(
+    return MetricValue(
         "identity_between_people",
         total / n_pairs if n_pairs else math.nan,
         n_pairs,

@@ -19,7 +19,7 @@ from pa_lib.functional.reid import (
     reidentification,
     wilson_interval,
 )
-from pa_lib.metrics.base import AbstractMetric, Figure, Measurement, TrackRow
+from pa_lib.metrics.base import AbstractMetric, Measurement, MetricValue, TrackRow
 from pa_lib.metrics.faces.comparer import FaceComparer
 from pa_lib.metrics.faces.tracks import N_KEYS, UNKNOWN, face_keys
 from pa_lib.metrics.over_clips import t_interval
@@ -52,7 +52,7 @@ class ReidentificationRate(AbstractMetric):
     >>> metric = ReidentificationRate()
     >>> video = torch.zeros(1, 1, 3, 40, 40)
     >>> metric.update(video, video, masks=torch.ones(1, 1, 1, 40, 40))  # nobody is there
-    >>> metric.measure().figures[0].n
+    >>> metric.measure().values[0].n
     0
 
     Ours: one query for each track, and the mean of a track as its entry.
@@ -165,7 +165,9 @@ class ReidentificationRate(AbstractMetric):
             rank_figure("reidentification_rank5", told.ranks[is_answered], 5, "queries"),
             precision_figure("reidentification_map", precisions, "mean average precision", "queries"),
             *(
-                Figure(f"reidentification_chance_{kind}", value, len(precisions), "queries", "gallery in random order")
+                MetricValue(
+                    f"reidentification_chance_{kind}", value, len(precisions), "queries", "gallery in random order"
+                )
                 for kind, value in zip(("rank1", "rank5", "map"), by_chance, strict=True)
             ),
             rank_figure(
@@ -204,22 +206,22 @@ def rank_figure(
     *,
     what: str | None = None,
     is_higher_better: bool | None = False,
-) -> Figure:
+) -> MetricValue:
     """The share of queries with a right picture among the first k; `ranks` are from 1."""
     n, hits = len(ranks), int((ranks <= k).sum())
     what = what or f"share of queries with the right person among the first {k}"
     interval = wilson_interval(hits, n) if n else None
-    return Figure(name, hits / n if n else math.nan, n, n_of, what, is_higher_better, interval, counted or {})
+    return MetricValue(name, hits / n if n else math.nan, n, n_of, what, is_higher_better, interval, counted or {})
 
 
 def precision_figure(
     name: str, values: Float[Tensor, " q"], what: str, n_of: str, is_higher_better: bool | None = False
-) -> Figure:
+) -> MetricValue:
     """A mean of values in [0, 1]."""
     interval = t_interval(values)
     if interval is not None:
         interval = max(0.0, interval[0]), min(1.0, interval[1])
-    return Figure(name, float(values.mean()), len(values), n_of, what, is_higher_better, interval)
+    return MetricValue(name, float(values.mean()), len(values), n_of, what, is_higher_better, interval)
 
 
 def _tracks(rows: Float[Tensor, "q k"], told: Retrieval) -> tuple[TrackRow, ...]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pa_lib.functional.psnr import halo, kept_pixels, psnr_db, region_errors
-from pa_lib.metrics.base import AbstractMetric, Figure, Measurement
+from pa_lib.metrics.base import AbstractMetric, Measurement, MetricValue
 from pa_lib.metrics.over_clips import clip_keys, t_half_width, t_interval
 from pa_lib.metrics.per_clip import summed
 
@@ -40,7 +40,7 @@ class UnmaskedPSNR(AbstractMetric):
     >>> metric = UnmaskedPSNR()
     >>> source, masks = torch.zeros(1, 2, 3, 32, 32), torch.zeros(1, 2, 1, 32, 32)
     >>> metric.update(source, source + 0.1, masks)
-    >>> metric.measure().figures[0].value  # doctest: +ELLIPSIS
+    >>> metric.measure().values[0].value  # doctest: +ELLIPSIS
     19.999...
 
     Ours: the halo, and the mean over clips.
@@ -134,7 +134,7 @@ class UnmaskedPSNR(AbstractMetric):
 
     def _pooled(
         self, name: str, squares: Tensor, values: Tensor, where: str, counted: dict[str, int] | None = None
-    ) -> Figure:
+    ) -> MetricValue:
         is_there = values > 0
         errors = squares[is_there] / values[is_there]
         mean = errors.mean()  # NaN without clips
@@ -150,15 +150,15 @@ class UnmaskedPSNR(AbstractMetric):
             half = 10 / math.log(10) * t_half_width(errors) / float(mean)
             interval = (value - half, value + half)
         what = f"PSNR of the pooled squared error of {where}"
-        return Figure(name, value, len(errors), "clips", what, True, interval, counts)
+        return MetricValue(name, value, len(errors), "clips", what, True, interval, counts)
 
-    def _frame_mean(self, rows: Tensor, counted: dict[str, int]) -> Figure:
+    def _frame_mean(self, rows: Tensor, counted: dict[str, int]) -> MetricValue:
         some = rows[rows[:, _FINITE] > 0]
         means = some[:, _DB] / some[:, _FINITE]
         value = float(means.mean())
         if not len(some) and bool((rows[:, _INFINITE] > 0).any()):
             value = math.inf
-        return Figure(
+        return MetricValue(
             "unmasked_psnr_frame_mean_db",
             value,
             int(some[:, _FINITE].sum()),
@@ -170,7 +170,7 @@ class UnmaskedPSNR(AbstractMetric):
         )
 
 
-def _identical_share(rows: Tensor) -> Figure:
+def _identical_share(rows: Tensor) -> MetricValue:
     identical, pixels = rows[:, _IDENTICAL].sum(1), rows[:, _PIXELS].sum(1)
     shares = identical[pixels > 0] / pixels[pixels > 0]
     counted = {"clips without kept pixels": len(rows) - len(shares)}
@@ -178,4 +178,6 @@ def _identical_share(rows: Tensor) -> Figure:
     interval = t_interval(shares)
     if interval is not None:
         interval = (max(0.0, interval[0]), min(1.0, interval[1]))
-    return Figure("unmasked_identical_share", float(shares.mean()), len(shares), "clips", what, True, interval, counted)
+    return MetricValue(
+        "unmasked_identical_share", float(shares.mean()), len(shares), "clips", what, True, interval, counted
+    )

@@ -22,7 +22,7 @@ class UnmaskedSSIM(AbstractMetric):
     >>> metric = UnmaskedSSIM()
     >>> source = torch.rand(1, 2, 3, 16, 16)
     >>> metric.update(source, source, torch.zeros(1, 2, 1, 16, 16))
-    >>> metric.measure().figures[0].value
+    >>> metric.measure().values[0].value
     1.0
 
     Source: Wang et al. 2004. Ours: which windows count.

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pa_lib.functional.fvd import frechet_distance, frechet_video_distance, mean_and_covariance
-from pa_lib.metrics.base import AbstractMetric, Figure, Measurement
+from pa_lib.metrics.base import AbstractMetric, Measurement, MetricValue
 from pa_lib.metrics.video.clips import ClipCutter, Region, feature_rows, numbered, smallest_keys
 from pa_lib.pretrained.features.base import AbstractVideoFeatures
 
@@ -180,7 +180,7 @@ class FrechetVideoDistance(AbstractMetric):
         if self.warn and 2 <= n < d:
             text = f"{self.figure_name} of {n} clips with {d} dimensions: too large by far; give {d} clips or more"
             warnings.warn(text, FewClipsWarning, stacklevel=2)
-        figure = Figure(
+        figure = MetricValue(
             self.figure_name,
             value,
             n,

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pa_lib.functional.kvd import kernel_video_distance, paired_terms
-from pa_lib.metrics.base import AbstractMetric, Figure, Measurement
+from pa_lib.metrics.base import AbstractMetric, Measurement, MetricValue
 from pa_lib.metrics.video.clips import ClipCutter, Region, feature_rows, numbered, smallest_keys
 from pa_lib.pretrained.features.base import AbstractVideoFeatures
 
@@ -119,7 +119,7 @@ class KernelVideoDistance(AbstractMetric):
             "clips missing to the 2 it takes": max(0, 2 - len(rows)),
             f"clips beyond the {self.keep} compared": int(self.count) - len(rows),
         }
-        figure = Figure(
+        figure = MetricValue(
             self.figure_name,
             value,
             len(rows),

@@ -12,7 +12,7 @@ from torch import Tensor
 from pa_lib.functional.pixels import as_unit
 from pa_lib.functional.sharpness import gradient_sums
 from pa_lib.functional.warping_error import CHANNELS_COUNTED, Convention, region_sums
-from pa_lib.metrics.base import AbstractMetric, Figure, Measurement
+from pa_lib.metrics.base import AbstractMetric, Measurement, MetricValue
 from pa_lib.metrics.over_clips import clip_keys, t_interval
 from pa_lib.metrics.per_clip import summed
 from pa_lib.pretrained.optical_flow import AbstractOpticalFlow, DISFlow
@@ -49,7 +49,7 @@ class TemporalWarpingError(AbstractMetric):
     >>> flicker = source * 0.5 + torch.tensor([0.0, 0.1, 0.0]).view(1, 3, 1, 1, 1)
     >>> metric = TemporalWarpingError()
     >>> metric.update(source, flicker)
-    >>> round(metric.measure().figures[0].value, 6)
+    >>> round(metric.measure().values[0].value, 6)
     0.01
 
     Source: Lai et al. 2018, "Learning blind video temporal consistency", and the code of its evaluation.
@@ -197,7 +197,7 @@ def _box(mask: Float[Tensor, "1 h w"]) -> tuple[slice, slice]:
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-def _region_figures(suffix: str, where: str, region: Float[Tensor, "n 5"]) -> list[Figure]:
+def _region_figures(suffix: str, where: str, region: Float[Tensor, "n 5"]) -> list[MetricValue]:
     """Error of the output, of the source, and their difference."""
     output, source, n_pairs, n_hidden, n_absent = region.unbind(1)
     is_there = n_pairs > 0
@@ -213,7 +213,7 @@ def _region_figures(suffix: str, where: str, region: Float[Tensor, "n 5"]) -> li
     ):
         means = errors[is_there] / n_pairs[is_there]
         figures.append(
-            Figure(
+            MetricValue(
                 name + end,
                 float(means.mean()),
                 int(n_pairs.sum()),
@@ -227,11 +227,11 @@ def _region_figures(suffix: str, where: str, region: Float[Tensor, "n 5"]) -> li
     return figures
 
 
-def _ratio(name: str, sums: Float[Tensor, "n 2"], what: str, lacking: str) -> Figure:
+def _ratio(name: str, sums: Float[Tensor, "n 2"], what: str, lacking: str) -> MetricValue:
     output, source = sums.unbind(1)
     is_there = source > 0
     ratios = output[is_there] / source[is_there]
-    return Figure(
+    return MetricValue(
         name,
         float(ratios.mean()),
         len(ratios),

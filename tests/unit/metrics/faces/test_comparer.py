@@ -176,7 +176,7 @@ class Photos:
                     source=self.source, anonymized=anonymized, masks=self.masks, identities=self.identities
                 )
             )
-            told |= {figure.name: figure.value for figure in metric.measure().figures}
+            told |= {figure.name: figure.value for figure in metric.measure().values}
         return told
 
 

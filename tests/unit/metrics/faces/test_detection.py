@@ -34,7 +34,7 @@ def update(number: int = 0) -> dict[str, Any]:
 
 def test_rates_by_hand() -> None:
     told = measured(make, [update()])
-    rate, source = told.figures
+    rate, source = told.values
     assert rate.value == pytest.approx((1 / 3 + 1) / 2)
     assert source.value == pytest.approx((3 / 4 + 1) / 2)
     assert rate.counted == {
@@ -51,11 +51,11 @@ def test_rates_by_hand() -> None:
 def test_interval_takes_tracks_for_trials() -> None:
     whole = [update(number) | {"people": sighted([1], [1], [], [])} for number in range(4)]
     expected = binomtest(4, 4).proportion_ci(method="wilson")
-    assert measured(make, whole).figures[0].interval == pytest.approx((expected.low, expected.high))
+    assert measured(make, whole).values[0].interval == pytest.approx((expected.low, expected.high))
 
 
 def test_a_track_that_is_never_seen_is_counted() -> None:
-    told = measured(make, [update() | {"people": sighted([], [], [2], [])}]).figures
+    told = measured(make, [update() | {"people": sighted([], [], [2], [])}]).values
     assert math.isnan(told[0].value)
     assert told[0].counted["tracks not found in the source"] == 1
     assert told[1].value == 0
@@ -63,7 +63,7 @@ def test_a_track_that_is_never_seen_is_counted() -> None:
 
 def test_who_is_kept_is_not_looked_at() -> None:
     people = tuple(replace(one, is_hidden=one.person_id == 2) for one in update()["people"])
-    assert measured(make, [update() | {"people": people}]).figures[0].counted["faces"] == 2
+    assert measured(make, [update() | {"people": people}]).values[0].counted["faces"] == 2
 
 
 def test_keeps_the_checklist() -> None:
@@ -80,7 +80,7 @@ def test_keeps_the_checklist() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*before the ``update``")
 def test_nothing_is_nan() -> None:
-    assert all(math.isnan(figure.value) for figure in measured(make, []).figures)
+    assert all(math.isnan(figure.value) for figure in measured(make, []).values)
 
 
 def test_plots() -> None:

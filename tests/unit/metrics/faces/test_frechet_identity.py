@@ -10,7 +10,7 @@ from scipy.linalg import sqrtm
 
 from _identity import clip, comparer, masks, sighted
 from _metrics import assert_plain_protocol, assert_split_changes_nothing, assert_two_processes_equal_one, measured
-from pa_lib.metrics import Figure, FrechetIdentityDistance
+from pa_lib.metrics import FrechetIdentityDistance, MetricValue
 
 
 def make() -> FrechetIdentityDistance:
@@ -36,8 +36,8 @@ def photos(before: list[tuple[int, int, int]], after: list[tuple[int, int, int]]
     return [update(number, one, other) for number, (one, other) in enumerate(zip(before, after, strict=True))]
 
 
-def figure(updates: list[dict[str, Any]]) -> Figure:
-    return measured(make, updates).figures[0]
+def figure(updates: list[dict[str, Any]]) -> MetricValue:
+    return measured(make, updates).values[0]
 
 
 def test_is_the_textbook_formula() -> None:
@@ -90,7 +90,7 @@ def test_settings_that_cannot_be() -> None:
     with pytest.raises(ValueError, match="resamples is 1, expected 0 or more, and not 1"):
         FrechetIdentityDistance(comparer(), resamples=1)
     without = measured(lambda: FrechetIdentityDistance(comparer(), 0), photos(colours(3, 1), colours(3, 2)))
-    assert without.figures[0].interval is None
+    assert without.values[0].interval is None
 
 
 def test_keeps_the_checklist() -> None:

@@ -42,12 +42,12 @@ def frames(update: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
 
 
 def values(metric_updates: list[dict[str, Any]]) -> dict[str, float]:
-    return {figure.name: figure.value for figure in measured(make, metric_updates).figures}
+    return {figure.name: figure.value for figure in measured(make, metric_updates).values}
 
 
 def test_figures_by_hand() -> None:
     told = measured(make, [two_people()])
-    figures = {figure.name: figure for figure in told.figures}
+    figures = {figure.name: figure for figure in told.values}
     one, two = (0.2 + 0.8 + 1.0) / 3, 0.6
     assert figures["identity_distance"].value == pytest.approx((one + two) / 2)
     assert figures["identity_nearest_in_track"].value == pytest.approx((0.2 + 0.6) / 2)
@@ -81,9 +81,9 @@ def test_tracks_come_worst_first() -> None:
 
 def test_a_destroyed_face_is_counted_and_not_dropped() -> None:
     told = measured(make, [frames(two_people(), 2, 3)])
-    assert told.figures[0].value == pytest.approx(1)  # from red to black
-    assert told.figures[0].counted["faces not found after"] == 1
-    assert told.figures[0].counted["faces"] == 1
+    assert told.values[0].value == pytest.approx(1)  # from red to black
+    assert told.values[0].counted["faces not found after"] == 1
+    assert told.values[0].counted["faces"] == 1
 
 
 def test_identical_pictures_have_no_distance() -> None:
@@ -96,23 +96,23 @@ def test_identical_pictures_have_no_distance() -> None:
 def test_same_identity_is_no_pair_of_people() -> None:
     other = two_people() | {"clip_ids": torch.tensor([5]), "identities": torch.tensor([3])}
     one = frames(other, 2, 3)
-    told = measured(make, [one, one | {"clip_ids": torch.tensor([6])}]).figures[-1]
+    told = measured(make, [one, one | {"clip_ids": torch.tensor([6])}]).values[-1]
     assert (told.name, told.n) == ("identity_between_people", 0)
     assert math.isnan(told.value)
 
 
 def test_clips_without_faces_are_counted() -> None:
     nobody = {"source": clip({}), "anonymized": clip({})}
-    told = measured(make, [nobody | {"masks": torch.ones(1, 1, 1, 80, 240)}]).figures[0]
+    told = measured(make, [nobody | {"masks": torch.ones(1, 1, 1, 80, 240)}]).values[0]
     assert math.isnan(told.value)
     assert told.counted["bodies or masks without a face"] == 1
-    unseen = measured(make, [nobody | {"people": sighted([0])}]).figures[0]
+    unseen = measured(make, [nobody | {"people": sighted([0])}]).values[0]
     assert unseen.counted["faces without an embedding"] == 1 == unseen.counted["tracks without a face to compare"]
 
 
 def test_rows_without_numbers_are_clips_of_their_own() -> None:
     update = {name: value for name, value in two_people().items() if name != "clip_ids"}
-    assert measured(make, [update, update]).figures[0].n == 4
+    assert measured(make, [update, update]).values[0].n == 4
 
 
 def test_cosine_with_its_threshold() -> None:
@@ -120,9 +120,9 @@ def test_cosine_with_its_threshold() -> None:
         return IdentityDistance(comparer(), "cosine", 0.5)
 
     told = measured(cosine, [frames(two_people(), 0, 2)])
-    assert told.figures[0].value == pytest.approx(0, abs=1e-12)  # darker, but the same direction
-    assert told.figures[-1].value == pytest.approx(1)
-    black = measured(cosine, [frames(two_people(), 2, 3)]).figures[0]  # has no direction
+    assert told.values[0].value == pytest.approx(0, abs=1e-12)  # darker, but the same direction
+    assert told.values[-1].value == pytest.approx(1)
+    black = measured(cosine, [frames(two_people(), 2, 3)]).values[0]  # has no direction
     assert math.isnan(black.value)
     assert black.counted["faces without an embedding"] == 1
 
@@ -150,7 +150,7 @@ def test_keeps_the_checklist() -> None:
 @pytest.mark.filterwarnings("ignore:.*before the ``update``")
 def test_nothing_is_nan() -> None:
     told = measured(make, [])
-    assert all(math.isnan(figure.value) for figure in told.figures)
+    assert all(math.isnan(figure.value) for figure in told.values)
     assert told.tracks == ()
 
 

@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 
 from _identity import Color, clip, comparer, sighted
 from _metrics import assert_plain_protocol, assert_split_changes_nothing, assert_two_processes_equal_one, measured
-from pa_lib.metrics import Figure, ReidentificationRate
+from pa_lib.metrics import MetricValue, ReidentificationRate
 
 matplotlib.use("Agg")
 
@@ -41,8 +41,8 @@ def photos() -> list[dict[str, Any]]:
     ]
 
 
-def figures(updates: list[dict[str, Any]]) -> dict[str, Figure]:
-    return {figure.name: figure for figure in measured(make, updates).figures}
+def figures(updates: list[dict[str, Any]]) -> dict[str, MetricValue]:
+    return {figure.name: figure for figure in measured(make, updates).values}
 
 
 def test_figures_by_hand() -> None:
@@ -91,12 +91,12 @@ def test_searches_a_given_gallery() -> None:
                 metric.add_gallery(clip({0: color}), torch.tensor([identity]), people=sighted([0]))
         return metric
 
-    told = {figure.name: figure for figure in measured(with_gallery, photos()).figures}
+    told = {figure.name: figure for figure in measured(with_gallery, photos()).values}
     assert told["reidentification_rank1"].counted["gallery"] == 3
     assert told["reidentification_rank1"].value == pytest.approx(2 / 5)
     assert told["reidentification_chance_rank1"].value == pytest.approx(1 / 3)
     stranger = photo(7, -1, (9, 99, 9), (9, 99, 9))
-    told = {figure.name: figure for figure in measured(with_gallery, [stranger]).figures}
+    told = {figure.name: figure for figure in measured(with_gallery, [stranger]).values}
     assert told["reidentification_rank1"].counted["queries without a match"] == 1
     with pytest.raises(ValueError, match="all >= 0"):
         make().add_gallery(clip({0: (99, 0, 0)}), torch.tensor([-1]), people=sighted([0]))
@@ -125,7 +125,7 @@ def test_keeps_the_checklist() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*before the ``update``")
 def test_nothing_is_nan() -> None:
-    assert all(math.isnan(figure.value) for figure in measured(make, []).figures)
+    assert all(math.isnan(figure.value) for figure in measured(make, []).values)
 
 
 def test_refuses_an_unknown_distance() -> None:

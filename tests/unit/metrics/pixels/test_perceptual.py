@@ -58,21 +58,21 @@ def test_clips_weigh_the_same_and_empty_frames_are_counted(network: Perceptual) 
     update = _update([0, 1, 2])
     update["masks"][0, 0] = 1
     update["masks"][2] = 1
-    figure = measured(lambda: UnmaskedLPIPS(network), [update]).figures[0]
+    figure = measured(lambda: UnmaskedLPIPS(network), [update]).values[0]
     values = unmasked_lpips(update["source"], update["anonymized"], update["masks"], network)
     assert figure.name == "unmasked_lpips_squeeze"
     assert figure.value == pytest.approx((float(values[0, 1]) + float(values[1].mean())) / 2, abs=1e-12)
     assert figure.n == 2
     assert figure.counted == {"frames without kept pixels": 3, "clips left out": 1}
     update["masks"][:] = 1
-    assert math.isnan(measured(lambda: UnmaskedLPIPS(network), [update]).figures[0].value)
+    assert math.isnan(measured(lambda: UnmaskedLPIPS(network), [update]).values[0].value)
 
 
 def test_what_is_kept_is_zero_and_plots(network: Perceptual) -> None:
     mpl.use("Agg")
     metric, update = UnmaskedLPIPS(network), _update([0])
     metric.update(**update | {"anonymized": torch.where(update["masks"] > 0, update["anonymized"], update["source"])})
-    assert metric.measure().figures[0].value == 0
+    assert metric.measure().values[0].value == 0
     figure, _ = metric.plot()
     assert figure.axes
     mpl.pyplot.close(figure)

@@ -18,7 +18,7 @@ from _metrics import (
     measured,
 )
 from pa_lib.functional import halo, kept_pixels, unmasked_psnr
-from pa_lib.metrics import Figure, Measurement, UnmaskedPSNR
+from pa_lib.metrics import Measurement, MetricValue, UnmaskedPSNR
 
 MAKE = functools.partial(UnmaskedPSNR, halo_px=2)
 
@@ -41,11 +41,11 @@ def _part(update: dict[str, Any], rows: slice, frames: slice, context: int = 0) 
     return {**part, "clip_ids": update["clip_ids"][rows], "context": context}
 
 
-def _by_name(measurement: Measurement) -> dict[str, Figure]:
-    return {figure.name: figure for figure in measurement.figures}
+def _by_name(measurement: Measurement) -> dict[str, MetricValue]:
+    return {figure.name: figure for figure in measurement.values}
 
 
-def _told(update: dict[str, Any], halo_px: float = 2) -> dict[str, Figure]:
+def _told(update: dict[str, Any], halo_px: float = 2) -> dict[str, MetricValue]:
     return _by_name(measured(lambda: UnmaskedPSNR(halo_px), [update]))
 
 
@@ -158,12 +158,12 @@ def test_without_numbers_every_row_is_a_clip_of_its_own() -> None:
     for seed in (0, 1):
         update = _update([0, 0], seed=seed)
         metric.update(update["source"], update["anonymized"], update["masks"])
-    assert metric.measure().figures[0].n == 4
+    assert metric.measure().values[0].n == 4
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_without_updates_all_is_nan() -> None:
-    assert all(math.isnan(figure.value) for figure in UnmaskedPSNR().measure().figures)
+    assert all(math.isnan(figure.value) for figure in UnmaskedPSNR().measure().values)
 
 
 def test_plots_and_forwards() -> None:

@@ -44,7 +44,7 @@ def test_two_processes_equal_one() -> None:
 
 def test_long_and_short_clips_weigh_the_same() -> None:
     long, short = _update([0], t=3), _update([1], t=1, seed=1)
-    figure = measured(UnmaskedSSIM, [long, short]).figures[0]
+    figure = measured(UnmaskedSSIM, [long, short]).values[0]
     parts = [unmasked_ssim(update["source"], update["anonymized"], update["masks"]) for update in (long, short)]
     means = [float(part.mean()) for part in parts]
     assert figure.value == pytest.approx(sum(means) / 2, abs=1e-12)
@@ -58,12 +58,12 @@ def test_frames_without_a_window_are_counted() -> None:
     update = _update([0, 1])
     update["masks"][1] = 1
     update["masks"][0, 0] = 1
-    figure = measured(UnmaskedSSIM, [update]).figures[0]
+    figure = measured(UnmaskedSSIM, [update]).values[0]
     expected = unmasked_ssim(update["source"], update["anonymized"], update["masks"])[0, 1]
     assert figure.value == pytest.approx(float(expected))
     assert figure.counted == {"frames without a wholly kept window": 3, "clips left out": 1}
     update["masks"][:] = 1
-    empty = measured(UnmaskedSSIM, [update]).figures[0]
+    empty = measured(UnmaskedSSIM, [update]).values[0]
     assert math.isnan(empty.value)
     assert empty.n == 0
 
@@ -72,7 +72,7 @@ def test_identical_is_one_and_plots() -> None:
     mpl.use("Agg")
     metric, update = UnmaskedSSIM(), _update([0])
     metric.update(**update | {"anonymized": update["source"]})
-    assert metric.measure().figures[0].value == 1
+    assert metric.measure().values[0].value == 1
     figure, _ = metric.plot()
     assert figure.axes
     mpl.pyplot.close(figure)

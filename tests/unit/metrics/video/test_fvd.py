@@ -78,13 +78,13 @@ class TestFrechetVideoDistance:
     def test_is_the_distance_of_the_clips(self, keep: int, ddof: int) -> None:
         fed = update(MANY)
         clips = [features_of(fed[side].reshape(18, 4, 3, 6, 8)) for side in ("source", "anonymized")]
-        (figure,) = measured(functools.partial(make, keep, ddof=ddof), [fed]).figures
+        (figure,) = measured(functools.partial(make, keep, ddof=ddof), [fed]).values
         assert figure.value == pytest.approx(float(frechet_video_distance(*clips, ddof=ddof)), abs=1e-9)
         assert (figure.name, figure.n) == ("frechet_video_distance_colour", 18)
 
     def test_of_untouched_videos_is_zero(self) -> None:
         fed = update(MANY)
-        (figure,) = measured(make, [{**fed, "anonymized": fed["source"]}]).figures
+        (figure,) = measured(make, [{**fed, "anonymized": fed["source"]}]).values
         assert abs(figure.value) <= 1e-9
 
     def test_bytes_are_taken_as_floats_are(self) -> None:
@@ -108,28 +108,28 @@ class TestFrechetVideoDistance:
         assert_close(measured(make, [whole]), measured(make, windows))
 
     def test_short_pieces_are_counted(self) -> None:
-        figure = measured(make, [update([0, 1], 9), update([2], 3)]).figures[0]
+        figure = measured(make, [update([0, 1], 9), update([2], 3)]).values[0]
         assert figure.n == 4
         assert figure.counted["pieces shorter than 4 frames"] == 3
 
     def test_stride_takes_every_other_frame(self) -> None:
         fed = update(MANY, 7)
         clips = [features_of(fed[side][:, ::2]) for side in ("source", "anonymized")]
-        figure = measured(functools.partial(make, stride=2), [fed]).figures[0]
+        figure = measured(functools.partial(make, stride=2), [fed]).values[0]
         assert figure.n == 9
         assert figure.value == pytest.approx(float(frechet_video_distance(*clips)), abs=1e-9)
-        short = measured(functools.partial(make, stride=2), [update([0, 1], 6)]).figures[0]
+        short = measured(functools.partial(make, stride=2), [update([0, 1], 6)]).values[0]
         assert short.counted["pieces shorter than 7 frames"] == 2
 
     def test_fewer_than_two_clips_are_nan_and_counted(self) -> None:
-        figure = measured(make, [update([0], 4)]).figures[0]
+        figure = measured(make, [update([0], 4)]).values[0]
         assert math.isnan(figure.value)
         assert figure.interval is None
         assert figure.counted["clips missing to the 2 it takes"] == 1
 
     @pytest.mark.filterwarnings("ignore:The ``compute`` method")
     def test_without_updates_all_is_nan(self) -> None:
-        figure = measured(make, []).figures[0]
+        figure = measured(make, []).values[0]
         assert math.isnan(figure.value)
         assert figure.counted["clips missing to the 2 it takes"] == 2
 
@@ -137,7 +137,7 @@ class TestFrechetVideoDistance:
         metric = make(warn=True)
         metric.update(**update([0, 1], 4))
         with pytest.warns(FewClipsWarning, match="of 2 clips with 6 dimensions"):
-            counted = metric.measure().figures[0].counted
+            counted = metric.measure().values[0].counted
         assert counted == {
             "clips missing to the network's 6 dimensions": 4,
             "clips missing to the usual 2048": 2046,
@@ -148,21 +148,21 @@ class TestFrechetVideoDistance:
             measured(functools.partial(make, warn=True), [update(MANY)])
 
     def test_interval_draws_videos(self) -> None:
-        figure = measured(make, [update(MANY)]).figures[0]
+        figure = measured(make, [update(MANY)]).values[0]
         assert figure.interval is not None
         low, high = figure.interval
         assert low < figure.value < high
         assert (low + high) / 2 == pytest.approx(figure.value, rel=1e-9)
-        one_video = measured(make, [update([3], 40)]).figures[0]
+        one_video = measured(make, [update([3], 40)]).values[0]
         assert (one_video.n, one_video.interval) == (10, None)
-        assert measured(functools.partial(make, 4), [update(MANY)]).figures[0].interval is None
+        assert measured(functools.partial(make, 4), [update(MANY)]).values[0].interval is None
 
     def test_interval_narrows_as_with_four_times_the_videos(self) -> None:
         def width(n: int) -> float:
             fed = update(list(range(n)), 4)
             metric = FrechetVideoDistance(ColourFeatures(), 4, resamples=200)
             metric.update(**fed)
-            interval = metric.measure().figures[0].interval
+            interval = metric.measure().values[0].interval
             assert interval is not None
             return interval[1] - interval[0]
 
@@ -182,14 +182,14 @@ class TestFrechetVideoDistance:
         touched = fed["source"].clone()
         touched[..., 2:4, 3:5] = 0.0
         fed |= {"anonymized": touched, "masks": masks}
-        whole = measured(make, [fed]).figures[0].value
-        near = measured(functools.partial(make, region="masks"), [fed]).figures[0]
+        whole = measured(make, [fed]).values[0].value
+        near = measured(functools.partial(make, region="masks"), [fed]).values[0]
         # 1.5 times 2 px is 3 px: 4 of 9 px change, in the whole frame 4 of 48.
         square = [features_of(fed[side][..., 1:4, 2:5]) for side in ("source", "anonymized")]
         assert near.value == pytest.approx(float(frechet_video_distance(*square)), abs=1e-9)
         assert near.value > 5 * whole
         fed["masks"][0] = 0
-        without = measured(functools.partial(make, region="masks"), [fed]).figures[0]
+        without = measured(functools.partial(make, region="masks"), [fed]).values[0]
         assert (without.n, without.counted["clips without a mask"]) == (8, 1)
 
     def test_size_of_the_states_does_not_grow(self) -> None:

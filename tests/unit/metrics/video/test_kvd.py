@@ -58,18 +58,18 @@ class TestKernelVideoDistance:
     def test_is_the_distance_of_the_pairs(self) -> None:
         fed = update(MANY)
         clips = [features_of(fed[side].reshape(18, 4, 3, 6, 8)) for side in ("source", "anonymized")]
-        (figure,) = measured(make, [fed]).figures
+        (figure,) = measured(make, [fed]).values
         assert figure.value == pytest.approx(float(kernel_video_distance(*clips, is_paired=True)), abs=1e-12)
         assert (figure.name, figure.n, dict(figure.counted)) == ("kernel_video_distance_colour", 18, {})
 
     def test_of_untouched_videos_is_zero(self) -> None:
         fed = update(MANY)
-        (figure,) = measured(make, [{**fed, "anonymized": fed["source"]}]).figures
+        (figure,) = measured(make, [{**fed, "anonymized": fed["source"]}]).values
         assert figure.value == 0.0
         assert figure.interval == pytest.approx((0.0, 0.0), abs=1e-12)
 
     def test_a_draw_is_counted(self) -> None:
-        (figure,) = measured(functools.partial(make, 5), [update(MANY)]).figures
+        (figure,) = measured(functools.partial(make, 5), [update(MANY)]).values
         assert (figure.n, figure.counted) == (5, {"clips beyond the 5 compared": 13})
 
     def test_a_draw_is_fair(self) -> None:
@@ -77,13 +77,13 @@ class TestKernelVideoDistance:
         drawn, full = [], []
         for start in range(0, 600, 10):
             fed = update(list(range(start, start + 10)), 4)
-            drawn.append(measured(functools.partial(make, 5), [fed]).figures[0].value)
-            full.append(measured(make, [fed]).figures[0].value)
+            drawn.append(measured(functools.partial(make, 5), [fed]).values[0].value)
+            full.append(measured(make, [fed]).values[0].value)
         error = np.std(np.array(drawn) - full) / len(full) ** 0.5
         assert np.mean(drawn) == pytest.approx(np.mean(full), abs=4 * error)
 
     def test_fewer_than_two_clips_are_nan_and_counted(self) -> None:
-        figure = measured(make, [update([0], 7)]).figures[0]
+        figure = measured(make, [update([0], 7)]).values[0]
         assert math.isnan(figure.value)
         assert figure.counted == {"pieces shorter than 4 frames": 1, "clips missing to the 2 it takes": 1}
 

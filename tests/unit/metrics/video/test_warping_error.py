@@ -17,7 +17,7 @@ from _metrics import assert_plain_protocol, assert_split_changes_nothing, assert
 from _warping import GivenFlow, ShiftFlow
 from pa_lib.data import SyntheticDataModule
 from pa_lib.functional import gradient_length, temporal_warping_error
-from pa_lib.metrics import Figure, Measurement, TemporalWarpingError
+from pa_lib.metrics import Measurement, MetricValue, TemporalWarpingError
 from pa_lib.pretrained import DISFlow
 
 
@@ -32,11 +32,11 @@ def _moving(n_clips: int, n_frames: int, side: int = 32, seed: int = 0) -> Tenso
     return torch.stack([picture.roll(step, -1) for step in range(n_frames)], 1)
 
 
-def _by_name(told: Measurement) -> dict[str, Figure]:
-    return {figure.name: figure for figure in told.figures}
+def _by_name(told: Measurement) -> dict[str, MetricValue]:
+    return {figure.name: figure for figure in told.values}
 
 
-def _figures(metric: TemporalWarpingError, *arguments: Any, **named: Any) -> dict[str, Figure]:
+def _figures(metric: TemporalWarpingError, *arguments: Any, **named: Any) -> dict[str, MetricValue]:
     metric.update(*arguments, **named)
     return _by_name(metric.measure())
 
@@ -77,7 +77,7 @@ class TestTemporalWarpingError:
         metric = TemporalWarpingError()
         metric.update(source[:, :3], source.flip(1)[:, :3], masks[:, :3], ids)
         metric.update(source[:, 1:], source.flip(1)[:, 1:], masks[:, 1:], ids, context=2)
-        for one, other in zip(whole.figures, metric.measure().figures, strict=True):
+        for one, other in zip(whole.values, metric.measure().values, strict=True):
             assert (one.name, one.n) == (other.name, other.n)
             assert one.value == pytest.approx(other.value, abs=1e-12)
 
@@ -165,7 +165,7 @@ class TestTemporalWarpingError:
             light = torch.arange(n_frames).remainder(2).view(1, -1, 1, 1, 1) * step
             source = torch.full((1, n_frames, 3, 16, 16), 0.5)
             metric.update(source, source + light, clip_ids=torch.tensor([clip]))
-        figure = metric.measure().figures[0]
+        figure = metric.measure().values[0]
         assert figure.value == pytest.approx((0.01 + 0.04) / 2, rel=1e-5)
         assert figure.interval is not None
         # Two values: half their distance times t(0.975, 1) = 12.706

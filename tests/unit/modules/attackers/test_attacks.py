@@ -75,7 +75,7 @@ class TestParrotAttack:
 
     def test_finds_a_perfect_leak(self, identity: FaceIdentity) -> None:
         attack = ParrotAttack(identity, max_epochs=0)
-        first = run_attack(attack, Same(), photos(10, likeness=0.95)).figures[0]
+        first = run_attack(attack, Same(), photos(10, likeness=0.95)).values[0]
         assert first.name == "parrot_rank1"
         assert (first.value, first.n) == (1.0, 8)
         assert first.interval == pytest.approx((0.675592, 1.0), abs=1e-5)  # 1 / (1 + 1.959964^2 / 8)
@@ -83,7 +83,7 @@ class TestParrotAttack:
     def test_of_noise_names_nobody(self, identity: FaceIdentity) -> None:
         attack = ParrotAttack(identity, max_epochs=1, batch_size=16)
         system = Static()
-        rank1, rank5, others, chance = run_attack(attack, system, photos(24, likeness=0.5)).figures
+        rank1, rank5, others, chance = run_attack(attack, system, photos(24, likeness=0.5)).values
         assert rank1.interval is not None
         assert rank1.interval[0] <= chance.value <= rank1.interval[1]
         assert rank5.interval is not None
@@ -102,7 +102,7 @@ class TestParrotAttack:
         assert one == same
 
     def test_counts_near_duplicates(self, identity: FaceIdentity) -> None:
-        figures = run_attack(ParrotAttack(identity, max_epochs=0), Same(), photos(5, likeness=1.0)).figures
+        figures = run_attack(ParrotAttack(identity, max_epochs=0), Same(), photos(5, likeness=1.0)).values
         assert figures[0].counted == {"near-duplicate photos": 4}
         assert figures[2].n == 0
         assert figures[2].value != figures[2].value
@@ -111,7 +111,7 @@ class TestParrotAttack:
 class TestReversalAttack:
     def test_restores_what_is_there(self, identity: FaceIdentity) -> None:
         attack = ReversalAttack(identity, max_epochs=0)
-        figures = {figure.name: figure for figure in run_attack(attack, Same(), photos(8, 2, likeness=0.9)).figures}
+        figures = {figure.name: figure for figure in run_attack(attack, Same(), photos(8, 2, likeness=0.9)).values}
         assert set(figures) == {
             *(f"reversal{of}{what}" for of in ("", "_unrestored") for what in ("_same_person", "_rank1", "_distance")),
             *(f"reversal{of}_rank1_other_photos" for of in ("", "_unrestored")),
@@ -128,7 +128,7 @@ class TestReversalAttack:
         assert torch.equal(attack.pictures(2)[:, :80, :80], attack._originals[attack._split_or_raise().tested[0]])
 
     def test_says_when_the_gallery_is_the_same_photo(self, identity: FaceIdentity) -> None:
-        figures = run_attack(ReversalAttack(identity, max_epochs=0), Same(), photos(0, n_others=8)).figures
+        figures = run_attack(ReversalAttack(identity, max_epochs=0), Same(), photos(0, n_others=8)).values
         assert figures[0].counted == {"people whose tested photo is the gallery's": 4}
         assert "the same photo" in figures[0].what
 
