@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pa_lib.errors import DamagedInputError, InputError, PaLibError, ProtectionError, SettingError, WeightsError
+
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "load_module"]
+__all__ = [
+    "DamagedInputError",
+    "InputError",
+    "PaLibError",
+    "ProtectionError",
+    "SettingError",
+    "WeightsError",
+    "__version__",
+    "load_module",
+]
 
 if TYPE_CHECKING:
     from pa_lib.checkpoint import load_module

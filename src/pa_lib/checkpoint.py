@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pa_lib import __version__
-from pa_lib.errors import PaLibError
+from pa_lib.errors import PaLibError, first_line, listed
 
 if TYPE_CHECKING:  # the command line reads this file before it knows whether it needs torch
     import torch
@@ -241,7 +241,7 @@ def _read_safetensors(path: Path) -> _Stored | None:
         record = json.loads(metadata[KEY]) if KEY in metadata else None
         return None if record is None else _stored(load_file(path), record)
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise PaLibError(f"{path}: damaged, or no safetensors file: {_first_line(error)}") from error
+        raise PaLibError(f"{path}: damaged, or no safetensors file: {first_line(error)}") from error
 
 
 def _read_lightning(path: Path) -> _Stored | None:
@@ -254,7 +254,7 @@ def _read_lightning(path: Path) -> _Stored | None:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise PaLibError(
-            f"{path}: damaged, or holds more than tensors and plain values: {_first_line(error)}"
+            f"{path}: damaged, or holds more than tensors and plain values: {first_line(error)}"
         ) from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         return None
@@ -313,7 +313,7 @@ def _instantiate(config: dict[str, Any], path: Path) -> Any:
         if isinstance(error.__cause__, PaLibError):
             raise error.__cause__ from error
         cause = error.__cause__ or error
-        raise PaLibError(f"{path}: its config does not build: {_first_line(cause)}") from error
+        raise PaLibError(f"{path}: its config does not build: {first_line(cause)}") from error
     if not isinstance(module, nn.Module):
         raise PaLibError(f"{path}: its config builds a {type(module).__name__}, expected a module")
     return module
@@ -347,20 +347,11 @@ def _load_weights(
     missing = [name for name in own if name not in given and not (outside and name.startswith(outside))]
     unexpected = [name for name in given if name not in own]
     if missing or unexpected:
-        parts = [f"lacks {_some(missing)}"] if missing else []
-        parts += [f"has {_some(unexpected)}, which the module has not"] if unexpected else []
+        parts = [f"lacks {listed(missing)}"] if missing else []
+        parts += [f"has {listed(unexpected)}, which the module has not"] if unexpected else []
         raise PaLibError(f"{path}: the weights do not fit: the file {' and '.join(parts)}")
     for name, tensor in given.items():
         if tensor.shape != own[name].shape:
             got, expected = tuple(tensor.shape), tuple(own[name].shape)
             raise PaLibError(f"{path}: {name} has shape {got}, expected {expected}; was another backbone or size used?")
     module.load_state_dict(dict(given), strict=False)
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

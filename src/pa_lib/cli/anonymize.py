@@ -17,7 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pa_lib.cli.compose import ConfigError, build, checked, compose, parse
-from pa_lib.errors import PaLibError
+from pa_lib.errors import PaLibError, first_line
 
 if TYPE_CHECKING:  # torch and the codecs are not needed to answer --help or to refuse a wrong setting
     from pa_lib.modules import AbstractAnonymizer
@@ -141,7 +141,7 @@ def _on_device(module: Any, device: str) -> AbstractAnonymizer:
     try:
         module.eval().to(device)
     except (RuntimeError, AssertionError) as error:
-        raise PaLibError(f"device={device}: {str(error).splitlines()[0]}; device=cpu works everywhere") from error
+        raise PaLibError(f"device={device}: {first_line(error)}; device=cpu works everywhere") from error
     return anonymizer
 
 

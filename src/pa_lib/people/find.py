@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa_lib.contracts import Detection
-from pa_lib.errors import PaLibError
+from pa_lib.errors import PaLibError, first_line
 from pa_lib.people.finders import (
     AbstractFinder,
     CenterFaceFinder,
@@ -180,7 +180,7 @@ class _Search:
         except PaLibError:
             raise
         except Exception as error:  # any other failure costs this frame, not the run: it will be redacted
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
             self.faults |= dict.fromkeys(pictures, f"search failed: {type(error).__name__}: {reason}")
             return False
         self.detections |= checked

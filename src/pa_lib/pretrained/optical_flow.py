@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import PaLibError, first_line
 
 Frames = Float[Tensor, "t 3 h w"] | UInt8[Tensor, "t 3 h w"]
 BothWays = tuple[Float[Tensor, "2 h w"], Float[Tensor, "2 h w"]]
@@ -204,8 +204,7 @@ def _load_raft(path: Path) -> tuple[str, str, nn.Module]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises pickle, zip, key and attribute errors, by the damage
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise PaLibError(f"{path}: not a state file ({reason}); {how}") from error
+        raise PaLibError(f"{path}: not a state file ({first_line(error)}); {how}") from error
     for name, build in (("raft_large", raft_large), ("raft_small", raft_small)):
         network = build(weights=None, progress=False)
         if isinstance(state, dict) and state.keys() == network.state_dict().keys():

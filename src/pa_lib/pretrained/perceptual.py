@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import PaLibError, first_line
 
 Net = Literal["alex", "squeeze", "vgg"]
 MIN_PX = 32  # smaller pictures leave nothing of the last layers
@@ -100,7 +100,7 @@ def _fill(trunk: nn.Module, net: Net, weights: str | Path | None) -> None:
         trunk.load_state_dict({name: state["features." + name.split(".", 1)[1]] for name in trunk.state_dict()})
     except (KeyError, RuntimeError, AttributeError, TypeError) as error:
         where = "torchvision's file" if weights is None else os.fspath(weights)
-        raise PaLibError(f"{where}: not the weights of torchvision's {TRUNKS[net]} ({_first_line(error)})") from error
+        raise PaLibError(f"{where}: not the weights of torchvision's {TRUNKS[net]} ({first_line(error)})") from error
 
 
 def _downloaded(net: Net) -> dict[str, Tensor]:
@@ -114,7 +114,7 @@ def _downloaded(net: Net) -> dict[str, Tensor]:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise PaLibError(
             f"the LPIPS trunk {TRUNKS[net]} could not be downloaded to, or read from, {folder} "
-            f"({_first_line(error)}); {HOW}"
+            f"({first_line(error)}); {HOW}"
         ) from error
     return state
 
@@ -129,7 +129,7 @@ def _read(path: Path, net: Net) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise PaLibError(f"no LPIPS weights at {path}, expected a state file of torchvision's {TRUNKS[net]}") from error
     except Exception as error:  # torch and safetensors raise pickle, zip, key and header errors, by the damage
-        raise PaLibError(f"{path}: cannot be read as weights ({_first_line(error)}); {HOW}") from error
+        raise PaLibError(f"{path}: cannot be read as weights ({first_line(error)}); {HOW}") from error
     return state
 
 
@@ -140,7 +140,3 @@ def _digest(state: dict[str, Tensor]) -> str:
         digest.update(name.encode())
         digest.update(state[name].float().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import PaLibError, listed
 from pa_lib.modules.backbones.base import AbstractBackbone, AbstractTemporal, FrameCount, Site, on_sample
 from pa_lib.modules.temporal import motion_adapter as motion
 from pa_lib.modules.temporal.attention import TemporalTransformer, largest_divisor
@@ -151,7 +151,9 @@ class TemporalContentStabilizer(AbstractTemporal):
                 )
         wanted = self.layers.state_dict()
         if unlike := sorted(state.keys() ^ wanted.keys()):
-            raise PaLibError(f"{path} and the layers here differ in {_some(unlike)}; take the same backbone and levels")
+            raise PaLibError(
+                f"{path} and the layers here differ in {listed(unlike)}; take the same backbone and levels"
+            )
         for name, weight in state.items():
             if weight.shape != wanted[name].shape:
                 raise PaLibError(
@@ -251,9 +253,3 @@ class _Hook:
             changed: Tensor = checkpoint(layer, x, frames, use_reentrant=False)
             return changed
         return layer(x, frames)
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first names of a list, and how many more there are."""
-    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + rest

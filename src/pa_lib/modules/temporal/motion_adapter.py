@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import PaLibError, first_line, listed
 from pa_lib.modules.temporal.attention import TemporalTransformer, largest_divisor, position_codes
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def read_motion_weights(path: Path) -> dict[str, Tensor]:
     try:
         state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise PaLibError(f"cannot read motion weights from {file}: {str(error).splitlines()[0]}") from error
+        raise PaLibError(f"cannot read motion weights from {file}: {first_line(error)}") from error
     except Exception as error:
         # torch and pickle raise what they like on files that are none, or that hold more than tensors
         raise PaLibError(f"{file} is no file of weights that can be loaded safely: {type(error).__name__}") from error
@@ -118,13 +118,13 @@ def weights_by_site(
     }
     if missing := [name for name in wanted if name not in state]:
         raise PaLibError(
-            f"the motion weights lack {_some(missing)}; "
+            f"the motion weights lack {listed(missing)}; "
             "leave out sites that they do not have (has_mid, levels) or take weights of the same backbone"
         )
     if extra := [name for name in state if name not in wanted]:
         without_layer = sorted(site for site in sites if site not in layers and _has_any(extra, prefix_of(site)))
         reason = f" (no layer at {', '.join(without_layer)}: set has_mid and levels)" if without_layer else ""
-        raise PaLibError(f"the motion weights hold {_some(extra)}, for which there is no place{reason}")
+        raise PaLibError(f"the motion weights hold {listed(extra)}, for which there is no place{reason}")
     for name, (_, ours) in wanted.items():
         if state[name].shape != ours.shape:
             raise PaLibError(
@@ -231,9 +231,3 @@ def _one_if_equal(numbers: Sequence[int]) -> int | tuple[int, ...]:
 
 def _has_any(names: Sequence[str], prefix: str) -> bool:
     return any(name.startswith(prefix) for name in names)
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first names of a list, and how many more there are."""
-    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + rest

@@ -12,7 +12,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import PaLibError, first_line
 from pa_lib.pretrained.features.base import AbstractVideoFeatures
 
 FILE = "i3d_torchscript.pt"
@@ -83,8 +83,7 @@ def _find(path: str | Path | None, *, is_download_allowed: bool) -> Path:
     try:
         torch.hub.download_url_to_file(ORIGIN, str(kept), hash_prefix=SHA256, progress=False)
     except (OSError, RuntimeError) as error:  # URLError is an OSError; another content is a RuntimeError
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise PaLibError(f"the I3D weights could not be downloaded to {kept} ({reason}); {how}") from error
+        raise PaLibError(f"the I3D weights could not be downloaded to {kept} ({first_line(error)}); {how}") from error
     return kept
 
 

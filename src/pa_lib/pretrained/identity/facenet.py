@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import PaLibError, first_line
 from pa_lib.pretrained.identity.face_chips import align_faces
 
 # Where MTCNN's landmarks lie in its own boxes scaled to 160 px height, and the height of those boxes over their width:
@@ -103,7 +103,7 @@ def _load(weights: str | Path) -> Any:
             hub = Path(torch.hub.get_dir()).parent / "checkpoints"
             raise PaLibError(
                 f"the FaceNet weights {str(weights)!r} could not be downloaded to, or read from, {hub} "
-                f"({_first_line(error)}); {how}"
+                f"({first_line(error)}); {how}"
             ) from error
     path = Path(weights)
     network = InceptionResnetV1(pretrained=None)
@@ -117,10 +117,6 @@ def _load(weights: str | Path) -> Any:
         raise PaLibError(f"no FaceNet weights at {os.fspath(weights)}, expected a file, or {names}; {how}") from error
     except Exception as error:  # torch raises pickle, zip, key and attribute errors, by the damage
         raise PaLibError(
-            f"{path}: not the weights of facenet-pytorch's InceptionResnetV1 ({_first_line(error)}); {how}"
+            f"{path}: not the weights of facenet-pytorch's InceptionResnetV1 ({first_line(error)}); {how}"
         ) from error
     return network
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
