@@ -253,7 +253,7 @@ def written_tracks(clip: Path, n_frames: int) -> Path:
             (
                 Track(
                     person + 1,
-                    "person",
+                    "body",
                     np.arange(n_frames),
                     np.array([boxes_at(at)[person] for at in range(n_frames)], np.float32),
                     np.ones(n_frames, np.float32),

@@ -23,15 +23,20 @@ if TYPE_CHECKING:  # torch takes two seconds to import, and people/ and video/ d
     import torch
     from torch import Tensor
 
-Kind = Literal["face", "person"]
+Kind = Literal["face", "body"]
+
+
+def stored_kind(name: str) -> str:
+    """A kind as a file names it, in today's words: older files call a ``body`` ``person``."""
+    return "body" if name == "person" else name
 
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """One face or one whole person seen by a detector in one frame.
+    """One face or one whole body seen by a detector in one frame.
 
     Args:
-        kind: ``face`` or ``person``.
+        kind: ``face`` or ``body``.
         box: ``x0 y0 x1 y1`` px.
         score: Detector confidence in [0, 1].
         landmarks: For faces, 5 x 2 (x, y) px: image-left eye, image-right eye, nose tip, image-left and image-right
@@ -50,7 +55,7 @@ class Track:
 
     Args:
         track_id: Unique in its video, from 1.
-        kind: ``face`` or ``person``.
+        kind: ``face`` or ``body``.
         frames: Shape n, strictly increasing frame indices.
         boxes: Shape n 4, px, one per frame.
         scores: Shape n, detector confidence in [0, 1]; NaN where no detector spoke and the box was filled in.
@@ -127,7 +132,7 @@ class PersonMask:
         frame: Index within the clip, from 0.
         top, left: Position in the frame of ``alpha[0, 0]``, px.
         alpha: Shape h w, float32 in [0, 1], wholly inside the frame. 1 = replaced, 0 = untouched.
-        kind: What is hidden here, a ``face`` or a whole ``person``.
+        kind: What is hidden here, a ``face`` or a whole ``body``.
     """
 
     person_id: int
@@ -135,7 +140,7 @@ class PersonMask:
     top: int
     left: int
     alpha: Tensor
-    kind: Kind = "person"
+    kind: Kind = "body"
 
 
 @dataclass(frozen=True, eq=False)

@@ -117,7 +117,7 @@ def tracklets(folder: Path) -> list[str]:
             Image.fromarray(np.pad(np.full((8, 6), 255, np.uint8), ((4, 4), (5, 5)))).save(
                 folder / video / f"1-{at:06d}.png"
             )
-        entry = {"id": "1", "files": "1-", "person": "1", "kind": "person", "first_frame": 0, "fps": 25.0}
+        entry = {"id": "1", "files": "1-", "person": "1", "kind": "body", "first_frame": 0, "fps": 25.0}
         index = {"version": 1, "video": video, "tracklets": [entry | {"boxes": [box] * 12}]}
         (folder / video / "tracklets.json").write_text(json.dumps(index))
     return [f"data.path={folder}"]

@@ -104,7 +104,7 @@ def test_a_fill_takes_no_colour_from_a_hidden_head_beside_it() -> None:
 def test_bodies_are_conventional_and_heads_lie_on_top(body: Any) -> None:
     source, masks = clip(), people()
     made = painter(body=body).anonymize(source, masks, seed=5).frames
-    heads, bodies = touched(of_kind(masks, "face")), touched(of_kind(masks, "person"))
+    heads, bodies = touched(of_kind(masks, "face")), touched(of_kind(masks, "body"))
     expected = ConventionalAnonymizer(body).anonymize(source, masks, seed=5).frames
     assert torch.equal(made[bodies & ~heads], expected[bodies & ~heads])
     # Heads are those of a network that sees neither heads nor bodies.
@@ -164,7 +164,7 @@ def test_seeds_repeat_and_differ_and_the_source_stays(body: str) -> None:
     assert torch.equal(first, again)
     heads = touched(of_kind(masks, "face"))
     assert not torch.equal(first[heads], other[heads])
-    bodies = touched(of_kind(masks, "person")) & ~heads
+    bodies = touched(of_kind(masks, "body")) & ~heads
     assert torch.equal(first[bodies], other[bodies]) == (body != "generate")
     assert torch.equal(source.frames, clip().frames)
 
@@ -188,7 +188,7 @@ def test_nobody_and_bodies_alone(body: str) -> None:
     source = clip()
     made = painter(body=body)
     assert torch.equal(made.anonymize(source, ClipMasks((), N_FRAMES, HEIGHT, WIDTH)).frames, source.frames)
-    bodies = of_kind(people(), "person")
+    bodies = of_kind(people(), "body")
     result = made.anonymize(source, bodies).frames
     where = touched(bodies)
     changed = float((result[where] != source.frames[where]).float().mean())
@@ -206,7 +206,7 @@ def test_nobody_and_bodies_alone(body: str) -> None:
             st.integers(0, WIDTH - 1),
             st.integers(1, 20),
             st.sampled_from([0.01, 0.5, 1.0]),
-            st.sampled_from(["face", "person"]),
+            st.sampled_from(["face", "body"]),
         ),
         max_size=5,
     ),

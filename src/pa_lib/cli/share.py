@@ -15,6 +15,7 @@ from pa_lib.checkpoint import check_targets
 from pa_lib.cli.anonymize import build_module, build_pipeline
 from pa_lib.cli.compose import ConfigError, build, checked
 from pa_lib.cli.metrics import build_metrics
+from pa_lib.contracts import stored_kind
 from pa_lib.errors import PaLibError
 from pa_lib.evaluation.clips import module_results
 from pa_lib.evaluation.pairs import ClipPair, pair_clips, videos_of
@@ -229,11 +230,11 @@ def anonymize_clips(config: Mapping[str, Any], folder: Path, rank: int, world: i
         raise PaLibError(f"data={type(datamodule).__name__} has no {split} set; take split=val") from error
     if n_batches == 0:
         raise PaLibError(f"{type(datamodule).__name__} holds nothing out for split={split}; set data.val_share above 0")
-    kind: Any = config["kind"] or getattr(datamodule, "kind", None)
+    kind: Any = stored_kind(config["kind"] or "") or getattr(datamodule, "kind", None)
     if kind is None:
-        kind = "face" if type(datamodule).__name__ == "FaceDataModule" else "person"
-    if kind not in ("face", "person"):
-        raise ConfigError(f"kind={kind}: expected face or person")
+        kind = "face" if type(datamodule).__name__ == "FaceDataModule" else "body"
+    if kind not in ("face", "body"):
+        raise ConfigError(f"kind={kind}: expected face or body")
     metrics = build_metrics(config["metrics"])
     title = f"{type(module).__name__} on {type(datamodule).__name__}"
     share = Share({"crops": metrics}, title=title)

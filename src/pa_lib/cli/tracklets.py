@@ -31,7 +31,7 @@ Cut square clips of single people, with masks, out of videos: training data for 
   pa-tracklets input=videos output=tracklets             once more: finished videos are passed over
 
 settings (all of them, with their meaning: conf/tracklets.yaml):
-  input=PATH  output=FOLDER  side=N  kind=person|face|all  expansion=X  min_px=N  min_frames=N  max_frames=N
+  input=PATH  output=FOLDER  side=N  kind=body|face|all  expansion=X  min_px=N  min_frames=N  max_frames=N
   people.search.stride=N  limits.max_pixels=N  ...
 """
 
@@ -74,7 +74,7 @@ def _cut(config: dict[str, Any]) -> int:
         outcomes.append(outcome)
         told = "there already" if outcome.is_old else "cut"
         dropped = f", {outcome.n_dropped} given up (a frame could not be masked)" if outcome.n_dropped else ""
-        # A finder of faces under the default kind=person would otherwise cut nothing without a reason.
+        # A finder of faces under the default kind=body would otherwise cut nothing without a reason.
         other = f"; {outcome.n_other_kind} tracks of another kind passed over" if outcome.n_other_kind else ""
         hint = " (kind=all takes them)" if other and not outcome.n_tracklets else ""
         print(f"{source.name}: {_counts([outcome])} {told}{dropped}{other}{hint}")

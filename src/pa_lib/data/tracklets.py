@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from pa_lib.contracts import Kind
+from pa_lib.contracts import Kind, stored_kind
 from pa_lib.data.augment import ClipAugmentation
 from pa_lib.data.base import AbstractClipSet, AbstractDataModule, Sample, held_out
 from pa_lib.data.index import FileTree
@@ -137,7 +137,7 @@ class TrackletDataModule(AbstractDataModule):
         n_frames: Of a clip, >= 1.
         stride: Frames from the beginning of a clip to that of the next one of its tracklet, >= 1; None = `n_frames`.
         side: Of the square frames, px, >= 16.
-        kind: Take only tracklets of a ``person`` or of a ``face``; None = all.
+        kind: Take only tracklets of a ``body`` or of a ``face``; None = all.
         augmentation: Of the training clips, None = none.
         batch_size: Clips that all processes together see in one step.
         n_workers: Processes that read clips; 0 = the training process itself.
@@ -164,8 +164,9 @@ class TrackletDataModule(AbstractDataModule):
             raise PaLibError(
                 f"tracklets: n_frames {n_frames}, stride {stride}, side {side}: expected at least 1, 1 and 16"
             )
-        if kind not in (None, "person", "face"):
-            raise PaLibError(f"tracklets: kind is '{kind}', expected person, face or nothing")
+        kind = cast("Kind | None", kind and stored_kind(kind))
+        if kind not in (None, "body", "face"):
+            raise PaLibError(f"tracklets: kind is '{kind}', expected body, face or nothing")
         self.path = path
         self.n_frames = n_frames
         self.stride = n_frames if stride is None else stride
@@ -246,7 +247,7 @@ def _tracklet(tree: FileTree, folder: str, entry: Any, where: str) -> Tracklet:
             suffix,
             folder,
             str(entry["person"]),
-            str(entry["kind"]),
+            stored_kind(str(entry["kind"])),
             int(entry["first_frame"]),
             float(entry["fps"]),
             n_frames,

@@ -13,7 +13,7 @@ from pa_lib.modules.systems.base import AbstractAnonymizer
 
 
 def module_results(
-    module: AbstractAnonymizer, batches: Iterable[Batch], *, kind: Kind = "person", seed: int = 0
+    module: AbstractAnonymizer, batches: Iterable[Batch], *, kind: Kind = "body", seed: int = 0
 ) -> Iterator[Result]:
     """What a system makes of every batch, composited as in a video: outside the masks nothing changes.
 

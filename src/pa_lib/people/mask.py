@@ -259,7 +259,7 @@ class SilhouetteMasker(AbstractMasker):
         if why_not is None:
             return seen
         canvas.fall_back(presence, f"the silhouette {why_not}, so the box is hidden")
-        return box_raster(grown(box, self.scales["person"]), canvas.height, canvas.width)
+        return box_raster(grown(box, self.scales["body"]), canvas.height, canvas.width)
 
     def _seen(self, image: NDArray[np.uint8], box: Box, threshold: float, canvas: Canvas) -> Patch:
         """What the network takes for a person in and just around a box."""
@@ -277,7 +277,7 @@ class SilhouetteMasker(AbstractMasker):
         height, width = canvas.height, canvas.width
         bodies, faces = [], []
         for other in kept:
-            if other[1].kind == "person":
+            if other[1].kind == "body":
                 edited = edited_mask(other, height, width)
                 bodies.append((other, edited or self._seen(image, box_of(other), _KEPT_CERTAINTY, canvas)))
             elif _is_sighted(other, reach=1):

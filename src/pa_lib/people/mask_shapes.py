@@ -210,4 +210,4 @@ def checked_scales(face_scale: float, body_scale: float) -> dict[Kind, float]:
     for name, scale in (("face_scale", face_scale), ("body_scale", body_scale)):
         if not (math.isfinite(scale) and 1 <= scale <= 5):
             raise PaLibError(f"{name} of a masker is {scale}, expected a number from 1 (the detector's box) to 5")
-    return {"face": face_scale, "person": body_scale}
+    return {"face": face_scale, "body": body_scale}

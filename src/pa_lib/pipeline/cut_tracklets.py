@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pa_lib.contracts import PersonMask, Track
+from pa_lib.contracts import PersonMask, Track, stored_kind
 from pa_lib.errors import PaLibError
 from pa_lib.functional.crops import resample, square_boxes
 from pa_lib.people import AbstractFinder, AbstractMasker, Findings, KalmanTracker, find_people, link_people
@@ -27,7 +27,7 @@ from pa_lib.pipeline.anonymize_video import Progress, SearchSettings
 from pa_lib.video import Frame, Limits, StagedFolder, VideoInfo, fingerprint, probe, read_frames
 
 INDEX, VERSION = "tracklets.json", 1
-_REACH = {"face": 1.6, "person": 1.1}  # what the maskers cover over the sides of a box, so that crops hold the masks
+_REACH = {"face": 1.6, "body": 1.1}  # what the maskers cover over the sides of a box, so that crops hold the masks
 _NAME_LENGTH = 16  # of the video's sha256: two of a billion videos share it by a chance of 3 in a hundred
 
 
@@ -37,7 +37,7 @@ class CutSettings:
 
     Args:
         side: Of the stored crops, px, >= 16.
-        kind: ``person`` cuts around whole bodies, ``face`` around faces, ``all`` both.
+        kind: ``body`` cuts around whole bodies, ``face`` around faces, ``all`` both.
         expansion: Side of a crop over the longer side of what is masked, >= 1; as the crops of the use have it.
         steadiness_s: Over how long centre and size of the crop are smoothed (standard deviation of a Gaussian), s.
         min_px: Tracklets whose box is smaller than this, by its longer side and in the median, are left out.
@@ -50,7 +50,7 @@ class CutSettings:
     """
 
     side: int = 128
-    kind: Literal["person", "face", "all"] = "person"
+    kind: Literal["body", "face", "all"] = "body"
     expansion: float = 1.25
     steadiness_s: float = 0.2
     min_px: float = 48.0
@@ -59,8 +59,9 @@ class CutSettings:
     jpeg_quality: int = 95
 
     def __post_init__(self) -> None:
-        if self.kind not in ("person", "face", "all"):
-            raise PaLibError(f"kind: got '{self.kind}', expected person, face or all")
+        object.__setattr__(self, "kind", stored_kind(self.kind))
+        if self.kind not in ("body", "face", "all"):
+            raise PaLibError(f"kind: got '{self.kind}', expected body, face or all")
         for name, low, high in (
             ("side", 16, 4096),
             ("expansion", 1, 10),
@@ -207,6 +208,7 @@ class TrackletCutter:
             raise PaLibError(
                 f"{folder} is there but holds no tracklets; remove it, or choose another output"
             ) from error
+        settings["kind"] = stored_kind(settings.get("kind", ""))
         if changed := [name for name, value in asdict(self.settings).items() if settings.get(name) != value]:
             told = ", ".join(f"{name}={settings.get(name)}" for name in changed)
             raise PaLibError(f"{folder} was cut with {told}; set the same, or choose another output")
@@ -305,7 +307,7 @@ def _alpha(tracklet: _Tracklet, masks: Sequence[PersonMask], height: int, width:
     """The person's own mask: of the face for a face, of everything for a body. Shape h w."""
     alpha = torch.zeros(height, width)
     for mask in masks:
-        if mask.person_id == tracklet.person_id and tracklet.track.kind in ("person", mask.kind):
+        if mask.person_id == tracklet.person_id and tracklet.track.kind in ("body", mask.kind):
             rows, columns = mask.alpha.shape
             region = alpha[mask.top : mask.top + rows, mask.left : mask.left + columns]
             torch.maximum(region, mask.alpha, out=region)

@@ -235,8 +235,8 @@ def _lanes(report: RunReport, clock: _Clock) -> dict[str, Any]:
     lanes = []
     for person in sorted(ordered, key=lambda each: each.person_id):
         rows = []
-        for kind, name in (("face", "face"), ("person", "body")):
-            tracks = [track for track in person.tracks if track.kind == kind]
+        for name in ("face", "body"):
+            tracks = [track for track in person.tracks if track.kind == name]
             tracks = sorted(tracks, key=lambda track: track.first_frame - track.last_frame)[: MAX_TRACKS // 5]
             if tracks:
                 bars = [_bar(track, name, clock, gap) for track in sorted(tracks, key=lambda each: each.first_frame)]

@@ -19,7 +19,7 @@ from typing import Any, get_type_hints
 import numpy as np
 
 from pa_lib import __version__
-from pa_lib.contracts import Decision, Kind, Person, Track
+from pa_lib.contracts import Decision, Kind, Person, Track, stored_kind
 from pa_lib.errors import PaLibError
 from pa_lib.reports.frame_log import STATUSES, FrameLog, FrameRecord, Status
 from pa_lib.reports.thumbnails import Thumbnail, ThumbnailCollector
@@ -85,7 +85,7 @@ class TrackRecord:
 
     Args:
         track_id: As in the tracks file.
-        kind: ``face`` or ``person``.
+        kind: ``face`` or ``body``.
         first_frame, last_frame: Both belong to the track.
         n_detected: Frames in which a detector saw it.
         n_filled: Frames in which its box was filled in.
@@ -324,6 +324,8 @@ class RunReport:
             raise PaLibError(f"{path} has the schema {found}: expected {SCHEMA} version {SCHEMA_VERSION}")
         try:
             table = content["frames"]
+            for track in (track for person in content["people"] for track in person["tracks"]):
+                track["kind"] = stored_kind(track["kind"])
             frame_type = TypeAdapter(FrameRecord)
             log = FrameLog()
             for row in table["rows"]:

@@ -34,7 +34,7 @@ def add_video(root: Path, name: str, lengths: dict[str, tuple[str, int]], is_los
                 "id": key,
                 "files": f"{key}-",
                 "person": person,
-                "kind": "face" if key.startswith("f") else "person",
+                "kind": "face" if key.startswith("f") else "body",
                 "first_frame": 7,
                 "fps": 25.0,
                 "boxes": [[0, 0, SIDE, SIDE]] * n_frames,

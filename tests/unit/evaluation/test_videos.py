@@ -77,7 +77,7 @@ class TestOpenedPair:
         (result,) = opened.results()
         assert result.people is not None
         assert [(one.frame, one.person_id, one.kind, one.is_hidden) for one in result.people] == [
-            (at, 1, "person", True) for at in range(3)
+            (at, 1, "body", True) for at in range(3)
         ]
         assert result.people[0].box == pytest.approx(BOX, abs=0.01)
 

@@ -101,7 +101,7 @@ def test_passes_of_the_people_finder(longer: int, sides: list[int], monkeypatch:
 
 
 def person(x0: float, y0: float, x1: float, y1: float, score: float = 0.6) -> Detection:
-    return Detection("person", (x0, y0, x1, y1), score)
+    return Detection("body", (x0, y0, x1, y1), score)
 
 
 def test_pieces_of_a_large_person_are_dropped_and_neighbours_kept() -> None:
@@ -141,7 +141,7 @@ def test_faces_and_people_side_by_side() -> None:
 def test_default_finds_the_face_and_its_body(astronaut: NDArray[np.uint8]) -> None:
     finder = FacesAndPeopleFinder()
     found = finder.find([astronaut])[0]
-    face, body = (next(one for one in found if one.kind == kind) for kind in ("face", "person"))
+    face, body = (next(one for one in found if one.kind == kind) for kind in ("face", "body"))
     assert box_overlaps(np.array([face.box]), FACE[None])[0, 0] > 0.7
     assert box_overlaps(np.array([face.box]), np.array([body.box]), of_smaller=True)[0, 0] == pytest.approx(1)
     finder.release()

@@ -81,12 +81,12 @@ def test_faces_that_cannot_be_compared_are_left_out() -> None:
     tiny = face(1, 5, side=LEAST_FACE_PX - 1)
     filled = face(2, 5, scores=[float("nan")] * 5)
     without = standing(3, "face", 10, 10, 40, 40)
-    assert best_faces(person(1, tiny, filled, without, standing(4, "person", 0, 0, 90, 200))) == []
+    assert best_faces(person(1, tiny, filled, without, standing(4, "body", 0, 0, 90, 200))) == []
     assert len(best_faces(person(1, face(1, 3)))) == 3
 
 
 def test_everybody_is_embedded_in_one_pass() -> None:
-    people = [person(1, face(1, 10)), person(2, face(2, 10)), person(3, standing(3, "person", 0, 0, 90, 200))]
+    people = [person(1, face(1, 10)), person(2, face(2, 10)), person(3, standing(3, "body", 0, 0, 90, 200))]
     network = _Network()
     found = embed_people(frames(30), people, network, at_most=2)  # type: ignore[arg-type]
     assert sorted(found) == [1, 2]
@@ -131,7 +131,7 @@ def seen(landmarks: np.ndarray | None = None, kind: str = "face") -> Detection:
 
 
 def test_photos_are_embedded(tmp_path: Path) -> None:
-    finder = _Finder([seen(points(3)), seen(kind="person")])
+    finder = _Finder([seen(points(3)), seen(kind="body")])
     rows = embed_photos([photo(tmp_path), photo(tmp_path, "b.png")], _Network(), finder)  # type: ignore[arg-type]
     assert rows.tolist() == [[7.0, 3.0], [7.0, 3.0]]
 

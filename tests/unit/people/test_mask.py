@@ -32,7 +32,7 @@ IMAGE = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
 
 
 def presence(
-    box: Box, kind: Kind = "person", person_id: int = 1, masks: dict[int, list[int]] | None = None, frame: int = 7
+    box: Box, kind: Kind = "body", person_id: int = 1, masks: dict[int, list[int]] | None = None, frame: int = 7
 ) -> Presence:
     track = Track(
         person_id + 10,
@@ -77,13 +77,13 @@ BODY = (40.0, 20.0, 70.0, 80.0)
 # Somebody in BODY: a head, and a trunk as wide as the box that narrows to the feet.
 SOMEBODY = drawn([(48, 20), (62, 20), (62, 35), (48, 35)], [(40, 36), (69, 36), (62, 79), (48, 79)])
 ALL_MASKERS: list[AbstractMasker] = [BoxMasker(), EllipseMasker(), SilhouetteMasker(Painted(SOMEBODY))]
-masker_and_kind = pytest.mark.parametrize("kind", ["face", "person"])
+masker_and_kind = pytest.mark.parametrize("kind", ["face", "body"])
 
 
 @settings(deadline=None, max_examples=50)
 @given(
     st.integers(0, 2),
-    st.sampled_from(["face", "person"]),
+    st.sampled_from(["face", "body"]),
     st.tuples(st.floats(-20, 110), st.floats(-20, 80)),
     st.tuples(st.floats(1, 60), st.floats(1, 60)),
     st.sampled_from([(1, 1), (2, 2), (1, 2)]),
@@ -122,7 +122,7 @@ def test_any_box_gives_masks_inside_the_frame_on_whole_chroma_cells(
 def test_boxes_that_end_at_the_border_cover_its_last_pixels(
     which: int, box: Box, rows: slice | int, columns: slice | int
 ) -> None:
-    for kind in ("face", "person"):
+    for kind in ("face", "body"):
         alpha = hidden(ALL_MASKERS[which].mask(IMAGE, [presence(box, kind)], grid=(2, 2)))  # type: ignore[arg-type]
         assert (alpha[rows, columns] == 1).all()
 
@@ -137,17 +137,17 @@ def test_nobody_outside_the_frame_is_drawn_and_nobody_hidden_gives_nothing() -> 
 @pytest.mark.parametrize("box", [(float("nan"), 0.0, 9.0, 9.0), (0.0, 0.0, float("inf"), 9.0), (50.0, 9.0, 20.0, 19.0)])
 def test_senseless_boxes_are_an_error_and_not_an_unmasked_person(box: Box) -> None:
     for masker in ALL_MASKERS:
-        for kind in ("face", "person"):
+        for kind in ("face", "body"):
             with pytest.raises(ValueError, match="box"):
                 masker.mask(IMAGE, [presence(box, kind)])  # type: ignore[arg-type]
 
 
 def test_masks_say_whom_they_hide_and_where() -> None:
-    people = [presence(BODY, "person", 4), presence((50.0, 22.0, 60.0, 34.0), "face", 4), presence(BODY, "face", 9)]
+    people = [presence(BODY, "body", 4), presence((50.0, 22.0, 60.0, 34.0), "face", 4), presence(BODY, "face", 9)]
     for masker in ALL_MASKERS:
         masks = masker.mask(IMAGE, people, frame=3).masks
         assert [(mask.person_id, mask.kind, mask.frame) for mask in masks] == [
-            (4, "person", 3),
+            (4, "body", 3),
             (4, "face", 3),
             (9, "face", 3),
         ]

@@ -33,7 +33,7 @@ class RedFinder(AbstractFinder):
             pixels = image.astype(int)
             rows, columns = np.nonzero((pixels[..., 0] > 180) & (pixels[..., 1] < 80) & (pixels[..., 2] < 80))
             box = tuple(float(v) for v in (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1))
-            found.append([Detection("person", box, 0.9)])  # type: ignore[arg-type]
+            found.append([Detection("body", box, 0.9)])  # type: ignore[arg-type]
         return found
 
     def release(self) -> None:
@@ -79,7 +79,7 @@ def test_crops_follow_the_person_with_its_mask(video: Path, tmp_path: Path) -> N
     index = index_of(outcome.folder)
     (entry,) = index["tracklets"]
     assert index["video"] == fingerprint(video)
-    assert (entry["kind"], entry["person"], entry["first_frame"], entry["fps"]) == ("person", 1, 0, 25.0)
+    assert (entry["kind"], entry["person"], entry["first_frame"], entry["fps"]) == ("body", 1, 0, 25.0)
     # The square of `_clips.scene` is 16 px wide and begins at 3 i, 32; the crop is 2 x 1.1 times as wide, 35.2.
     for i, (box, square) in enumerate(zip(entry["boxes"], entry["squares"], strict=True)):
         assert np.abs(np.array(box) - [3 * i, 32, 3 * i + 16, 48]).max() <= 1

@@ -21,7 +21,7 @@ WIDTH, HEIGHT = 160, 120
 
 
 def a_person(
-    number: int, boxes: list[tuple[float, ...]], first: int = 0, kind: Any = "person", score: float = 0.9
+    number: int, boxes: list[tuple[float, ...]], first: int = 0, kind: Any = "body", score: float = 0.9
 ) -> Person:
     frames = np.arange(first, first + len(boxes))
     scores = np.full(len(boxes), score, np.float32)
@@ -63,7 +63,7 @@ def test_the_sharpest_of_the_candidates_gives_the_picture() -> None:
 
 def test_a_face_is_shown_with_its_surroundings_and_a_body_is_preferred_to_it() -> None:
     face = Track(1, "face", np.arange(5), np.tile(np.float32([60, 20, 70, 32]), (5, 1)), np.ones(5, np.float32))
-    body = Track(2, "person", np.arange(5), np.tile(np.float32([50, 15, 80, 100]), (5, 1)), np.ones(5, np.float32))
+    body = Track(2, "body", np.arange(5), np.tile(np.float32([50, 15, 80, 100]), (5, 1)), np.ones(5, np.float32))
     sheet = a_sheet([Person(1, (face, body))], 5)
     boxes = {candidate.box for each in sheet._candidates.values() for candidate in each}
     assert boxes == {(50.0, 15.0, 80.0, 100.0)}

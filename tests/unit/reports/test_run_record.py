@@ -62,7 +62,7 @@ class Page(html.parser.HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def a_track(first: int, last: int, stride: int = 3, kind: Any = "person", track_id: int = 1) -> Track:
+def a_track(first: int, last: int, stride: int = 3, kind: Any = "body", track_id: int = 1) -> Track:
     frames = np.arange(first, last + 1)
     scores = np.full(len(frames), np.nan, np.float32)
     scores[::stride] = 0.5

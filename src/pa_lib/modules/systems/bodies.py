@@ -51,7 +51,7 @@ def layers(clip: Clip, masks: ClipMasks, body: Body, seed: int) -> Layers:
 
     Args:
         clip: Not changed.
-        masks: Those of kind ``face`` are heads, those of kind ``person`` bodies.
+        masks: Those of kind ``face`` are heads, those of kind ``body`` bodies.
         body: ``generate``: the network paints all of it. Otherwise it paints heads alone; below them bodies get a
             ``mosaic`` or a ``fill``, or stay as they were filmed (``keep``), and then the network sees them.
         seed: The conventional system's.

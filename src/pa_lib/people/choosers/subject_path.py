@@ -48,11 +48,11 @@ def salience(tracks: Sequence[Track], scene: Scene, face_weight: float = 1.0) ->
     begin = min(int(t.frames[0]) for t in tracks)
     values = np.zeros(max(int(t.frames[-1]) for t in tracks) + 1 - begin)
     has_body = np.zeros(len(values), dtype=bool)
-    for track in sorted(tracks, key=lambda t: t.kind != "person"):
+    for track in sorted(tracks, key=lambda t: t.kind != "body"):
         near = _near_detections(track, scene)
         frames = track.frames[near] - begin
-        value = _values(_bodies(track)[near], scene) * (1.0 if track.kind == "person" else face_weight)
-        if track.kind == "person":
+        value = _values(_bodies(track)[near], scene) * (1.0 if track.kind == "body" else face_weight)
+        if track.kind == "body":
             has_body[frames] = True
             np.maximum.at(values, frames, value)
         else:
@@ -63,7 +63,7 @@ def salience(tracks: Sequence[Track], scene: Scene, face_weight: float = 1.0) ->
 
 def face_weight(people: Sequence[Person]) -> float:
     """What a face without a body counts for: half where bodies were looked for, as it is hidden then, or no face."""
-    return 0.5 if any(t.kind == "person" for p in people for t in p.tracks) else 1.0
+    return 0.5 if any(t.kind == "body" for p in people for t in p.tracks) else 1.0
 
 
 def gather_subject(people: Sequence[Person], scene: Scene) -> tuple[tuple[Person, ...], Person]:
@@ -82,7 +82,7 @@ def gather_subject(people: Sequence[Person], scene: Scene) -> tuple[tuple[Person
     """
     # Whoever has a body is followed by it; a face stands in for the body of those without.
     candidates = [
-        t for p in people for t in p.tracks if t.kind == "person" or all(other.kind == "face" for other in p.tracks)
+        t for p in people for t in p.tracks if t.kind == "body" or all(other.kind == "face" for other in p.tracks)
     ]
     chain = _best_chain(candidates, scene)
     path = _path(chain, scene)
@@ -97,7 +97,7 @@ def gather_subject(people: Sequence[Person], scene: Scene) -> tuple[tuple[Person
     others: list[list[Track]] = []
     for person in people:
         rest: list[Track] = []
-        is_linked = any(t.kind == "person" and t.track_id in used for t in person.tracks)
+        is_linked = any(t.kind == "body" and t.track_id in used for t in person.tracks)
         for track in person.tracks:
             if track.kind == "face":
                 is_own = track.track_id in used or _is_own_face(track, path, is_linked)
@@ -148,7 +148,7 @@ def _best_chain(tracks: Sequence[Track], scene: Scene) -> list[_Step]:
     grid = np.unique(np.concatenate([t.frames[detected_rows(t)] for t in tracks]))
     times = np.asarray(scene.times_s, dtype=np.float64)[grid]
     shots = np.searchsorted(np.array(sorted(scene.cuts), dtype=np.int64), grid, side="right")
-    is_body = np.array([t.kind == "person" for t in tracks])
+    is_body = np.array([t.kind == "body" for t in tracks])
     starts = np.array([t.frames[0] for t in tracks])
     ends = np.array([t.frames[-1] for t in tracks])
     layers: list[_Layer] = []
@@ -199,7 +199,7 @@ def _path(chain: Sequence[_Step], scene: Scene) -> Track:
     boxes = np.stack([np.interp(frames, seen, known[:, i]) for i in range(4)], axis=1)
     scores = np.full(len(frames), np.nan, dtype=np.float32)
     scores[seen - seen[0]] = 1.0
-    return Track(0, "person", frames, boxes.astype(np.float32), scores)
+    return Track(0, "body", frames, boxes.astype(np.float32), scores)
 
 
 def _held_open(body: Track) -> Track:
@@ -299,7 +299,7 @@ def _part(track: Track, first: int, last: int, track_id: int) -> Track:
 def _bodies(track: Track) -> Array:
     """The boxes of a body; for a face, of the body that would belong to it."""
     boxes = track.boxes.astype(np.float64)
-    if track.kind == "person":
+    if track.kind == "body":
         return boxes
     centre, tall = (boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3] - boxes[:, 1]
     top, half = boxes[:, 1] - ABOVE_FACE * tall, BODY_WIDTH / 2 * tall

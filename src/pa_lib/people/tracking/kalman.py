@@ -97,10 +97,10 @@ class KalmanTracker:
         findings = _on_the_scene(findings, camera)
         for first, end in pairwise(edges):
             in_shot = searched[np.searchsorted(searched, first) : np.searchsorted(searched, end)]
-            for kind in ("face", "person"):
+            for kind in ("face", "body"):
                 fragments = self._rejoin(self._link(findings, in_shot, kind, times), times)
                 tracks += [self._filled(f, kind, in_shot, first, end, times, camera, width, height) for f in fragments]
-        tracks.sort(key=lambda t: (int(t.frames[0]), t.kind, *map(float, t.boxes[0])))
+        tracks.sort(key=lambda t: (int(t.frames[0]), t.kind == "body", *map(float, t.boxes[0])))
         return [
             Track(number, t.kind, t.frames, t.boxes, t.scores, t.landmarks) for number, t in enumerate(tracks, start=1)
         ]
@@ -129,7 +129,7 @@ class KalmanTracker:
             is_high = np.array([d.score >= self.start_score for d in detections])
             jumps = jumps_between(motion.boxes(), boxes)
             is_allowed = np.ones_like(jumps, dtype=bool)
-            if kind == "person":
+            if kind == "body":
                 limits = _JUMP + _JUMP_FACTOR * np.array([f.jump for f in live])
                 is_allowed = jumps <= limits[:, None]
             pairs = associate(motion, boxes, is_high, is_allowed)

@@ -47,7 +47,7 @@ def link_people(
     times = np.arange(n_frames) / 25.0 if times_s is None else np.asarray(times_s, dtype=np.float64)
     edges = np.array(sorted(set(cuts)), dtype=np.int64)
     faces = [t for t in tracks if t.kind == "face"]
-    bodies = _continued([t for t in tracks if t.kind == "person"], times, edges)
+    bodies = _continued([t for t in tracks if t.kind == "body"], times, edges)
     owned = _faces_of_bodies(faces, bodies)
     groups: list[list[Track]] = [[*body, *(faces[i] for i in owned.get(b, []))] for b, body in enumerate(bodies)]
     taken = {i for mine in owned.values() for i in mine}

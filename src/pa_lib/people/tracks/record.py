@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pa_lib.video.probe import VideoInfo
 
 SCHEMA = "pa_lib.tracks"
-VERSION = 1
+VERSION = 2  # 1 called the kind ``body`` ``person``; it is still read
 # A hundredth of a pixel is finer than any detector; scores and times as fine as anybody reads them.
 _PX, _SCORE, _SECONDS = 2, 4, 6
 _FRAMES_PER_BUCKET = 256

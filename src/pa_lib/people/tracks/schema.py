@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, ValidationInfo, field_validator
 
-from pa_lib.contracts import Decision, Person, Track
+from pa_lib.contracts import Decision, Kind, Person, Track, stored_kind
 from pa_lib.errors import PaLibError
 from pa_lib.people.tracks.record import SCHEMA, VERSION, TracksRecord
 
@@ -42,7 +42,7 @@ class _Person(_Strict):
 
 class _Track(_Strict):
     track_id: Annotated[int, Field(ge=1)]
-    kind: Literal["face", "person"]
+    kind: Literal["face", "body"]
     boxes: Annotated[list[BoxRow], Field(min_length=1)]
     landmarks: dict[str, Annotated[list[Coordinate], Field(min_length=10, max_length=10)]] | None = None
     masks: dict[str, list[Count]] = {}
@@ -80,7 +80,7 @@ class _Track(_Strict):
             masks[frame] = list(runs)
         return Track(
             self.track_id,
-            self.kind,
+            cast("Kind", stored_kind(self.kind)),
             np.arange(first, last + 1, dtype=np.int64),
             numbers[:, :4].astype(np.float32),
             numbers[:, 4].astype(np.float32),
@@ -113,6 +113,17 @@ class _TracksFile(_Strict):
     times_s: list[FiniteFloat]
 
 
+class _TrackOfVersion1(_Track):
+    kind: Literal["face", "person"]  # type: ignore[assignment]
+
+
+class _FileOfVersion1(_TracksFile):
+    tracks: list[_TrackOfVersion1]  # type: ignore[assignment]
+
+
+_READERS: dict[Any, type[_TracksFile]] = {1: _FileOfVersion1, VERSION: _TracksFile}
+
+
 class _Head(BaseModel):
     """The part that tells whether the rest can be understood."""
 
@@ -138,14 +149,14 @@ def parse(text: bytes, path: Path) -> TracksRecord:
         raise PaLibError(
             f'tracks file {path} has the schema {head.schema_!r}, expected "{SCHEMA}": is it a tracks file?'
         )
-    if head.version != VERSION:
+    if head.version not in tuple(_READERS):
         is_newer = isinstance(head.version, int) and head.version > VERSION
         raise PaLibError(
-            f"tracks file {path} has version {head.version!r}, this pa_lib reads {VERSION}"
+            f"tracks file {path} has version {head.version!r}, this pa_lib reads {' and '.join(map(str, _READERS))}"
             + ("; upgrade pa_lib" if is_newer else "; run again without tracks= to make a new one")
         )
     try:
-        return _record(_TracksFile.model_validate_json(text))
+        return _record(_READERS[head.version].model_validate_json(text))
     except ValidationError as error:
         raise PaLibError(f"tracks file {path}: {_told(error)}") from None
     except ValueError as error:

@@ -67,7 +67,7 @@ class NanoDet:
         boxes, scores = self._decode(seen)
         boxes *= np.tile(np.array([width / size[0], height / size[1]], np.float32), 2)
         return [
-            Detection("person", (float(box[0]), float(box[1]), float(box[2]), float(box[3])), float(score))
+            Detection("body", (float(box[0]), float(box[1]), float(box[2]), float(box[3])), float(score))
             for box, score in zip(boxes, scores, strict=True)
         ]
 

@@ -72,7 +72,7 @@ def test_a_face_elsewhere_is_not_this_face() -> None:
 
 
 def test_bodies_are_searched_for_faces() -> None:
-    body = Sighting(0, 0, 5, (0, 0, 80, 80), kind="person")
+    body = Sighting(0, 0, 5, (0, 0, 80, 80), kind="body")
     pairs = comparer()(clip({0: RED, 1: RED}), clip({0: BLUE}), (body,))
     assert (pairs.person_ids.tolist(), pairs.anonymized.tolist()) == ([5], [[0, 0, 1]])
     empty = comparer()(clip({1: RED}), clip({}), (body,))

@@ -12,8 +12,8 @@ from pa_lib.people import Choice, HideAll, HideAt, HideIds, KeepAt, KeepIds, Kee
 def three() -> list[Person]:
     """Two with bodies, one behind the first of whom only the face shows."""
     return [
-        person(1, standing(1, "person", 100, 100, 100, 250), standing(2, "face", 130, 110, 30, 36)),
-        person(2, standing(3, "person", 400, 100, 90, 240, n=10)),
+        person(1, standing(1, "body", 100, 100, 100, 250), standing(2, "face", 130, 110, 30, 36)),
+        person(2, standing(3, "body", 400, 100, 90, 240, n=10)),
         person(3, standing(4, "face", 160, 200, 20, 24)),
     ]
 
@@ -64,8 +64,8 @@ def test_a_click_takes_the_smallest_box_that_holds_the_point() -> None:
 
 def test_a_click_takes_the_nearest_time() -> None:
     people = [
-        person(1, standing(1, "person", 100, 100, 60, 60, n=8)),
-        person(2, standing(2, "person", 90, 90, 200, 200, n=8, first=12)),
+        person(1, standing(1, "body", 100, 100, 60, 60, n=8)),
+        person(2, standing(2, "body", 90, 90, 200, 200, n=8, first=12)),
     ]
     assert hidden(HideAt([[0.36, 110, 110]]).choose(people, scene())) == {1}
     assert hidden(HideAt([[0.44, 110, 110]]).choose(people, scene())) == {2}

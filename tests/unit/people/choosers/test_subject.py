@@ -18,14 +18,14 @@ def kept_tracks(choice: Choice) -> set[int]:
 
 
 def test_salience_is_one_for_a_picture_full_of_one_person() -> None:
-    assert salience([standing(1, "person", 0, 0, W, H)], scene()) == pytest.approx(1.0)
+    assert salience([standing(1, "body", 0, 0, W, H)], scene()) == pytest.approx(1.0)
 
 
 def test_salience_is_area_times_centrality_times_duration() -> None:
-    middle = standing(1, "person", W / 2 - 80, H / 2 - 60, 160, 120, n=10)
+    middle = standing(1, "body", W / 2 - 80, H / 2 - 60, 160, 120, n=10)
     # A sixteenth of the frame in the very middle. Frames 0 to 9 are there, a track that ends keeps no margin.
     assert salience([middle], scene(20)) == pytest.approx(1 / 16 * 10 / 20)
-    beside = standing(1, "person", W / 2 - 80 + 0.7 * W / 2, H / 2 - 60, 160, 120, n=20)
+    beside = standing(1, "body", W / 2 - 80 + 0.7 * W / 2, H / 2 - 60, 160, 120, n=20)
     inside = 160 - max(0.0, W / 2 - 80 + 0.7 * W / 2 + 160 - W)
     centre = (W / 2 - 80 + 0.7 * W / 2 + inside / 2 - W / 2) / (W / 2)
     expected = inside * 120 / (W * H) * np.exp(-0.5 * (centre / 0.7) ** 2)
@@ -35,21 +35,21 @@ def test_salience_is_area_times_centrality_times_duration() -> None:
 def test_a_face_alone_counts_with_the_body_it_implies() -> None:
     face = standing(1, "face", W / 2 - 15, 60, 30, 30)
     # 90 px wide, from 12 px above the face 225 px down.
-    body = standing(2, "person", W / 2 - 45, 48, 90, 225)
+    body = standing(2, "body", W / 2 - 45, 48, 90, 225)
     assert salience([face], scene()) == pytest.approx(salience([body], scene()))
 
 
 def test_bridged_gaps_and_margins_do_not_count() -> None:
     boxes = [(200.0, 100.0, 400.0, 400.0)] * 100
-    sparse = track(1, "person", 0, boxes, seen=[50])
+    sparse = track(1, "body", 0, boxes, seen=[50])
     near = int(2 * np.floor(0.15 * FPS) + 1)
-    whole = salience([track(1, "person", 0, boxes)], scene(100))
+    whole = salience([track(1, "body", 0, boxes)], scene(100))
     assert salience([sparse], scene(100)) == pytest.approx(whole * near / 100)
 
 
 def test_the_one_who_stands_out_is_kept() -> None:
-    big = person(1, standing(1, "person", 220, 40, 200, 400), standing(2, "face", 300, 60, 50, 60))
-    crowd = [person(i, standing(i + 1, "person", 40 * i, 100, 40, 120)) for i in range(2, 6)]
+    big = person(1, standing(1, "body", 220, 40, 200, 400), standing(2, "face", 300, 60, 50, 60))
+    crowd = [person(i, standing(i + 1, "body", 40 * i, 100, 40, 120)) for i in range(2, 6)]
     choice = KeepSubject().choose([big, *crowd], scene())
     assert kept_tracks(choice) == {1, 2}
     assert "kept person 1, who stands out" in choice.summary
@@ -58,8 +58,8 @@ def test_the_one_who_stands_out_is_kept() -> None:
 
 def test_where_nobody_clearly_stands_out_everybody_is_hidden() -> None:
     people = [
-        person(1, standing(1, "person", 100, 60, 180, 380)),
-        person(2, standing(2, "person", 340, 60, 200, 390)),
+        person(1, standing(1, "body", 100, 60, 180, 380)),
+        person(2, standing(2, "body", 340, 60, 200, 390)),
     ]
     choice = KeepSubject().choose(people, scene())
     assert all(d.is_hidden for d in choice.decisions)
@@ -69,20 +69,20 @@ def test_where_nobody_clearly_stands_out_everybody_is_hidden() -> None:
 
 def test_the_margin_is_a_setting() -> None:
     people = [
-        person(1, standing(1, "person", 100, 60, 180, 380)),
-        person(2, standing(2, "person", 340, 60, 200, 390)),
+        person(1, standing(1, "body", 100, 60, 180, 380)),
+        person(2, standing(2, "body", 340, 60, 200, 390)),
     ]
     assert kept_tracks(KeepSubject(margin=1.0).choose(people, scene())) == {2}
 
 
 def test_somebody_small_and_alone_is_a_passerby() -> None:
-    choice = KeepSubject().choose([person(1, standing(1, "person", 300, 200, 15, 40))], scene())
+    choice = KeepSubject().choose([person(1, standing(1, "body", 300, 200, 15, 40))], scene())
     assert choice.decisions[0].is_hidden
     assert "nobody is large enough" in choice.summary
 
 
 def test_somebody_alone_is_the_subject() -> None:
-    choice = KeepSubject().choose([person(1, standing(1, "person", 200, 50, 200, 400))], scene())
+    choice = KeepSubject().choose([person(1, standing(1, "body", 200, 50, 200, 400))], scene())
     assert kept_tracks(choice) == {1}
     assert "alone in the video" in choice.summary
 
@@ -99,9 +99,9 @@ def test_impossible_settings_are_refused(options: dict[str, float]) -> None:
 
 def test_fragments_of_the_subject_are_kept_with_it() -> None:
     """The body is lost once and found again at the same place, in another track."""
-    first = person(1, standing(1, "person", 220, 40, 200, 400, n=12))
-    second = person(2, standing(2, "person", 230, 45, 190, 395, n=28, first=12))
-    far = person(3, standing(3, "person", 20, 100, 40, 120, n=40))
+    first = person(1, standing(1, "body", 220, 40, 200, 400, n=12))
+    second = person(2, standing(2, "body", 230, 45, 190, 395, n=28, first=12))
+    far = person(3, standing(3, "body", 20, 100, 40, 120, n=40))
     choice = KeepSubject().choose([first, second, far], scene(40))
     assert kept_tracks(choice) == {1, 2}
     assert choice.people is not None
@@ -110,9 +110,9 @@ def test_fragments_of_the_subject_are_kept_with_it() -> None:
 
 def test_pieces_that_move_with_the_subject_are_kept_and_bystanders_behind_are_not() -> None:
     sway = [80 * np.sin(i / 4) for i in range(60)]
-    dancer = person(1, track(1, "person", 0, [(200 + s, 40, 420 + s, 440) for s in sway]))
-    legs = person(2, track(2, "person", 0, [(240 + s, 240, 380 + s, 440) for s in sway]))
-    behind = person(3, standing(3, "person", 290, 120, 50, 160, n=60))
+    dancer = person(1, track(1, "body", 0, [(200 + s, 40, 420 + s, 440) for s in sway]))
+    legs = person(2, track(2, "body", 0, [(240 + s, 240, 380 + s, 440) for s in sway]))
+    behind = person(3, standing(3, "body", 290, 120, 50, 160, n=60))
     face_behind = person(4, standing(4, "face", 300, 100, 20, 24, n=60))
     choice = KeepSubject().choose([dancer, legs, behind, face_behind], scene(60))
     assert kept_tracks(choice) == {1, 2}
@@ -121,8 +121,8 @@ def test_pieces_that_move_with_the_subject_are_kept_and_bystanders_behind_are_no
 def test_a_track_that_goes_over_to_a_bystander_is_cut() -> None:
     """From frame 30 on the dancer's track sits on a spectator at the side; another track has the dancer then."""
     there, aside = (220.0, 40.0, 420.0, 440.0), (20.0, 150.0, 70.0, 300.0)
-    mixed = person(1, track(1, "person", 0, [there] * 30 + [aside] * 30))
-    rest = person(2, track(2, "person", 25, [there] * 35))
+    mixed = person(1, track(1, "body", 0, [there] * 30 + [aside] * 30))
+    rest = person(2, track(2, "body", 25, [there] * 35))
     choice = KeepSubject().choose([mixed, rest], scene(60))
     assert choice.people is not None
     kept = {d.person_id for d in choice.decisions if not d.is_hidden}
@@ -142,8 +142,8 @@ def test_a_track_that_goes_over_to_a_bystander_is_cut() -> None:
 def test_the_subject_is_not_followed_across_a_cut() -> None:
     """After the cut somebody else stands at the same place."""
     people = [
-        person(1, standing(1, "person", 220, 40, 200, 400, n=30)),
-        person(2, standing(2, "person", 225, 40, 200, 400, n=20, first=30)),
+        person(1, standing(1, "body", 220, 40, 200, 400, n=30)),
+        person(2, standing(2, "body", 225, 40, 200, 400, n=20, first=30)),
     ]
     frames = scene(50)
     whole = KeepSubject(margin=1.0).choose(people, frames)
@@ -160,7 +160,7 @@ def test_a_subject_found_by_half_for_one_frame_keeps_its_size() -> None:
     boxes = [(200 + 2 * i, 40, 300 + 2 * i, 440) for i in range(9)]
     whole = boxes[4]
     boxes[4] = (whole[0], 40, whole[0] + 40, 200)
-    _, subject = gather_subject([person(1, track(1, "person", 0, boxes, seen=list(range(9))))], scene(9))
+    _, subject = gather_subject([person(1, track(1, "body", 0, boxes, seen=list(range(9))))], scene(9))
     kept = subject.tracks[0].boxes
     np.testing.assert_allclose(kept[4], whole, atol=1e-3)
     np.testing.assert_allclose(kept[[0, 1, 2, 7, 8]], np.array(boxes)[[0, 1, 2, 7, 8]])
@@ -173,7 +173,7 @@ def test_gathering_loses_no_row() -> None:
         x, y = rng.uniform(0, 500, 2)
         steps = np.cumsum(rng.normal(0, 12, (30, 2)), axis=0)
         boxes = [(x + dx, y + dy, x + dx + 90, y + dy + 200) for dx, dy in steps]
-        people.append(person(i, track(i, "person" if i % 3 else "face", i, boxes, seen=list(range(0, 30, 3)))))
+        people.append(person(i, track(i, "body" if i % 3 else "face", i, boxes, seen=list(range(0, 30, 3)))))
     gathered, subject = gather_subject(people, scene(60))
     assert subject in gathered
     for before in people:

@@ -16,8 +16,8 @@ def walk(number: int, kind: str, dx: float, w: float, h: float, x: float = 100, 
 
 
 def test_a_face_goes_with_the_body_it_sits_on() -> None:
-    face, body = standing(1, "face", 130, 110, 20, 25), standing(2, "person", 100, 100, 80, 200)
-    other = standing(3, "person", 400, 100, 80, 200)
+    face, body = standing(1, "face", 130, 110, 20, 25), standing(2, "body", 100, 100, 80, 200)
+    other = standing(3, "body", 400, 100, 80, 200)
     assert who(link_people([face, body, other])) == [{1, 2}, {3}]
 
 
@@ -31,11 +31,11 @@ def test_a_face_goes_with_the_body_it_sits_on() -> None:
     ],
 )
 def test_a_face_elsewhere_is_somebody_else(box: tuple[float, float, float, float]) -> None:
-    assert who(link_people([standing(1, "face", *box), standing(2, "person", 100, 100, 80, 200)])) == [{1}, {2}]
+    assert who(link_people([standing(1, "face", *box), standing(2, "body", 100, 100, 80, 200)])) == [{1}, {2}]
 
 
 def test_most_of_the_shared_frames_decide() -> None:
-    body = standing(2, "person", 100, 100, 80, 200)
+    body = standing(2, "body", 100, 100, 80, 200)
     on, off = (130.0, 110.0, 150.0, 135.0), (330.0, 110.0, 350.0, 135.0)
     assert who(link_people([track(1, "face", 0, [on] * 11 + [off] * 9), body])) == [{1, 2}]
     assert who(link_people([track(1, "face", 0, [on] * 9 + [off] * 11), body])) == [{1}, {2}]
@@ -43,19 +43,19 @@ def test_most_of_the_shared_frames_decide() -> None:
 
 def test_two_bodies_never_share_a_face_and_the_better_seat_wins() -> None:
     face = standing(1, "face", 130, 110, 20, 25)
-    near, far = standing(2, "person", 100, 100, 80, 200), standing(3, "person", 60, 40, 160, 330)
+    near, far = standing(2, "body", 100, 100, 80, 200), standing(3, "body", 60, 40, 160, 330)
     assert who(link_people([face, near, far])) == [{1, 2}, {3}]
 
 
 def test_everybody_together_gets_the_best_assignment() -> None:
     """Face 1 would sit well on both bodies, face 2 only on the left one."""
     faces = [standing(1, "face", 138, 112, 20, 25), standing(2, "face", 110, 112, 20, 25)]
-    bodies = [standing(3, "person", 90, 100, 80, 200), standing(4, "person", 115, 100, 80, 200)]
+    bodies = [standing(3, "body", 90, 100, 80, 200), standing(4, "body", 115, 100, 80, 200)]
     assert {frozenset(s) for s in who(link_people([*faces, *bodies]))} == {frozenset({1, 4}), frozenset({2, 3})}
 
 
 def test_a_body_takes_faces_one_after_another_but_not_at_once() -> None:
-    body = standing(9, "person", 100, 100, 80, 200, n=40)
+    body = standing(9, "body", 100, 100, 80, 200, n=40)
     early, late = standing(1, "face", 130, 110, 20, 25, n=15), standing(2, "face", 132, 110, 20, 25, n=15, first=25)
     meanwhile = standing(3, "face", 110, 120, 20, 25, n=15, first=5)
     assert who(link_people([early, late, body])) == [{1, 2, 9}]
@@ -63,7 +63,7 @@ def test_a_body_takes_faces_one_after_another_but_not_at_once() -> None:
 
 
 def test_a_second_face_of_another_size_is_not_taken() -> None:
-    body = standing(9, "person", 100, 100, 80, 200, n=40)
+    body = standing(9, "body", 100, 100, 80, 200, n=40)
     early, late = standing(1, "face", 125, 105, 32, 40, n=15), standing(2, "face", 132, 110, 12, 15, n=15, first=25)
     assert who(link_people([early, late, body])) == [{1, 9}, {2}]
 
@@ -71,7 +71,7 @@ def test_a_second_face_of_another_size_is_not_taken() -> None:
 def test_a_spectator_behind_a_dancer_is_not_the_dancer() -> None:
     """The face stands still in the head region of a body that moves to and fro."""
     sway = [60 * np.sin(i / 3) for i in range(40)]
-    dancer = track(2, "person", 0, [(100 + s, 100, 300 + s, 350) for s in sway])
+    dancer = track(2, "body", 0, [(100 + s, 100, 300 + s, 350) for s in sway])
     spectator = standing(1, "face", 190, 120, 20, 24, n=40)
     assert not moves_along(spectator, dancer)
     assert who(link_people([spectator, dancer])) == [{1}, {2}]
@@ -82,8 +82,8 @@ def test_a_spectator_behind_a_dancer_is_not_the_dancer() -> None:
 
 def test_a_body_that_goes_on_is_one_person() -> None:
     times = np.arange(200) / 25
-    first = standing(1, "person", 100, 100, 80, 200, n=20)
-    second = standing(2, "person", 110, 100, 80, 205, n=20, first=40)
+    first = standing(1, "body", 100, 100, 80, 200, n=20)
+    second = standing(2, "body", 110, 100, 80, 205, n=20, first=40)
     assert who(link_people([first, second], times)) == [{1, 2}]
     assert who(link_people([first, second], times, cuts=(30,))) == [{1}, {2}]
 
@@ -92,27 +92,27 @@ def test_a_body_that_goes_on_is_one_person() -> None:
     ("x", "h", "start"), [(200.0, 200.0, 40), (110.0, 400.0, 40), (110.0, 200.0, 60)], ids=["far", "larger", "later"]
 )
 def test_a_body_elsewhere_larger_or_much_later_is_another(x: float, h: float, start: int) -> None:
-    tracks = [standing(1, "person", 100, 100, 80, 200), standing(2, "person", x, 100, 80, h, first=start)]
+    tracks = [standing(1, "body", 100, 100, 80, 200), standing(2, "body", x, 100, 80, h, first=start)]
     assert len(link_people(tracks, np.arange(200) / 25)) == 2
 
 
 def test_bodies_seen_at_once_are_two() -> None:
-    tracks = [standing(1, "person", 100, 100, 80, 200), standing(2, "person", 110, 100, 80, 200)]
+    tracks = [standing(1, "body", 100, 100, 80, 200), standing(2, "body", 110, 100, 80, 200)]
     assert len(link_people(tracks)) == 2
 
 
 def test_bodies_that_take_turns_at_one_place_are_one() -> None:
     box = (100.0, 100.0, 180.0, 300.0)
-    one = track(1, "person", 0, [box] * 20, seen=list(range(0, 20, 2)))
-    two = track(2, "person", 0, [box] * 20, seen=list(range(1, 20, 2)))
+    one = track(1, "body", 0, [box] * 20, seen=list(range(0, 20, 2)))
+    two = track(2, "body", 0, [box] * 20, seen=list(range(1, 20, 2)))
     assert who(link_people([one, two])) == [{1, 2}]
 
 
 def test_ids_follow_the_first_appearance_and_every_track_is_used_once() -> None:
     tracks = [
         standing(1, "face", 130, 110, 20, 25, first=10),
-        standing(2, "person", 400, 100, 80, 200, first=5),
-        standing(3, "person", 100, 100, 80, 200, first=8),
+        standing(2, "body", 400, 100, 80, 200, first=5),
+        standing(3, "body", 100, 100, 80, 200, first=8),
     ]
     people = link_people(tracks)
     assert [p.person_id for p in people] == [1, 2]
@@ -135,6 +135,6 @@ def test_a_head_sits_best_in_the_middle_near_the_top() -> None:
 
 
 def test_moving_along_needs_something_to_see() -> None:
-    assert moves_along(standing(1, "face", 130, 110, 20, 25, n=3), walk(2, "person", 30, 80, 200))
-    assert moves_along(walk(1, "face", 0, 20, 25, x=130), walk(2, "person", 0.5, 80, 200))
-    assert not moves_along(walk(1, "face", 0, 20, 25, x=130), walk(2, "person", 8, 80, 200))
+    assert moves_along(standing(1, "face", 130, 110, 20, 25, n=3), walk(2, "body", 30, 80, 200))
+    assert moves_along(walk(1, "face", 0, 20, 25, x=130), walk(2, "body", 0.5, 80, 200))
+    assert not moves_along(walk(1, "face", 0, 20, 25, x=130), walk(2, "body", 8, 80, 200))

@@ -22,7 +22,7 @@ def record(n_frames: int = 12) -> TracksRecord:
     points = np.full((8, 5, 2), np.nan, dtype=np.float32)
     points[0] = np.arange(10).reshape(5, 2) + 0.123
     face = track(1, "face", 2, [(10.123 + i, 20, 40.5, 60) for i in range(8)], seen=[0, 3], landmarks=points)
-    body, other = standing(2, "person", 0, 10, 90, 300, n=12), standing(3, "face", 300, 50, 20, 25, n=4)
+    body, other = standing(2, "body", 0, 10, 90, 300, n=12), standing(3, "face", 300, 50, 20, 25, n=4)
     people = [person(1, face, body), person(2, other)]
     choice = Choice((Decision(1, False, "pointed at", 0.5), Decision(2, True, "not pointed at")), "2 people found")
     findings = Findings(
@@ -79,7 +79,7 @@ def test_any_boxes_come_back_as_they_went(tmp_path_factory: pytest.TempPathFacto
         )
     )
     scores = data.draw(st.lists(st.one_of(st.just(float("nan")), st.floats(0, 1)), min_size=8, max_size=8))
-    made = track(1, "person", 1, [(x, y, x + w, y + h) for x, y, w, h in boxes])
+    made = track(1, "body", 1, [(x, y, x + w, y + h) for x, y, w, h in boxes])
     made.scores[:] = scores[: len(boxes)]
     base = record(n_frames=20)
     info = SimpleNamespace(path=Path("clip.mp4"), width=W, height=H, fps=29.97002997)
@@ -97,7 +97,7 @@ def test_the_file_is_for_people(tmp_path: Path) -> None:
     write_tracks(path, record())
     lines = path.read_text().splitlines()
     assert '"schema": "pa_lib.tracks",' in lines
-    assert '"version": 1,' in lines
+    assert '"version": 2,' in lines
     hidden = next(line for line in lines if line.startswith('{"person_id": 2'))
     assert hidden == '{"person_id": 2, "hidden": true, "reason": "not pointed at", "score": null, "tracks": [3]}'
     assert "[3, 11.12, 20.0, 40.5, 60.0, null]," in lines
@@ -124,7 +124,7 @@ def test_who_is_present() -> None:
 
 def test_presence_over_a_long_video() -> None:
     base = record()
-    long = person(1, standing(1, "person", 0, 0, 50, 90, n=900, first=100))
+    long = person(1, standing(1, "body", 0, 0, 50, 90, n=900, first=100))
     made = replace(base, people=(long,), decisions=(Decision(1, True, ""),), n_frames=2000)
     for frame in (99, 100, 255, 256, 511, 512, 999, 1000):
         assert len(made.present_at(frame)[0]) == (100 <= frame < 1000)
@@ -193,7 +193,7 @@ def _delete(*keys: Any) -> Callable[[dict[str, Any]], None]:
 BAD = {
     "schema": (_set("schema", to="something"), "has the schema 'something', expected \"pa_lib.tracks\""),
     "no schema": (_delete("schema"), "has the schema None"),
-    "newer": (_set("version", to=2), "has version 2, this pa_lib reads 1; upgrade pa_lib"),
+    "newer": (_set("version", to=3), "has version 3, this pa_lib reads 1 and 2; upgrade pa_lib"),
     "odd version": (_set("version", to="x"), "has version 'x'"),
     "missing part": (_delete("people"), "people: Field required"),
     "unknown key": (_set("peple", to=[]), "peple: Extra inputs are not permitted"),
@@ -214,7 +214,7 @@ BAD = {
     "orphan": (_delete("people", 1), "track 3 belongs to nobody"),
     "same person": (_set("people", 1, "person_id", to=1), "two people have the number 1"),
     "same track": (_set("tracks", 1, "track_id", to=1), "two tracks have the number 1"),
-    "kind": (_set("tracks", 0, "kind", to="dog"), "tracks.0.kind: Input should be 'face' or 'person'"),
+    "kind": (_set("tracks", 0, "kind", to="dog"), "tracks.0.kind: Input should be 'face' or 'body'"),
     "mask": (_set("tracks", 0, "masks", to={"3": [1, 2]}), "the mask of frame 3 covers 3 pixels, expected 307200"),
     "mask elsewhere": (_set("tracks", 0, "masks", to={"99": [W * H]}), "masks of frame '99', expected 2 to 9"),
     "landmarks": (_set("tracks", 0, "landmarks", to={"2": [1.0]}), "tracks.0.landmarks.2: "),
@@ -223,6 +223,29 @@ BAD = {
     "searched": (_set("search", "searched", to=[12]), "search.searched: expected increasing frames below 12"),
     "size": (_set("source", "width", to=0), "source.width: "),
 }
+
+
+def _of_version_1(data: dict[str, Any]) -> None:
+    """What pa_lib wrote before the kind ``person`` became ``body``."""
+    data["version"] = 1
+    for each in data["tracks"]:
+        each["kind"] = {"face": "face", "body": "person"}[each["kind"]]
+
+
+def test_a_file_of_version_1_is_read_and_written_as_version_2(tmp_path: Path) -> None:
+    path = edited(tmp_path, _of_version_1)
+    again = read_tracks(path)
+    assert_equal(again, record())
+    write_tracks(path, again)
+    write_tracks(tmp_path / "new.json", record())
+    assert path.read_bytes() == (tmp_path / "new.json").read_bytes()
+
+
+def test_each_version_has_its_own_word_for_bodies(tmp_path: Path) -> None:
+    with pytest.raises(PaLibError, match=r"tracks.1.kind: Input should be 'face' or 'body'"):
+        read_tracks(edited(tmp_path, _set("tracks", 1, "kind", to="person")))
+    with pytest.raises(PaLibError, match=r"tracks.1.kind: Input should be 'face' or 'person'"):
+        read_tracks(edited(tmp_path, _set("version", to=1)))
 
 
 @pytest.mark.parametrize("name", BAD)

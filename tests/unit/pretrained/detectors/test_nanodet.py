@@ -20,7 +20,7 @@ def fake_outputs(rows: int, columns: int) -> dict[str, NDArray[np.float32]]:
 
 def test_real_person(portrait: Any) -> None:
     found = NanoDet(min_score=0.5).detect([portrait.image])[0]
-    assert [one.kind for one in found] == ["person"]
+    assert [one.kind for one in found] == ["body"]
     # Read off the picture: hair at 14, left sleeve at 15, the right arm ends at 375; the suit leaves the picture below.
     assert box_overlaps(np.array([found[0].box]), np.array([[15, 14, 375, 512]]))[0, 0] > 0.85
     assert found[0].landmarks is None

@@ -64,7 +64,7 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
         crops: How people are cut out.
         mask_aware: The switches of mask-aware training.
         windows: How long clips are cut.
-        body: What becomes of masks of kind ``person`` when a video is anonymized. ``generate``: they are painted by
+        body: What becomes of masks of kind ``body`` when a video is anonymized. ``generate``: they are painted by
             the network like those of kind ``face``; right for a network that has learned whole people. The others are
             for one that has learned heads: it paints the faces, over bodies that are hidden by a ``mosaic`` or a
             ``fill``, as by `ConventionalAnonymizer`, or that **stay as filmed**: ``keep`` leaves clothes and gait to
