@@ -70,10 +70,10 @@ def test_the_own_recipe_changes_what_it_says(tmp_path: Path) -> None:
 
 
 def test_exit_codes_of_the_document() -> None:
-    from pa_lib.cli import train
+    from pa_lib.cli import command
 
     text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
     told = [int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)]
-    assert told == [train.OK, train.FAILED, train.USAGE, train.INTERRUPTED]
+    assert told == [command.OK, command.FAILED, command.USAGE, command.INTERRUPTED]
     with pytest.raises(ConfigError):
         parse("pa-train", "", ["nonsense"])

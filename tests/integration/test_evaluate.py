@@ -15,7 +15,8 @@ import pytest
 from _clips import make_clip
 from _evaluation import anonymized_pair
 from _passersby import COMPACT, TINY
-from pa_lib.cli.evaluate import FAILED, OK, PARTIAL, main
+from pa_lib.cli.command import FAILED, OK, PARTIAL
+from pa_lib.cli.evaluate import main
 from pa_lib.reports.evaluation_record import Evaluation
 
 FAST = "metrics=unmasked_psnr"

@@ -16,8 +16,9 @@ from PIL import Image
 import _passersby
 from _passersby import COMPACT, TINY, WITHOUT_TINY, pretrained
 from pa_lib import load_module
+from pa_lib.cli.command import FAILED, OK, USAGE
 from pa_lib.cli.compose import compose, config_folder, option_groups
-from pa_lib.cli.train import FAILED, OK, USAGE, main
+from pa_lib.cli.train import main
 from pa_lib.modules import interference
 
 GROUPS = option_groups(config_folder())

@@ -15,8 +15,9 @@ from torch import Tensor
 import _passersby
 from _passersby import COMPACT, TINY, WITHOUT_TINY, pretrained
 from pa_lib import load_module
+from pa_lib.cli.command import FAILED, OK
 from pa_lib.cli.compose import compose
-from pa_lib.cli.train import FAILED, OK, main, train
+from pa_lib.cli.train import main, train
 
 LAST = Path("checkpoints/last.ckpt")
 STAGE_1 = ["module/temporal=none", "module.trainable=[backbone,adapter]", "data.n_frames=1"]

@@ -17,7 +17,8 @@ import torch
 import _training
 from _training import TINY, allow_standin, write_configs
 from pa_lib.cli import compose as compose_file
-from pa_lib.cli.train import FAILED, INTERRUPTED, OK, main
+from pa_lib.cli.command import FAILED, INTERRUPTED, OK
+from pa_lib.cli.train import main
 
 LAST = Path("checkpoints/last.ckpt")
 

@@ -6,16 +6,14 @@ command line is wrong; 3 done, but some frames had to be redacted whole (the rep
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from pa_lib.cli.command import FAILED, OK, PARTIAL, command, entry_point
 from pa_lib.cli.compose import ConfigError, build, checked, compose, parse
 from pa_lib.errors import PaLibError, first_line
 
@@ -39,24 +37,17 @@ settings (all of them, with their meaning: conf/anonymize.yaml):
   people.search.stride=N  write.codec=NAME  write.crf=N  write.audio=copy|drop  limits.max_pixels=N  ...
 """
 
-OK, FAILED, USAGE, REDACTED, INTERRUPTED = 0, 1, 2, 3, 130
+REDACTED = PARTIAL  # exit code: done, some frames redacted whole
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@command("pa-anonymize", interrupted="no unfinished file was left", is_ended_by_sigterm=True)
+def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
-    signal.signal(signal.SIGTERM, _terminate)  # so that staged files are removed on the way out
-    try:
-        overrides, config_dir = parse("pa-anonymize", DESCRIPTION, sys.argv[1:] if arguments is None else arguments)
-        config = compose("anonymize", overrides, config_dir)
-        changed = {} if config["weights"] is None else module_settings(overrides, config["module"])
-        is_chosen = any(override.startswith(("people/chooser=", "people.chooser.")) for override in overrides)
-        return _anonymize(config, changed, is_chosen=is_chosen)
-    except KeyboardInterrupt:
-        print("pa-anonymize: interrupted; nothing was left behind", file=sys.stderr)
-        return INTERRUPTED
-    except PaLibError as error:
-        print(f"pa-anonymize: error: {error}", file=sys.stderr)
-        return USAGE if isinstance(error, ConfigError) else FAILED
+    overrides, config_dir = parse("pa-anonymize", DESCRIPTION, arguments)
+    config = compose("anonymize", overrides, config_dir)
+    changed = {} if config["weights"] is None else module_settings(overrides, config["module"])
+    is_chosen = any(override.startswith(("people/chooser=", "people.chooser.")) for override in overrides)
+    return _anonymize(config, changed, is_chosen=is_chosen)
 
 
 def module_settings(overrides: Sequence[str], node: dict[str, Any]) -> dict[str, Any]:
@@ -193,17 +184,4 @@ def _tell(outcome: Outcome) -> None:
         print(f"  {name:<9} {path}")
 
 
-def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + signum)
-
-
-def run() -> NoReturn:
-    """Entry point of the installed command."""
-    if os.environ.get("PA_DEBUG"):
-        sys.exit(main())
-    try:
-        code = main()
-    except Exception as error:
-        print(f"pa-anonymize: error: {type(error).__name__}: {error} (a bug: PA_DEBUG=1 shows where)", file=sys.stderr)
-        code = FAILED
-    sys.exit(code)
+run = entry_point(main)

@@ -6,14 +6,11 @@ Exit codes: 0 all that the runs have in common was ranked; 1 an evaluation canno
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from pa_lib.cli.command import OK, PARTIAL, command, entry_point
 from pa_lib.cli.compose import ConfigError, compose, parse
-from pa_lib.errors import PaLibError
 
 DESCRIPTION = """\
 Evaluations side by side, ranked only where they were measured in the same way on the same clips.
@@ -27,21 +24,18 @@ settings (with their meaning: conf/compare.yaml):
   output=FOLDER  is_overwrite=false
 """
 
-OK, FAILED, USAGE, NOT_RANKED = 0, 1, 2, 3
+NOT_RANKED = PARTIAL  # exit code: shown side by side, but not ranked
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@command("pa-compare")
+def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
-    try:
-        runs, rest = _split(sys.argv[1:] if arguments is None else arguments)
-        overrides, config_dir = parse("pa-compare", DESCRIPTION, rest)
-        config = compose("compare", overrides, config_dir)
-        if len(runs) < 2:
-            raise ConfigError(f"got {len(runs)} evaluations, expected two or more; see pa-compare --help")
-        return _compare([Path(run).expanduser() for run in runs], config["output"], is_overwrite=config["is_overwrite"])
-    except PaLibError as error:
-        print(f"pa-compare: error: {error}", file=sys.stderr)
-        return USAGE if isinstance(error, ConfigError) else FAILED
+    runs, rest = _split(arguments)
+    overrides, config_dir = parse("pa-compare", DESCRIPTION, rest)
+    config = compose("compare", overrides, config_dir)
+    if len(runs) < 2:
+        raise ConfigError(f"got {len(runs)} evaluations, expected two or more; see pa-compare --help")
+    return _compare([Path(run).expanduser() for run in runs], config["output"], is_overwrite=config["is_overwrite"])
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -82,19 +76,7 @@ def _compare(runs: Sequence[Path], output: str | None, *, is_overwrite: bool) ->
     return NOT_RANKED if comparison.is_refused else OK
 
 
-def run() -> NoReturn:
-    """Entry point of the installed command."""
-    if os.environ.get("PA_DEBUG"):
-        sys.exit(main())
-    try:
-        code = main()
-    except BrokenPipeError:  # whoever read the table has seen enough; the files were written before it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = OK
-    except Exception as error:
-        print(f"pa-compare: error: {type(error).__name__}: {error} (a bug: PA_DEBUG=1 shows where)", file=sys.stderr)
-        code = FAILED
-    sys.exit(code)
+run = entry_point(main)
 
 
 if __name__ == "__main__":

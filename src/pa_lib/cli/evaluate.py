@@ -7,12 +7,12 @@ is wrong; 3 measured, but some metrics or files were left out (the output says w
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from pa_lib.cli.command import OK, PARTIAL, command, entry_point
 from pa_lib.cli.compose import Composition, ConfigError, composition, parse
 from pa_lib.cli.metrics import spread
 from pa_lib.errors import PaLibError
@@ -38,21 +38,13 @@ settings (all of them, with their meaning: conf/evaluate.yaml):
 
 _OFF: dict[str, Any] = {"module": None, "data": None, "attack": None, "metrics": {}}  # groups without an option
 
-OK, FAILED, USAGE, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
+@command("pa-evaluate", interrupted="nothing was written")
+def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
-    try:
-        overrides, config_dir = parse("pa-evaluate", DESCRIPTION, sys.argv[1:] if arguments is None else arguments)
-        composed = composition("evaluate", spread(overrides, config_dir), config_dir)
-        return _evaluate(composed, overrides)
-    except KeyboardInterrupt:
-        print("pa-evaluate: interrupted; nothing was written", file=sys.stderr)
-        return INTERRUPTED
-    except PaLibError as error:
-        print(f"pa-evaluate: error: {error}", file=sys.stderr)
-        return USAGE if isinstance(error, ConfigError) else FAILED
+    overrides, config_dir = parse("pa-evaluate", DESCRIPTION, arguments)
+    composed = composition("evaluate", spread(overrides, config_dir), config_dir)
+    return _evaluate(composed, overrides)
 
 
 def _evaluate(composed: Composition, overrides: Sequence[str]) -> int:
@@ -178,16 +170,7 @@ def _tell(evaluation: Evaluation, files: dict[str, Path]) -> None:
         print(f"  {name:<7} {path}")
 
 
-def run() -> NoReturn:
-    """Entry point of the installed command."""
-    if os.environ.get("PA_DEBUG"):
-        sys.exit(main())
-    try:
-        code = main()
-    except Exception as error:
-        print(f"pa-evaluate: error: {type(error).__name__}: {error} (a bug: PA_DEBUG=1 shows where)", file=sys.stderr)
-        code = FAILED
-    sys.exit(code)
+run = entry_point(main)
 
 
 if __name__ == "__main__":

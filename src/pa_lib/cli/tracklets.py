@@ -7,17 +7,15 @@ wrong; 130 interrupted. What was interrupted is begun again the next time, what 
 from __future__ import annotations
 
 import glob
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from pa_lib.cli.compose import ConfigError, build, checked, compose, parse
+from pa_lib.cli.command import FAILED, OK, command, entry_point
+from pa_lib.cli.compose import build, checked, compose, parse
 from pa_lib.errors import PaLibError
 
 if TYPE_CHECKING:  # torch and the codecs are not needed to answer --help or to refuse a wrong setting
@@ -35,21 +33,12 @@ settings (all of them, with their meaning: conf/tracklets.yaml):
   people.search.stride=N  limits.max_pixels=N  ...
 """
 
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
+@command("pa-tracklets", interrupted="finished videos stay and are skipped next time", is_ended_by_sigterm=True)
+def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
-    signal.signal(signal.SIGTERM, _terminate)  # so that staged folders are removed on the way out
-    try:
-        overrides, config_dir = parse("pa-tracklets", DESCRIPTION, sys.argv[1:] if arguments is None else arguments)
-        return _cut(compose("tracklets", overrides, config_dir))
-    except KeyboardInterrupt:
-        print("pa-tracklets: interrupted; finished videos stay, and are passed over the next time", file=sys.stderr)
-        return INTERRUPTED
-    except PaLibError as error:
-        print(f"pa-tracklets: error: {error}", file=sys.stderr)
-        return USAGE if isinstance(error, ConfigError) else FAILED
+    overrides, config_dir = parse("pa-tracklets", DESCRIPTION, arguments)
+    return _cut(compose("tracklets", overrides, config_dir))
 
 
 def _cut(config: dict[str, Any]) -> int:
@@ -143,17 +132,4 @@ def _counts(outcomes: Sequence[CutOutcome]) -> str:
     return f"{n_tracklets} tracklets ({n_frames} frames)"
 
 
-def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + signum)
-
-
-def run() -> NoReturn:
-    """Entry point of the installed command."""
-    if os.environ.get("PA_DEBUG"):
-        sys.exit(main())
-    try:
-        code = main()
-    except Exception as error:
-        print(f"pa-tracklets: error: {type(error).__name__}: {error} (a bug: PA_DEBUG=1 shows where)", file=sys.stderr)
-        code = FAILED
-    sys.exit(code)
+run = entry_point(main)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shlex
 import shutil
 import sys
@@ -18,8 +17,9 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from pa_lib.cli.command import FAILED, INTERRUPTED, OK, command, entry_point, process_rank
 from pa_lib.cli.compose import Composition, ConfigError, build, composition, parse
 from pa_lib.errors import PaLibError
 
@@ -44,28 +44,17 @@ settings (all of them, with their meaning: conf/train.yaml, and the groups below
 
 USE = "pa-anonymize input=clip.mp4 module=passersby weights={checkpoint}"
 
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-
 _CONFIG, _OUTCOME, _LAST = "config.yaml", "outcome.json", Path("checkpoints/last.ckpt")
 _MADE_HERE = ("checkpoints", "previews", "csv", "tensorboard", "wandb", _CONFIG, _OUTCOME)
 _NOT_OF_THE_RUN = ("ckpt", "output", "is_overwrite")  # settings that do not change what a run is
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@command("pa-train")
+def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    is_many = any(argument in ("-m", "--multirun") for argument in given)
-    try:
-        rest = [argument for argument in given if argument not in ("-m", "--multirun")]
-        overrides, config_dir = parse("pa-train", DESCRIPTION, rest)
-        return _train_many(overrides, config_dir) if is_many else _train_one(overrides, config_dir)
-    except KeyboardInterrupt as stop:
-        print("pa-train: interrupted" + (f"; {stop}" if str(stop) else ""), file=sys.stderr)
-        return INTERRUPTED
-    except PaLibError as error:
-        who = f" (process {rank})" if (rank := _rank()) else ""
-        print(f"pa-train: error{who}: {error}", file=sys.stderr)
-        return USAGE if isinstance(error, ConfigError) else FAILED
+    rest = [argument for argument in arguments if argument not in ("-m", "--multirun")]
+    overrides, config_dir = parse("pa-train", DESCRIPTION, rest)
+    return _train_one(overrides, config_dir) if rest == arguments else _train_many(overrides, config_dir)
 
 
 def train(config: Mapping[str, Any]) -> tuple[Trainer, LightningModule]:
@@ -137,7 +126,7 @@ def _train_one(overrides: list[str], config_dir: Path | None) -> int:
         raise ConfigError("a sweep is several runs: add -m")
     config = composed.config
     folder = Path(config["output"])
-    is_main = _rank() == 0
+    is_main = process_rank() == 0
     if is_main:
         _prepare_folder(folder, config)
         print(f"pa-train: {_title(composed)} -> {folder}", flush=True)
@@ -355,24 +344,7 @@ def _silence() -> None:
     warnings.filterwarnings("ignore", message=".*exists and is not empty")  # a run that is resumed, which it may be
 
 
-def _rank() -> int:
-    """This process's number, before there is a trainer; what Lightning and the launchers set."""
-    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
-        if os.environ.get(name, "").isdigit() and (name != "LOCAL_RANK" or os.environ[name] != "0"):
-            return int(os.environ[name])
-    return int(os.environ.get("NODE_RANK") or 0)  # machines begun by hand: the first process of another one
-
-
-def run() -> NoReturn:
-    """Entry point of the installed command."""
-    if os.environ.get("PA_DEBUG"):
-        sys.exit(main())
-    try:
-        code = main()
-    except Exception as error:
-        print(f"pa-train: error: {type(error).__name__}: {error} (a bug: PA_DEBUG=1 shows where)", file=sys.stderr)
-        code = FAILED
-    sys.exit(code)
+run = entry_point(main)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ import _passersby
 from _clips import make_clip
 from _passersby import COMPACT, TINY, pretrained
 from pa_lib.checkpoint import save_module
-from pa_lib.cli.anonymize import FAILED, OK, USAGE, main
+from pa_lib.cli.anonymize import main
+from pa_lib.cli.command import FAILED, OK, USAGE
 from pa_lib.cli.compose import build, compose
 from pa_lib.contracts import Detection
 from pa_lib.modules import ConventionalAnonymizer

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from _evaluation import evaluation
-from pa_lib.cli.compare import FAILED, NOT_RANKED, OK, USAGE, _split, main
+from pa_lib.cli.command import FAILED, OK, USAGE
+from pa_lib.cli.compare import NOT_RANKED, _split, main
 
 
 @pytest.fixture

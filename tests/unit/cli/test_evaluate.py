@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from pa_lib.cli import compose as compose_file
+from pa_lib.cli.command import FAILED, USAGE
 from pa_lib.cli.compose import ConfigError, compose
-from pa_lib.cli.evaluate import FAILED, USAGE, main
+from pa_lib.cli.evaluate import main
 from pa_lib.cli.metrics import build_metrics, spread
 
 TOY = {"_target_": "_metrics.Brightness"}

@@ -15,8 +15,9 @@ import yaml
 import pa_lib
 from _training import TINY, allow_standin, write_configs
 from pa_lib.cli import compose as compose_file
+from pa_lib.cli.command import FAILED, OK, USAGE, process_rank
 from pa_lib.cli.compose import compose, composition, config_folder, option_groups
-from pa_lib.cli.train import FAILED, OK, USAGE, _expanded, _rank, main
+from pa_lib.cli.train import _expanded, main
 
 
 @pytest.fixture
@@ -251,7 +252,7 @@ def test_only_one_process_of_all_writes(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert _rank() == rank
+    assert process_rank() == rank
 
 
 def test_help_is_quick_and_lists_the_groups() -> None:
