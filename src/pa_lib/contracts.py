@@ -12,8 +12,8 @@ Boxes: ``x0 y0 x1 y1`` in pixels of the upright frame, ``x1`` and ``y1`` exclusi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,33 @@ if TYPE_CHECKING:  # torch takes two seconds to import, and people/ and video/ d
     from torch import Tensor
 
 Kind = Literal["face", "body"]
+Box = tuple[float, float, float, float]  # x0 y0 x1 y1 in pixels, see above
+Image = NDArray[np.uint8]  # height width 3, RGB in 0..255
+
+
+class ProgressCallback(Protocol):
+    """A function that is called as work goes on."""
+
+    def __call__(self, task: str, done: int, total: int | None = None) -> None:
+        """Report progress.
+
+        Args:
+            task: Name of the task, e.g. ``finding people``.
+            done: Number of units that are done, >= 0.
+            total: Number of units in all; None if unknown.
+        """
+        ...
+
+
+class FaceNetwork(Protocol):
+    """A face recognition network: faces of one person have embeddings that lie close together."""
+
+    n_dimensions: int
+    same_person_distance: float
+
+    def embed(self, image: Image, landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Embeddings, shape n d, of the faces with these landmarks, shape n 5 2 px."""
+        ...
 
 
 def stored_kind(name: str) -> str:
@@ -44,7 +71,7 @@ class Detection:
     """
 
     kind: Kind
-    box: tuple[float, float, float, float]
+    box: Box
     score: float
     landmarks: NDArray[np.float32] | None = None
 
@@ -174,8 +201,31 @@ class ClipMasks:
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
-    """What a training or validation step gets: clips of people, one person to a clip, and where that person is.
+class AbstractBatch:
+    """What a training or validation step gets: a frozen dataclass whose tensors travel together.
+
+    Subclasses add fields; every field that is a tensor moves with `to` and `pin_memory`, all others stay.
+    """
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """The same batch on another device; its name and arguments are those that Lightning looks for."""
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Self:
+        """The same batch in page-locked memory; its name is the one that PyTorch's loaders look for."""
+        return self._mapped(lambda tensor: tensor.pin_memory())
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> Self:
+        from torch import Tensor
+
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        moved = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch(AbstractBatch):
+    """Clips of people, one person to a clip, and where that person is.
 
     Images are clips of one frame.
 
@@ -184,10 +234,10 @@ class Batch:
         masks: Shape b t 1 h w, float32 in [0, 1], 1 = the person.
         clip_ids: Shape b, int64: the clip's number in its data set. Everything random in a training step is drawn from
             the seed, this number and the step, so results do not depend on how clips are dealt out to processes.
-        identities: Shape b, int64: who it is; -1 where nobody knows. None where the data has no identities.
+        identities: Shape b, int64: the person's number; -1 if unknown. None where the data has no identities.
         prompts: b texts. None where the data has none.
-        flow: Shape b t-1 2 h w, px: where each pixel of a frame (x, then y) has moved in the next one. Only data that
-            is made, not filmed, knows it; None otherwise.
+        flow: Shape b t-1 2 h w, px: where each pixel of a frame (x, then y) has moved in the next one. Only synthetic
+            data has it; None otherwise.
     """
 
     frames: Tensor
@@ -197,23 +247,45 @@ class Batch:
     prompts: tuple[str, ...] | None = None
     flow: Tensor | None = None
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
-        """The same batch on another device; its name and arguments are those that Lightning looks for."""
-        return self._mapped(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
-    def pin_memory(self) -> Batch:
-        """The same batch in page-locked memory; its name is the one that PyTorch's loaders look for."""
-        return self._mapped(lambda tensor: tensor.pin_memory())
+@dataclass(frozen=True, eq=False)
+class ActionBatch(AbstractBatch):
+    """Whole frames with the people who act in them, for action detectors.
 
-    def _mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        return Batch(
-            change(self.frames),
-            change(self.masks),
-            change(self.clip_ids),
-            None if self.identities is None else change(self.identities),
-            self.prompts,
-            None if self.flow is None else change(self.flow),
-        )
+    A clip has at most n actors; the rows of smaller clips are padded.
+
+    Args:
+        frames: Shape b t 3 h w, float32 in [0, 1].
+        boxes: Shape b t n 4, float32, px: one box for each actor in each frame.
+        labels: Shape b n, int64: the class of each actor's action, from 0; -1 for padding.
+        is_valid: Shape b t n, bool: whether the actor is in the frame. Boxes are meaningless where it is False.
+        clip_ids: Shape b, int64; see `Batch`.
+        face_boxes: Shape b t m 4, float32, px: the faces to be anonymized; NaN for padding. None if unknown.
+    """
+
+    frames: Tensor
+    boxes: Tensor
+    labels: Tensor
+    is_valid: Tensor
+    clip_ids: Tensor
+    face_boxes: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class IdentityBatch(AbstractBatch):
+    """Pictures of whole people, each cut out, with who they are and which camera saw them, for re-identification.
+
+    Args:
+        frames: Shape b t 3 h w, float32 in [0, 1]; pictures are clips of one frame.
+        identities: Shape b, int64: the person's number, >= 0.
+        cameras: Shape b, int64: the camera's number, >= 0.
+        clip_ids: Shape b, int64; see `Batch`.
+    """
+
+    frames: Tensor
+    identities: Tensor
+    cameras: Tensor
+    clip_ids: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,7 +305,7 @@ class Sighting:
     clip: int
     frame: int
     person_id: int
-    box: tuple[float, float, float, float]
+    box: Box
     landmarks: tuple[tuple[float, float], ...] | None = None
     is_hidden: bool = True
     kind: Kind = "face"

@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
+from pa_lib.contracts import Box
+
 Interpolation = Literal["bilinear", "bicubic"]
-Box = tuple[float, float, float, float]
 """``x0 y0 x1 y1``, px; the first pixel reaches from 0 to 1."""
 
 _REACH = 3  # of a Gaussian's sigmas, beyond which its weights do not matter

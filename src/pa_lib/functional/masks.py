@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from pa_lib.contracts import Box
 from pa_lib.errors import PaLibError
 
 
@@ -32,9 +33,6 @@ class Patch(NamedTuple):
     top: int
     left: int
     mask: Tensor
-
-
-Box = tuple[float, float, float, float]
 
 
 def box_raster(box: Box, height: int, width: int) -> Patch | None:

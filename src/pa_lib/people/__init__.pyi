@@ -12,7 +12,7 @@ from .choosers.choose import (
 from .choosers.subject import KeepSubject
 from .find import Findings, find_people
 from .finders import AbstractFinder, CenterFaceFinder, FacesAndPeopleFinder, MtcnnFinder, PeopleFinder
-from .identify import FaceNetwork, best_faces, embed_people, embed_photos
+from .identify import best_faces, embed_people, embed_photos
 from .mask import AbstractMasker, BoxMasker, EllipseMasker, SilhouetteMasker
 from .tracking.kalman import KalmanTracker
 from .tracking.link import link_people
@@ -26,7 +26,6 @@ __all__ = [
     "CenterFaceFinder",
     "Choice",
     "EllipseMasker",
-    "FaceNetwork",
     "FacesAndPeopleFinder",
     "Findings",
     "HideAll",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pa_lib.contracts import Person, Track
+from pa_lib.contracts import FaceNetwork, Person, Track
 from pa_lib.errors import PaLibError
 
 if TYPE_CHECKING:
@@ -22,16 +22,6 @@ if TYPE_CHECKING:
 MAX_PHOTO_PIXELS = 50_000_000
 # A face smaller than this tells nobody apart: below about 20 px between the borders, strangers come as near as friends.
 LEAST_FACE_PX = 20.0
-
-
-class FaceNetwork(Protocol):
-    """What a face identity network must have."""
-
-    same_person_distance: float
-
-    def embed(self, image: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Embeddings, shape n d, of the faces with these landmarks, shape n 5 2 px."""
-        ...
 
 
 def best_faces(person: Person, at_most: int = 5) -> list[tuple[int, NDArray[np.float32]]]:

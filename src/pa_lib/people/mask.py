@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pa_lib.contracts import Box
 from pa_lib.errors import PaLibError
-from pa_lib.functional.masks import Box, Patch, box_raster, union
+from pa_lib.functional.masks import Patch, box_raster, union
 from pa_lib.people.mask_shapes import (
     Canvas,
     Edge,

@@ -10,10 +10,9 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from pa_lib.contracts import Kind, PersonMask, Track
+from pa_lib.contracts import Box, Kind, PersonMask, Track
 from pa_lib.errors import PaLibError
 from pa_lib.functional.masks import (
-    Box,
     Patch,
     dilate,
     ellipse_raster,

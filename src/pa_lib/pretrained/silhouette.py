@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pa_lib.contracts import Box
 from pa_lib.pretrained.onnx_network import OnnxNetwork
 
 SIDE_PX = 256
-Box = tuple[float, float, float, float]
 
 
 class SelfieSegmentation:

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pa_lib.contracts import Decision, Person
+from pa_lib.contracts import Box, Decision, Person
 from pa_lib.errors import PaLibError
-from pa_lib.reports.sheet_frames import Box, Candidate, body_or_face, candidates, overview_frames
+from pa_lib.reports.sheet_frames import Candidate, body_or_face, candidates, overview_frames
 from pa_lib.video.staging import write_whole
 
 Colour = tuple[int, int, int]

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pa_lib.contracts import Kind, Person, Track
-
-Box = tuple[float, float, float, float]
+from pa_lib.contracts import Box, Kind, Person, Track
 
 MAX_OVERVIEWS = 4
 CANDIDATES = 3

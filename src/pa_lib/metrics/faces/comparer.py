@@ -14,13 +14,11 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pa_lib.contracts import Detection, Sighting
+from pa_lib.contracts import Box, Detection, FaceNetwork, Image, Sighting
 from pa_lib.functional.pixels import as_unit
 from pa_lib.pretrained import CenterFace, FaceIdentity, asset_manifest, box_overlaps
 
-Image = NDArray[np.uint8]
 Points = NDArray[np.float32]
-Box = tuple[float, float, float, float]
 
 # Of 79 faces of 9 to 153 px on six real clips that a search of the whole frame found, these find 96 % again, in 3 to
 # 7 ms each; at 128 px 91 %, at 1 box of margin the same 96 % in 1.6 times the time. At random places without a face
@@ -36,17 +34,6 @@ class FaceFinder(Protocol):
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         """Faces in each image, with landmarks."""
-        ...
-
-
-class FaceEmbedder(Protocol):
-    """What a face identity network must have."""
-
-    n_dimensions: int
-    same_person_distance: float
-
-    def embed(self, image: Image, landmarks: Points) -> NDArray[np.float32]:
-        """Embeddings, shape n d, of the faces with these landmarks, shape n 5 2 px."""
         ...
 
 
@@ -124,7 +111,7 @@ class FaceComparer:
     def __init__(
         self,
         finder: FaceFinder | None = None,
-        network: FaceEmbedder | None = None,
+        network: FaceNetwork | None = None,
         min_score: float = 0.4,
         min_overlap: float = 0.3,
         least_face_px: float = 20.0,
@@ -135,7 +122,7 @@ class FaceComparer:
         if not least_face_px >= 0:
             raise ValueError(f"least_face_px is {least_face_px}, expected 0 or more")
         self.finder: FaceFinder = CenterFace() if finder is None else finder
-        self.network: FaceEmbedder = FaceIdentity() if network is None else network
+        self.network: FaceNetwork = FaceIdentity() if network is None else network
         self.min_score, self.min_overlap, self.least_face_px = min_score, min_overlap, least_face_px
         self._last: tuple[tuple[Any, ...], FacePairs] | None = None
 

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from pa_lib.contracts import PersonMask
+from pa_lib.contracts import Box, PersonMask
 from pa_lib.errors import PaLibError
-from pa_lib.functional.crops import Box, Interpolation, cut_and_hide, extent, resample, square_boxes
+from pa_lib.functional.crops import Interpolation, cut_and_hide, extent, resample, square_boxes
 
 Own = Sequence[PersonMask | Sequence[PersonMask] | None]
 """One person's masks, an entry per frame: one, several, or none. Their own `frame` is not looked at."""
