@@ -33,7 +33,7 @@ from pa_lib.contracts import Batch
 from pa_lib.data.base import collate
 from pa_lib.functional.draws import normal
 from pa_lib.functional.warping_error import temporal_warping_error
-from pa_lib.modules import PassersbyAnonymizer
+from pa_lib.modules import ForwardContext, PassersbyAnonymizer
 
 GOAL = 0.30  # by how much stage 2 is to lower the warping error
 STEPS_1, STEPS_2 = 800, 300
@@ -200,7 +200,7 @@ def in_space(run: Run, n_clips: int) -> dict[str, Any]:
         noise = torch.stack([normal(clean.shape[1:], int(clip), level) for clip in batch.clip_ids])
         timesteps = torch.full((len(clean),), level)
         noisy = system.diffusion.add_noise(clean, noise, timesteps)
-        prediction = system.backbone(noisy, timesteps, condition)
+        prediction = system.backbone(noisy, ForwardContext(noisy.shape[1], timesteps, concat=condition))
         told = system.diffusion.clean_from(prediction, noisy, timesteps)
         pixels = system.autoencoder.decode(rearrange(told, "b t c h w -> (b t) c h w"))
         in_pixels = rearrange(pixels, "b c h w -> b 1 c h w") - batch.frames

@@ -8,8 +8,9 @@ from .autoencoders.base import AbstractAutoencoder
 from .autoencoders.kl import KLAutoencoder
 from .autoencoders.patchify import Patchify
 from .autoencoders.tiny import TinyAutoencoder
-from .backbones.base import AbstractBackbone, AbstractGuest, AbstractTemporal, FrameCount, Site, TextCondition
+from .backbones.base import AbstractBackbone, AbstractGuest, AbstractTemporal, Site
 from .backbones.compact import CompactUNet
+from .backbones.context import ForwardContext, Residuals, RunningContext, TextCondition
 from .backbones.diffusers_unet import DiffusersUNet
 from .crops.aligner import CropAligner, CropGeometry, Crops, Reintegrator
 from .crops.mask_augmentation import MaskAugmentation
@@ -50,7 +51,7 @@ __all__ = [
     "Crops",
     "DiffusersUNet",
     "DiffusionProcess",
-    "FrameCount",
+    "ForwardContext",
     "IdentityPush",
     "KLAutoencoder",
     "MaskAugmentation",
@@ -66,7 +67,9 @@ __all__ = [
     "Photos",
     "PlainDiffusionLoss",
     "Reintegrator",
+    "Residuals",
     "ReversalAttack",
+    "RunningContext",
     "Sampler",
     "Site",
     "SpatialContentAdapter",

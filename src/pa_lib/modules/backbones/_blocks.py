@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pa_lib.errors import PaLibError
-from pa_lib.modules.backbones.base import FrameCount, Site
+from pa_lib.modules.backbones.base import Site
+from pa_lib.modules.backbones.context import ForwardContext, RunningContext
 
 _PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
 
@@ -80,20 +81,23 @@ def text_widths(unet: nn.Module) -> set[int]:
 
 
 def flat_input(
-    noisy: Float[Tensor, "b t c h w"],
-    condition: Float[Tensor, "b t k h w"] | None,
-    channels: int,
-    condition_channels: int,
-) -> Float[Tensor, "b*t c+k h w"]:
+    noisy: Float[Tensor, "b t c h w"], context: ForwardContext, channels: int, condition_channels: int
+) -> Float[Tensor, "bt _ h w"]:
     """Latents with the condition behind them, every frame an image of its own.
 
     Raises:
-        PaLibError: Shapes do not fit each other or the backbone.
+        PaLibError: Shapes do not fit each other, the context or the backbone.
     """
+    condition = context.concat
     if noisy.ndim != 5 or noisy.shape[2] != channels:
         raise PaLibError(
             f"the backbone got latents of shape {tuple(noisy.shape)}, expected b t {channels} h w; "
             "choose an autoencoder and a backbone with the same number of latent channels"
+        )
+    if (len(noisy), noisy.shape[1]) != (len(context.timesteps), context.frames):
+        raise PaLibError(
+            f"the backbone got {len(noisy)} clips of {noisy.shape[1]} frames with a context of "
+            f"{len(context.timesteps)} clips of {context.frames} frames; give both the same clips"
         )
     given = 0 if condition is None else condition.shape[2]
     if given != condition_channels:
@@ -111,15 +115,18 @@ def flat_input(
     return rearrange(noisy, "b t c h w -> (b t) c h w")
 
 
-def recomputed(frame_count: FrameCount, module: nn.Module, *arguments: Any) -> Any:
+def recomputed(running: RunningContext, module: nn.Module, *arguments: Any) -> Any:
     """Run a module and forget what it made until the backward pass needs it.
 
-    The frame count is put back first: by the time of the backward pass another clip may have gone through.
+    The context is put back first: by the time of the backward pass the forward pass is over.
     """
-    frames = frame_count.frames
+    context = running.current
 
     def run(*arguments: Any) -> Any:
-        frame_count.frames = frames
-        return module(*arguments)
+        before, running.current = running.current, context
+        try:
+            return module(*arguments)
+        finally:
+            running.current = before
 
     return checkpoint(run, *arguments, use_reentrant=False)

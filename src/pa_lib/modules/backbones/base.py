@@ -14,28 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True, eq=False)
-class TextCondition:
-    """What a text encoder makes of the prompts of a batch.
-
-    Args:
-        states: Shape b l d, one vector per token.
-        pooled: Shape b p, one vector per prompt, for backbones that want it (SDXL); None otherwise.
-    """
-
-    states: Float[Tensor, "b l d"]
-    pooled: Float[Tensor, "b p"] | None = None
-
-
-@dataclass
-class FrameCount:
-    """How many frames the clips of the running batch have; a backbone sets it, its temporal guests read it."""
-
-    frames: int = 1
+from pa_lib.modules.backbones.context import ForwardContext, RunningContext
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,35 +39,38 @@ class Site:
 
 
 class AbstractBackbone(lightning.LightningModule, ABC):
-    """Predicts from noisy latents, per frame; guests make it see more.
+    """Predicts from noisy latents, frame by frame; adapters inside it may make it see more.
 
     Attributes:
-        channels: c of the latents that it denoises.
-        condition_channels: Channels k of the condition that it takes beside them (mask and background); 0 for none.
-        text_width: d of the text states that it wants; None where it takes no text.
-        frame_count: Set by every forward, shared with temporal guests.
+        channels: Number of channels c of the latents that it denoises.
+        condition_channels: Number of channels k that it takes beside them (`ForwardContext.concat`); 0 for none.
+        text_width: Width d of the text states that it takes; None if it takes no text.
+        running: The context of the forward pass that runs right now, shared with the adapters inside it.
     """
 
     channels: int
     condition_channels: int
     text_width: int | None
-    frame_count: FrameCount
+    running: RunningContext
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.running = RunningContext()
+
+    @property
+    def context(self) -> ForwardContext | None:
+        """The context of the forward pass that runs right now; None between two passes."""
+        return self.running.current
 
     @abstractmethod
-    def forward(
-        self,
-        noisy: Float[Tensor, "b t c h w"],
-        timesteps: Int[Tensor, " b"],
-        condition: Float[Tensor, "b t k h w"] | None = None,
-        text: TextCondition | None = None,
-    ) -> Float[Tensor, "b t c h w"]:
+    def forward(self, noisy: Float[Tensor, "b t c h w"], context: ForwardContext) -> Float[Tensor, "b t c h w"]:
         """The prediction (noise, velocity or clean latents, as it was trained) for every frame.
 
+        Sets `context` while it runs.
+
         Args:
-            noisy: Latents at the given time steps.
-            timesteps: One per clip, in 0..n_steps - 1; the frames of a clip share it.
-            condition: Mask first, background latents after it; concatenated behind `noisy`.
-            text: One prompt per clip; its frames share it.
+            noisy: Latents at the noise levels ``context.timesteps``.
+            context: All that the prediction depends on beside them.
         """
 
     @abstractmethod

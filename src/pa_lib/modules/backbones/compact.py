@@ -8,12 +8,13 @@ from functools import partial
 
 from diffusers.models.unets.unet_2d import UNet2DModel
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from pa_lib.errors import PaLibError
 from pa_lib.modules.backbones._blocks import block_sites, flat_input, recomputed, spatial_projections
-from pa_lib.modules.backbones.base import AbstractBackbone, FrameCount, Site, TextCondition
+from pa_lib.modules.backbones.base import AbstractBackbone, Site
+from pa_lib.modules.backbones.context import ForwardContext
 
 _MOST_GROUPS = 32  # Wu and He 2018, and what Stable Diffusion has
 _LEAST_PER_GROUP = 4  # ours: a group of one channel is instance normalization, which forgets colours
@@ -65,7 +66,6 @@ class CompactUNet(AbstractBackbone):
         self.channels = channels
         self.condition_channels = condition_channels
         self.text_width = None
-        self.frame_count = FrameCount()
         self.unet = UNet2DModel(
             in_channels=channels + condition_channels,
             out_channels=channels,
@@ -84,30 +84,30 @@ class CompactUNet(AbstractBackbone):
         """Whether it runs without text; it runs only without."""
         return True
 
-    def forward(
-        self,
-        noisy: Float[Tensor, "b t c h w"],
-        timesteps: Int[Tensor, " b"],
-        condition: Float[Tensor, "b t k h w"] | None = None,
-        text: TextCondition | None = None,
-    ) -> Float[Tensor, "b t c h w"]:
+    def forward(self, noisy: Float[Tensor, "b t c h w"], context: ForwardContext) -> Float[Tensor, "b t c h w"]:
         """The prediction for every frame; see `AbstractBackbone.forward`.
 
         Raises:
-            PaLibError: Channels or sizes do not fit, or text is given.
+            PaLibError: Channels or sizes do not fit, or text or residuals are given.
         """
-        if text is not None:
+        if context.text is not None:
             raise PaLibError("the compact backbone takes no text and got some; choose module/text=none")
-        images = flat_input(noisy, condition, self.channels, self.condition_channels)
+        if context.residuals is not None:
+            raise PaLibError("the compact backbone takes no residuals of a control network; choose a UNet of diffusers")
+        images = flat_input(noisy, context, self.channels, self.condition_channels)
         if images.shape[-2] % self._multiple or images.shape[-1] % self._multiple:
             raise PaLibError(
                 f"the compact backbone got latents of {images.shape[-1]} x {images.shape[-2]}, expected multiples of "
                 f"{self._multiple}; choose another crop size or fewer widths"
             )
-        frames = noisy.shape[1]
-        self.frame_count.frames = frames
-        predicted: Tensor = self.unet(images, timesteps.repeat_interleave(frames), return_dict=False)[0]
-        return rearrange(predicted, "(b t) c h w -> b t c h w", t=frames)
+        before, self.running.current = self.running.current, context
+        try:
+            predicted: Tensor = self.unet(
+                images, context.timesteps.repeat_interleave(context.frames), return_dict=False
+            )[0]
+        finally:
+            self.running.current = before
+        return rearrange(predicted, "(b t) c h w -> b t c h w", t=context.frames)
 
     def sites(self) -> tuple[Site, ...]:
         """The places after every spatial block; see `AbstractBackbone.sites`."""
@@ -119,7 +119,7 @@ class CompactUNet(AbstractBackbone):
 
     def use_gradient_checkpointing(self) -> None:
         """Recompute ResNets in the backward pass; diffusers keeps what the attentions of this UNet make."""
-        self.unet.enable_gradient_checkpointing(partial(recomputed, self.frame_count))
+        self.unet.enable_gradient_checkpointing(partial(recomputed, self.running))
 
 
 def _groups(widths: tuple[int, ...]) -> int:

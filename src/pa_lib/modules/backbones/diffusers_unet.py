@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from pa_lib.errors import PaLibError
 from pa_lib.modules.backbones._blocks import block_sites, flat_input, recomputed, spatial_projections, text_widths
-from pa_lib.modules.backbones.base import AbstractBackbone, FrameCount, Site, TextCondition
+from pa_lib.modules.backbones.base import AbstractBackbone, Site
+from pa_lib.modules.backbones.context import ForwardContext, Residuals, TextCondition
 from pa_lib.modules.weights_folder import load_network
 
 _PIXELS_PER_LATENT = 8  # of every autoencoder that SDXL was trained with; its size conditions count pixels
@@ -72,7 +73,6 @@ class DiffusersUNet(AbstractBackbone):
         self.condition_channels = condition_channels
         _widen_input(self.unet, self.channels, condition_channels)
         self.text_width = _text_width(self.unet)
-        self.frame_count = FrameCount()
         self._wants_pooled = self.unet.config["addition_embed_type"] == "text_time"
         self.null_text = self._stand_in(null_tokens)
 
@@ -81,30 +81,27 @@ class DiffusersUNet(AbstractBackbone):
         """Whether it runs without text: it has no cross-attention, or tokens that stand in."""
         return self.text_width is None or self.null_text is not None
 
-    def forward(
-        self,
-        noisy: Float[Tensor, "b t c h w"],
-        timesteps: Int[Tensor, " b"],
-        condition: Float[Tensor, "b t k h w"] | None = None,
-        text: TextCondition | None = None,
-    ) -> Float[Tensor, "b t c h w"]:
+    def forward(self, noisy: Float[Tensor, "b t c h w"], context: ForwardContext) -> Float[Tensor, "b t c h w"]:
         """The prediction for every frame; see `AbstractBackbone.forward`.
 
         Raises:
             PaLibError: Channels or sizes do not fit; text is missing, or not as wide as the UNet's.
         """
-        images = flat_input(noisy, condition, self.channels, self.condition_channels)
-        clips, frames = noisy.shape[:2]
-        self.frame_count.frames = frames
-        states = self._states(text, clips)
-        predicted: Tensor = self.unet(
-            images,
-            timesteps.repeat_interleave(frames),
-            None if states is None else states.to(noisy.dtype).repeat_interleave(frames, 0),
-            added_cond_kwargs=self._added_conditions(text, noisy),
-            return_dict=False,
-        )[0]
-        return rearrange(predicted, "(b t) c h w -> b t c h w", t=frames)
+        images = flat_input(noisy, context, self.channels, self.condition_channels)
+        states = self._states(context.text, len(noisy))
+        before, self.running.current = self.running.current, context
+        try:
+            predicted: Tensor = self.unet(
+                images,
+                context.timesteps.repeat_interleave(context.frames),
+                None if states is None else states.to(noisy.dtype).repeat_interleave(context.frames, 0),
+                added_cond_kwargs=self._added_conditions(context.text, noisy),
+                return_dict=False,
+                **_flat_residuals(context.residuals, noisy.dtype),
+            )[0]
+        finally:
+            self.running.current = before
+        return rearrange(predicted, "(b t) c h w -> b t c h w", t=context.frames)
 
     def sites(self) -> tuple[Site, ...]:
         """The places after every spatial block; see `AbstractBackbone.sites`."""
@@ -116,7 +113,7 @@ class DiffusersUNet(AbstractBackbone):
 
     def use_gradient_checkpointing(self) -> None:
         """Recompute ResNets and transformer blocks in the backward pass."""
-        self.unet.enable_gradient_checkpointing(partial(recomputed, self.frame_count))
+        self.unet.enable_gradient_checkpointing(partial(recomputed, self.running))
 
     def _stand_in(self, tokens: int) -> nn.Parameter | None:
         if tokens and (self.text_width is None or self._wants_pooled):
@@ -154,6 +151,15 @@ class DiffusersUNet(AbstractBackbone):
         time_ids = torch.tensor([*size, 0, 0, *size], dtype=noisy.dtype, device=noisy.device)
         pooled = text.pooled.to(noisy.dtype).repeat_interleave(frames, 0)
         return {"text_embeds": pooled, "time_ids": time_ids.expand(clips * frames, -1)}
+
+
+def _flat_residuals(residuals: Residuals | None, dtype: torch.dtype) -> dict[str, Any]:
+    """As diffusers' UNet takes them: every frame an image of its own."""
+    if residuals is None:
+        return {}
+    down = tuple(rearrange(skip, "b t c h w -> (b t) c h w").to(dtype) for skip in residuals.down)
+    mid = rearrange(residuals.mid, "b t c h w -> (b t) c h w").to(dtype)
+    return {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
 
 
 def _refuse_other_conditions(unet: UNet2DConditionModel) -> None:

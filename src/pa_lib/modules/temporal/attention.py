@@ -259,7 +259,7 @@ def check_frames(x: Tensor, frames: int) -> None:
     if frames < 1 or len(x) % frames:
         raise PaLibError(
             f"{len(x)} pictures are not whole clips of {frames} frames; "
-            "the backbone must set frame_count to the frames of the clips that it is given"
+            "the backbone must set its running context to that of the clips that it is given"
         )
 
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pa_lib.errors import PaLibError, listed
-from pa_lib.modules.backbones.base import AbstractBackbone, AbstractTemporal, FrameCount, Site, on_sample
+from pa_lib.modules.backbones.base import AbstractBackbone, AbstractTemporal, Site, on_sample
+from pa_lib.modules.backbones.context import RunningContext
 from pa_lib.modules.temporal import motion_adapter as motion
 from pa_lib.modules.temporal.attention import TemporalTransformer, largest_divisor
 from pa_lib.modules.temporal.convolution import TemporalConvolution
@@ -83,7 +84,7 @@ class TemporalContentStabilizer(AbstractTemporal):
         self.levels = None if levels is None else tuple(levels)
         self.is_enabled = True
         self.layers = nn.ModuleDict()
-        self._frame_count = FrameCount()
+        self._running = RunningContext()
         self._site_channels: dict[str, int] = {}
         self._is_checkpointing = False
 
@@ -102,7 +103,7 @@ class TemporalContentStabilizer(AbstractTemporal):
                 f"no site for temporal layers with levels {self.levels} and has_mid {self.has_mid}; "
                 f"the backbone has {', '.join(site.name for site in sites) or 'none'}"
             )
-        self._frame_count = backbone.frame_count
+        self._running = backbone.running
         self._site_channels = {site.name: site.channels for site in sites}
         for site in chosen:
             self.layers[site.name] = self._made_for(site)
@@ -248,7 +249,8 @@ class _Hook:
 
     def _changed(self, x: Float[Tensor, "bt c h w"]) -> Float[Tensor, "bt c h w"]:
         layer: Callable[..., Tensor] = self.guest.layers[self.site]
-        frames = self.guest._frame_count.frames
+        context = self.guest._running.current
+        frames = 1 if context is None else context.frames
         if self.guest._is_checkpointing and torch.is_grad_enabled():
             changed: Tensor = checkpoint(layer, x, frames, use_reentrant=False)
             return changed

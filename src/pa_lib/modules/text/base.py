@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import lightning
 
-from pa_lib.modules.backbones.base import TextCondition
+from pa_lib.modules.backbones.context import TextCondition
 
 
 class AbstractText(lightning.LightningModule, ABC):

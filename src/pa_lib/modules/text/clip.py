@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from pa_lib.errors import PaLibError
-from pa_lib.modules.backbones.base import TextCondition
+from pa_lib.modules.backbones.context import TextCondition
 from pa_lib.modules.text.base import AbstractText
 from pa_lib.modules.weights_folder import from_folder, settings_file
 

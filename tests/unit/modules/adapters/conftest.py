@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pa_lib.modules.backbones.base import AbstractBackbone, TextCondition
+from _backbones import predict as predict_with
+from pa_lib.modules.backbones.base import AbstractBackbone
 from pa_lib.modules.backbones.compact import CompactUNet
+from pa_lib.modules.backbones.context import TextCondition
 from pa_lib.modules.backbones.diffusers_unet import DiffusersUNet
 
 UNET = {
@@ -60,7 +62,7 @@ def predict() -> Callable[[AbstractBackbone], Tensor]:
     def run(backbone: AbstractBackbone) -> Tensor:
         dtype = next(backbone.parameters()).dtype
         text = None if backbone.text_width is None else TextCondition(states.to(dtype))
-        found: Tensor = backbone(noisy.to(dtype), timesteps, condition.to(dtype), text)
+        found: Tensor = predict_with(backbone, noisy.to(dtype), timesteps, condition.to(dtype), text)
         return found
 
     return run

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from _backbones import predict
 from pa_lib.errors import PaLibError
-from pa_lib.modules.backbones.base import TextCondition, on_sample
+from pa_lib.modules.backbones.base import on_sample
 from pa_lib.modules.backbones.compact import CompactUNet
+from pa_lib.modules.backbones.context import TextCondition
 
 SMALL: dict[str, Any] = {"widths": (8, 16), "layers": 1, "attention_levels": (1,), "head_width": 8}
 
@@ -34,13 +36,13 @@ def test_frames_go_through_one_by_one() -> None:
     backbone = small()
     noisy, steps, condition = clips()
     with torch.no_grad():
-        predicted = backbone(noisy, steps, condition)
+        predicted = predict(backbone, noisy, steps, condition)
         for clip in range(2):
             for frame in range(3):
                 image = torch.cat([noisy[clip, frame], condition[clip, frame]])[None]
                 alone = backbone.unet(image, steps[clip]).sample[0]
                 torch.testing.assert_close(predicted[clip, frame], alone, atol=1e-6, rtol=1e-5)
-    assert backbone.frame_count.frames == 3
+    assert backbone.context is None  # between two passes
     assert (backbone.text_width, backbone.is_text_optional) == (None, True)
 
 
@@ -71,7 +73,7 @@ def test_sites_run_in_their_order_and_have_their_channels() -> None:
         site.module.register_forward_hook(
             lambda _, __, output, name=site.name: on_sample(output, lambda x: ran.append((name, x.shape[1])) or x)
         )
-    backbone(*clips())
+    predict(backbone, *clips())
     assert ran == [(site.name, site.channels) for site in backbone.sites()]
     assert [name for name, _ in ran] == ["down_0_0", "down_1_0", "mid_0", "up_0_0", "up_0_1", "up_1_0", "up_1_1"]
 
@@ -79,10 +81,10 @@ def test_sites_run_in_their_order_and_have_their_channels() -> None:
 def test_every_weight_gets_a_gradient_and_bf16_is_close() -> None:
     backbone = small()
     noisy, steps, condition = clips()
-    full = backbone(noisy, steps, condition)
+    full = predict(backbone, noisy, steps, condition)
     full.square().mean().backward()
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in backbone.parameters())
-    half = backbone.bfloat16()(noisy.bfloat16(), steps, condition.bfloat16())
+    half = predict(backbone.bfloat16(), noisy.bfloat16(), steps, condition.bfloat16())
     assert (half.float() - full).norm() / full.norm() < 0.05
 
 
@@ -93,7 +95,7 @@ def test_state_round_trip_and_no_attention_at_all() -> None:
     assert "mid_0" in [site.name for site in first.sites()]
     nn.init.normal_(first.unet.conv_in.weight)
     second.load_state_dict(first.state_dict())
-    assert torch.equal(first(*clips()), second(*clips()))
+    assert torch.equal(predict(first, *clips()), predict(second, *clips()))
 
 
 def test_gradient_checkpointing_gives_the_same_gradient() -> None:
@@ -103,7 +105,7 @@ def test_gradient_checkpointing_gives_the_same_gradient() -> None:
         if is_checkpointing:
             backbone.use_gradient_checkpointing()
             backbone = copy.deepcopy(backbone)
-        backbone(*clips()).square().mean().backward()
+        predict(backbone, *clips()).square().mean().backward()
         gradients.append([weight.grad for weight in backbone.parameters()])
     for plain, recomputed in zip(*gradients, strict=True):
         torch.testing.assert_close(plain, recomputed, atol=1e-6, rtol=1e-5)
@@ -113,7 +115,9 @@ def test_a_constant_shift_of_the_input_is_seen() -> None:
     """Groups of several channels keep what normalization of single channels would remove: the mean of an image."""
     backbone = small()
     noisy, steps, condition = clips()
-    assert not torch.allclose(backbone(noisy, steps, condition), backbone(noisy + 1, steps, condition), atol=1e-3)
+    assert not torch.allclose(
+        predict(backbone, noisy, steps, condition), predict(backbone, noisy + 1, steps, condition), atol=1e-3
+    )
 
 
 @settings(deadline=None, max_examples=40)
@@ -151,8 +155,8 @@ def test_inputs_that_do_not_fit() -> None:
     backbone = small()
     noisy, steps, condition = clips()
     with pytest.raises(PaLibError, match="takes no text"):
-        backbone(noisy, steps, condition, TextCondition(torch.zeros(2, 1, 8)))
+        predict(backbone, noisy, steps, condition, TextCondition(torch.zeros(2, 1, 8)))
     with pytest.raises(PaLibError, match="7 x 7, expected multiples of 2"):
-        backbone(*clips(size=7))
+        predict(backbone, *clips(size=7))
     with pytest.raises(PaLibError, match="got 4 condition channels, expected 5"):
-        backbone(noisy, steps, condition[:, :, 1:])
+        predict(backbone, noisy, steps, condition[:, :, 1:])

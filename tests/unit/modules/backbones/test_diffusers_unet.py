@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from _backbones import predict
 from pa_lib.errors import PaLibError
-from pa_lib.modules.backbones.base import TextCondition, on_sample
+from pa_lib.modules.backbones.base import on_sample
+from pa_lib.modules.backbones.context import TextCondition
 from pa_lib.modules.backbones.diffusers_unet import DiffusersUNet
 
 TINY: dict[str, Any] = {
@@ -58,14 +60,14 @@ def test_frames_go_through_one_by_one() -> None:
     backbone = DiffusersUNet(unet=copy.deepcopy(unet))
     noisy, steps, condition = clips()
     with torch.no_grad():
-        predicted = backbone(noisy, steps, condition, text())
+        predicted = predict(backbone, noisy, steps, condition, text())
         for clip in range(2):
             for frame in range(3):
                 image = torch.cat([noisy[clip, frame], condition[clip, frame]])[None]
                 alone = unet(image, steps[clip], text().states[clip : clip + 1]).sample[0]
                 torch.testing.assert_close(predicted[clip, frame], alone, atol=1e-6, rtol=1e-5)
     assert predicted.shape == noisy.shape
-    assert backbone.frame_count.frames == 3
+    assert backbone.context is None  # between two passes
 
 
 @settings(deadline=None, max_examples=8)
@@ -75,7 +77,7 @@ def test_a_widened_unet_starts_as_the_base_whatever_the_condition_is(seed: int, 
     backbone = DiffusersUNet(unet=copy.deepcopy(unet), condition_channels=extra)
     noisy, steps, condition = clips(seed, frames=1, condition=extra)
     with torch.no_grad():
-        predicted = backbone(noisy, steps, condition * size, text())
+        predicted = predict(backbone, noisy, steps, condition * size, text())
         base = unet(noisy[:, 0], steps, text().states).sample
     torch.testing.assert_close(predicted[:, 0], base, atol=1e-5, rtol=1e-4)
     assert backbone.unet.config["in_channels"] == 4 + extra
@@ -84,7 +86,7 @@ def test_a_widened_unet_starts_as_the_base_whatever_the_condition_is(seed: int, 
 def test_zero_weights_of_the_condition_get_a_gradient() -> None:
     backbone = DiffusersUNet(unet=raw())
     noisy, steps, condition = clips()
-    backbone(noisy, steps, condition, text()).square().sum().backward()
+    predict(backbone, noisy, steps, condition, text()).square().sum().backward()
     gradient = backbone.unet.conv_in.weight.grad
     assert gradient is not None
     assert (gradient[:, 4:].abs().sum(dim=(0, 2, 3)) > 0).all()
@@ -95,7 +97,7 @@ def test_channel_order_is_noisy_mask_background() -> None:
     backbone = DiffusersUNet(unet=raw(in_channels=9))
     backbone.unet.conv_in.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     noisy, steps, condition = clips()
-    backbone(noisy, steps, condition, text())
+    predict(backbone, noisy, steps, condition, text())
     assert torch.equal(seen[0][:, :4], noisy.flatten(0, 1))
     assert torch.equal(seen[0][:, 4:], condition.flatten(0, 1))
 
@@ -103,19 +105,19 @@ def test_channel_order_is_noisy_mask_background() -> None:
 def test_without_a_condition() -> None:
     backbone = DiffusersUNet(unet=raw(), condition_channels=0)
     noisy, steps, condition = clips()
-    assert backbone(noisy, steps, text=text()).shape == noisy.shape
+    assert predict(backbone, noisy, steps, text=text()).shape == noisy.shape
     assert backbone.unet.conv_in.in_channels == 4
     with pytest.raises(PaLibError, match="got 5 condition channels, expected 0"):
-        backbone(noisy, steps, condition, text())
+        predict(backbone, noisy, steps, condition, text())
 
 
 def test_every_weight_gets_a_gradient_and_bf16_is_close() -> None:
     backbone = DiffusersUNet(unet=raw(in_channels=9))
     noisy, steps, condition = clips()
-    full = backbone(noisy, steps, condition, text())
+    full = predict(backbone, noisy, steps, condition, text())
     full.square().mean().backward()
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in backbone.parameters())
-    half = backbone.bfloat16()(noisy.bfloat16(), steps, condition.bfloat16(), text())
+    half = predict(backbone.bfloat16(), noisy.bfloat16(), steps, condition.bfloat16(), text())
     assert half.dtype == torch.bfloat16
     assert (half.float() - full).norm() / full.norm() < 0.05
 
@@ -126,8 +128,8 @@ def test_state_round_trip(make: Any) -> None:
     second.load_state_dict(first.state_dict())
     noisy, steps, condition = clips()
     with torch.no_grad():
-        predicted = first.eval()(noisy, steps, condition, text())
-        assert torch.equal(second.eval()(noisy, steps, condition, text()), predicted)
+        predicted = predict(first.eval(), noisy, steps, condition, text())
+        assert torch.equal(predict(second.eval(), noisy, steps, condition, text()), predicted)
 
 
 class Doubling(nn.Module):
@@ -136,12 +138,13 @@ class Doubling(nn.Module):
     def __init__(self, backbone: DiffusersUNet) -> None:
         super().__init__()
         self.factor = nn.Parameter(torch.tensor(2.0))
-        self.count = backbone.frame_count
+        self.running = backbone.running
         self.seen: list[int] = []
         backbone.sites()[0].module.register_forward_hook(self.scale)
 
     def scale(self, module: nn.Module, given: Any, output: Any) -> Any:
-        self.seen.append(self.count.frames)
+        assert self.running.current is not None
+        self.seen.append(self.running.current.frames)
         return on_sample(output, lambda sample: sample * self.factor)
 
 
@@ -151,14 +154,16 @@ def test_a_deep_copy_is_hooked_to_its_own_copies() -> None:
     twin = copy.deepcopy(system)
     noisy, steps, condition = clips()
     with torch.no_grad():
-        before = system["backbone"](noisy, steps, condition, text())
+        before = predict(system["backbone"], noisy, steps, condition, text())
         twin["guest"].factor.fill_(0.5)
-        assert torch.equal(system["backbone"](noisy, steps, condition, text()), before)
-        assert not torch.allclose(twin["backbone"](noisy[:, :2], steps, condition[:, :2], text()), before[:, :2])
+        assert torch.equal(predict(system["backbone"], noisy, steps, condition, text()), before)
+        assert not torch.allclose(
+            predict(twin["backbone"], noisy[:, :2], steps, condition[:, :2], text()), before[:, :2]
+        )
     assert system["guest"].seen == [3, 3]
     assert twin["guest"].seen == [2]
-    assert twin["guest"].count is twin["backbone"].frame_count
-    assert twin["guest"].count is not system["backbone"].frame_count
+    assert twin["guest"].running is twin["backbone"].running
+    assert twin["guest"].running is not system["backbone"].running
 
 
 def test_sites_of_stable_diffusion_1() -> None:
@@ -189,7 +194,7 @@ def test_sites_run_in_their_order_and_have_their_channels() -> None:
             lambda _, __, output, name=site.name: on_sample(output, lambda x: ran.append((name, x.shape[1])) or x)
         )
     noisy, steps, condition = clips()
-    backbone(noisy, steps, condition, text())
+    predict(backbone, noisy, steps, condition, text())
     assert ran == [(site.name, site.channels) for site in backbone.sites()]
 
 
@@ -203,8 +208,8 @@ def test_gradient_checkpointing_gives_the_same_gradient(later: int) -> None:
         guest = Doubling(backbone)
         if is_checkpointing:
             backbone.use_gradient_checkpointing()
-        loss = backbone(noisy, steps, condition, text()).square().mean()
-        loss = loss + backbone(noisy[:, :later], steps, condition[:, :later], text()).mean()
+        loss = predict(backbone, noisy, steps, condition, text()).square().mean()
+        loss = loss + predict(backbone, noisy[:, :later], steps, condition[:, :later], text()).mean()
         loss.backward()
         assert set(guest.seen) == {3, later}
         gradients.append([weight.grad for weight in [*backbone.parameters(), guest.factor]])
@@ -212,18 +217,19 @@ def test_gradient_checkpointing_gives_the_same_gradient(later: int) -> None:
         torch.testing.assert_close(plain, recomputed, atol=1e-6, rtol=1e-5)
 
 
-def test_recomputing_sees_the_frame_count_of_its_own_forward() -> None:
+def test_recomputing_sees_the_context_of_its_own_forward() -> None:
     backbone = DiffusersUNet(unet=raw(in_channels=9))
     backbone.use_gradient_checkpointing()
     twin = copy.deepcopy(backbone)
     seen: list[int] = []
-    twin.sites()[1].module.register_forward_pre_hook(lambda *_: seen.append(twin.frame_count.frames))
+    twin.sites()[1].module.register_forward_pre_hook(lambda *_: seen.append(twin.context.frames if twin.context else 0))
     noisy, steps, condition = clips()
-    long = twin(noisy, steps, condition, text())
-    twin(noisy[:, :1], steps, condition[:, :1], text())
+    long = predict(twin, noisy, steps, condition, text())
+    predict(twin, noisy[:, :1], steps, condition[:, :1], text())
     long.sum().backward()
     assert seen == [3, 1, 3]  # the last is the recomputation of the long clip, after the short one
-    assert backbone.frame_count.frames == 1
+    assert backbone.context is None
+    assert twin.context is None
 
 
 def test_sdxl_takes_pooled_text_and_sizes() -> None:
@@ -233,7 +239,7 @@ def test_sdxl_takes_pooled_text_and_sizes() -> None:
     given = text(pooled=10)
     assert given.pooled is not None
     with torch.no_grad():
-        predicted = backbone(noisy, steps, condition, given)
+        predicted = predict(backbone, noisy, steps, condition, given)
         size = torch.tensor([64.0, 64.0, 0.0, 0.0, 64.0, 64.0])  # 8 latents of 8 px
         alone = unet(
             torch.cat([noisy, condition], 2)[:, 1],
@@ -243,17 +249,17 @@ def test_sdxl_takes_pooled_text_and_sizes() -> None:
         ).sample
     torch.testing.assert_close(predicted[:, 1], alone, atol=1e-6, rtol=1e-5)
     with pytest.raises(PaLibError, match="wants pooled text"):
-        backbone(noisy, steps, condition, text())
+        predict(backbone, noisy, steps, condition, text())
 
 
 def test_null_tokens_stand_in_for_text() -> None:
     backbone = DiffusersUNet(config=TINY, null_tokens=3)
     noisy, steps, condition = clips()
     assert backbone.is_text_optional
-    predicted = backbone(noisy, steps, condition)
+    predicted = predict(backbone, noisy, steps, condition)
     assert backbone.null_text is not None
     same = TextCondition(backbone.null_text.expand(2, -1, -1))
-    torch.testing.assert_close(predicted, backbone(noisy, steps, condition, same))
+    torch.testing.assert_close(predicted, predict(backbone, noisy, steps, condition, same))
     predicted.square().sum().backward()
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in backbone.parameters())
 
@@ -263,7 +269,7 @@ def test_a_unet_without_cross_attention_needs_no_text() -> None:
     backbone = DiffusersUNet(config=TINY | plain)
     noisy, steps, condition = clips()
     assert backbone.text_width is None
-    assert backbone(noisy, steps, condition).shape == noisy.shape
+    assert predict(backbone, noisy, steps, condition).shape == noisy.shape
     assert [site.name for site in backbone.sites()] == ["down_0_0", "down_1_0", "up_0_0", "up_0_1", "up_1_0", "up_1_1"]
     assert backbone.attention_projections() == {}
 
@@ -276,7 +282,9 @@ def test_loads_from_a_folder(tmp_path: Path, where: str) -> None:
     noisy, steps, condition = clips()
     given = DiffusersUNet(unet=unet)
     with torch.no_grad():
-        assert torch.equal(backbone(noisy, steps, condition, text()), given(noisy, steps, condition, text()))
+        assert torch.equal(
+            predict(backbone, noisy, steps, condition, text()), predict(given, noisy, steps, condition, text())
+        )
 
 
 def test_a_saved_widened_unet_loads_again(tmp_path: Path) -> None:
@@ -355,4 +363,4 @@ def test_inputs_that_do_not_fit(change: Any, message: str) -> None:
     noisy, steps, condition = clips()
     noisy, condition, words = change(noisy, condition)
     with pytest.raises(PaLibError, match=message):
-        DiffusersUNet(unet=raw())(noisy, steps, condition, words)
+        predict(DiffusersUNet(unet=raw()), noisy, steps, condition, words)

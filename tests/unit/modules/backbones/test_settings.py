@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from _backbones import predict
 from pa_lib.cli.compose import config_folder
 from pa_lib.modules import AbstractAutoencoder, AbstractBackbone
 
@@ -34,7 +35,7 @@ def test_backbones_without_a_download_run_on_patches(choice: str) -> None:
     condition = torch.cat([torch.ones(1, 2, 1, 16, 16), latents], 2)
     text = instantiate(config.text)(["a person"])
     with torch.no_grad():
-        assert backbone(latents, torch.tensor([5]), condition, text).shape == latents.shape
+        assert predict(backbone, latents, torch.tensor([5]), condition, text).shape == latents.shape
     weights = sum(weight.numel() for weight in backbone.parameters())
     assert weights < (15e6 if choice == "compact" else 2e6)
     assert backbone.attention_projections()

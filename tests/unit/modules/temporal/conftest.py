@@ -9,7 +9,8 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from pa_lib.modules.backbones.base import TextCondition
+from _backbones import predict
+from pa_lib.modules.backbones.context import TextCondition
 from pa_lib.modules.backbones.diffusers_unet import DiffusersUNet
 from pa_lib.modules.temporal.content_stabilizer import TemporalContentStabilizer
 
@@ -30,7 +31,7 @@ class Rig:
     text = TextCondition(torch.randn(2, 7, TEXT_WIDTH, generator=torch.Generator().manual_seed(5)))
 
     def predict(self, frames: int = 3, backbone: nn.Module | None = None) -> Tensor:
-        prediction: Tensor = (backbone or self.backbone)(self.noisy(frames), self.timesteps, None, self.text)
+        prediction: Tensor = predict(backbone or self.backbone, self.noisy(frames), self.timesteps, text=self.text)
         return prediction
 
 

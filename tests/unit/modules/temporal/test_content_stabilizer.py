@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from _backbones import predict
 from pa_lib.errors import PaLibError
-from pa_lib.modules.backbones.base import AbstractBackbone, FrameCount, Site
+from pa_lib.modules.backbones.base import AbstractBackbone, Site
 from pa_lib.modules.backbones.compact import CompactUNet
 from pa_lib.modules.temporal.attention import TemporalTransformer
 from pa_lib.modules.temporal.content_stabilizer import TemporalContentStabilizer
@@ -55,15 +56,15 @@ def test_a_compact_backbone_takes_it_too() -> None:
     torch.manual_seed(0)
     backbone = CompactUNet(4, 1, widths=(8, 16), layers=1, attention_levels=(1,), head_width=8)
     clips = torch.randn(1, 3, 4, 8, 8), torch.tensor([7]), torch.rand(1, 3, 1, 8, 8)
-    before = backbone(*clips)
+    before = predict(backbone, *clips)
     stabilizer = TemporalContentStabilizer(heads=3)
     stabilizer.attach(backbone)
-    assert torch.equal(backbone(*clips), before)
+    assert torch.equal(predict(backbone, *clips), before)
     assert {site: layer.heads for site, layer in stabilizer.layers.items() if site.startswith("down")} == {
         "down_0_0": 2,  # the largest number up to 3 that divides 8, and 16
         "down_1_0": 2,
     }
-    assert (stir(stabilizer) and backbone(*clips) - before).abs().max() > 0.01
+    assert (stir(stabilizer) and predict(backbone, *clips) - before).abs().max() > 0.01
 
 
 def test_one_layer_for_every_site_and_none_in_the_backbones_own_state(rig: Rig) -> None:
@@ -96,7 +97,7 @@ def test_frames_are_seen_across_a_clip_and_not_across_clips(rig: Rig, layer: str
     both = rig.predict()
     noisy = rig.noisy()
     noisy[1, 2] += 1
-    moved = (rig.backbone(noisy, rig.timesteps, None, rig.text) - both).abs().amax((2, 3, 4)) > 1e-4
+    moved = (predict(rig.backbone, noisy, rig.timesteps, None, rig.text) - both).abs().amax((2, 3, 4)) > 1e-4
     assert moved.tolist() == [[False] * 3, [True] * 3]
 
 
@@ -112,7 +113,7 @@ def test_a_frame_alone_is_what_a_clip_of_one_frame_is(rig: Rig) -> None:
     """Two clips of one frame are not one clip of two."""
     stir(attached(rig))
     alone = rig.predict(1)
-    one = rig.backbone(rig.noisy(1)[:1], rig.timesteps[:1], None, type(rig.text)(rig.text.states[:1]))
+    one = predict(rig.backbone, rig.noisy(1)[:1], rig.timesteps[:1], None, type(rig.text)(rig.text.states[:1]))
     torch.testing.assert_close(alone[:1], one, rtol=0, atol=1e-5)
 
 
@@ -243,7 +244,6 @@ class Odd(AbstractBackbone):
 
     def __init__(self, *names: str) -> None:
         super().__init__()
-        self.frame_count = FrameCount()
         self.places = nn.ModuleDict({name: nn.Identity() for name in names})
 
     def forward(self, *arguments: Any) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from einops import rearrange
@@ -17,6 +18,7 @@ from pa_lib.functional.draws import normal, uniform
 from pa_lib.functional.windows import blend
 from pa_lib.modules.autoencoders.base import AbstractAutoencoder
 from pa_lib.modules.backbones.base import AbstractBackbone, AbstractGuest, AbstractTemporal
+from pa_lib.modules.backbones.context import ForwardContext
 from pa_lib.modules.crops.aligner import CropAligner, Crops, Reintegrator
 from pa_lib.modules.crops.appearances import Appearance, appearances, batches
 from pa_lib.modules.diffusion.process import DiffusionProcess
@@ -192,7 +194,13 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
         texts = [
             "" if drop else text for text, drop in zip(self._prompts(batch.prompts, len(keys)), dropped, strict=True)
         ]
-        prediction = self.backbone(noisy, timesteps, self._condition(grid, background), self.text(texts))
+        context = ForwardContext(
+            frames=clean.shape[1],
+            timesteps=timesteps,
+            text=self.text(texts),
+            concat=self._condition(grid, background),
+        )
+        prediction = self.backbone(noisy, context)
         target = self.diffusion.target(clean, noise, timesteps)
         loss: Tensor = self.loss(prediction, target, grid, self.diffusion.snr(timesteps), self.diffusion.prediction)
         return loss
@@ -238,11 +246,11 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
             timesteps = torch.full((n_clips,), timestep, device=noisy.device)
 
             def predict(window: slice) -> Tensor:
-                seen = None if condition is None else condition[:, window]
-                told: Tensor = self.backbone(noisy[:, window], timesteps, seen, text)
+                context = ForwardContext(n_frames, timesteps, text, condition).window(window)
+                told: Tensor = self.backbone(noisy[:, window], context)
                 if plain is None:
                     return told
-                untold: Tensor = self.backbone(noisy[:, window], timesteps, seen, plain)
+                untold: Tensor = self.backbone(noisy[:, window], replace(context, text=plain))
                 return untold + self.sampler.guidance * (told - untold)
 
             predicted = blend(predict, n_frames, self.windows.frames, self.windows.overlap)
