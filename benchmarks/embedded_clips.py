@@ -19,11 +19,10 @@ from pa_lib.contracts import Batch
 from pa_lib.data import FaceDataModule
 from pa_lib.data.base import collate
 from pa_lib.evaluation.videos import composited_results, recorded_masker
-from pa_lib.functional import temporal_warping_error
+from pa_lib.functional import t_interval, temporal_warping_error
 from pa_lib.functional.sharpness import gradient_sums
 from pa_lib.metrics import FaceComparer, IdentityDistance, TemporalWarpingError, UnmaskedPSNR
 from pa_lib.metrics.feed import feed
-from pa_lib.metrics.over_clips import t_interval
 from pa_lib.people import read_tracks
 from pa_lib.pretrained import FaceIdentity
 from pa_lib.video import fingerprint

@@ -39,7 +39,7 @@ from pa_lib.evaluation.memorization import (
     nearest_faces,
     quantiles,
 )
-from pa_lib.functional import frechet_video_distance
+from pa_lib.functional import frechet_distance
 from pa_lib.metrics import (
     AbstractMetric,
     DetectionRate,
@@ -111,7 +111,7 @@ def _between_real_people(n: int) -> Record:
         face_identities(network, portraits.photos.frames[rows], portraits.photos.landmarks[rows])
         for rows in (portraits.held_out(n), portraits.training(n))
     )
-    value = float(frechet_video_distance(real, others))
+    value = float(frechet_distance(real, others))
     return {"name": "frechet_identity_distance", "value": value, "interval": None, "n": n}
 
 

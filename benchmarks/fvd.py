@@ -23,8 +23,8 @@ from _bench import Table, publish, run_child
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pa_lib.functional import frechet_distance, frechet_video_distance
-from pa_lib.functional.fvd import mean_and_covariance
+from pa_lib.functional import frechet_distance, gaussian_frechet_distance
+from pa_lib.functional.frechet import mean_and_covariance
 from pa_lib.metrics import FrechetVideoDistance
 from pa_lib.pretrained import AbstractVideoFeatures
 
@@ -112,7 +112,7 @@ def with_50_digits(x: Tensor, y: Tensor) -> float:
 def from_sums(x: Tensor, y: Tensor) -> float:
     n = len(x)
     parts = [part for z in (x, y) for part in mean_and_covariance(z.sum(0), z.T @ z, n)]
-    return float(frechet_distance(parts[0], parts[1], parts[2], parts[3], ranks=(n - 1, n - 1)))
+    return float(gaussian_frechet_distance(parts[0], parts[1], parts[2], parts[3], ranks=(n - 1, n - 1)))
 
 
 def from_eigenvalues(x: Tensor, y: Tensor) -> float:
@@ -131,7 +131,7 @@ def from_sqrtm(x: Tensor, y: Tensor) -> float:
 
 def errors() -> tuple[Table, dict[str, Any]]:
     forms = {
-        "nuclear norm": lambda x, y: float(frechet_video_distance(x, y)),
+        "nuclear norm": lambda x, y: float(frechet_distance(x, y)),
         "sums, eigenvectors": from_sums,
         "eigenvalues of the product": from_eigenvalues,
         "sqrtm of the product": from_sqrtm,

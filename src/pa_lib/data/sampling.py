@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, SequentialSampler
 
 from pa_lib.errors import PaLibError
+from pa_lib.functional.draws import generator_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +56,6 @@ def clip_generator(seed: int, draw: Draw) -> torch.Generator:
     True
     """
     return generator_of(_checked_seed(seed), draw.epoch, draw.index)
-
-
-def generator_of(*numbers: int) -> torch.Generator:
-    """Random numbers, on the CPU, that hang on these numbers alone; each >= 0, the last of more than three above 0."""
-    # numpy's sequence mixes them, as sums or products of seeds would not: neighbours would share their streams.
-    return torch.Generator().manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1))
 
 
 class GlobalBatchSampler(DistributedSampler[Draw], SequentialSampler):

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from pa_lib.data.base import AbstractClipSet, AbstractDataModule, Sample, held_out
 from pa_lib.data.motion import Similarity, pixel_grid, smooth_curves
-from pa_lib.data.sampling import Draw, clip_generator, generator_of
+from pa_lib.data.sampling import Draw, clip_generator
 from pa_lib.errors import PaLibError
+from pa_lib.functional.draws import generator_of
 
 # A figure in units of half its height, its middle at the origin: centre and half axes of head and body.
 _HEAD, _HEAD_AXES = (0.0, -0.58), (0.32, 0.40)

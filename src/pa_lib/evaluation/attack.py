@@ -16,14 +16,15 @@ import torch
 from jaxtyping import Int64, UInt8
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.utilities.types import STEP_OUTPUT
-from scipy import stats
 from torch import Tensor
 
 from pa_lib.contracts import Clip, ClipMasks, PersonMask
 from pa_lib.data.faces import FaceClipSet, FaceDataModule
 from pa_lib.errors import PaLibError
 from pa_lib.functional import composite
-from pa_lib.functional.reid import wilson_interval
+from pa_lib.functional.boxes import bounding_box
+from pa_lib.functional.draws import seed_of
+from pa_lib.functional.intervals import t_interval, wilson_interval
 from pa_lib.metrics import Measurement, MetricValue
 from pa_lib.modules.attackers.base import AbstractAttack, Anonymized, Outcome, Photos
 from pa_lib.modules.systems.base import AbstractAnonymizer
@@ -170,12 +171,10 @@ def anonymized_photos(
     masks = []
     for at, row in enumerate(rows.tolist()):
         alpha = photos.masks[row, 0]
-        down, across = alpha.amax(1).nonzero()[:, 0], alpha.amax(0).nonzero()[:, 0]
-        if not len(down):
+        box = bounding_box(alpha)
+        if box is None:
             raise PaLibError(f"photo {row} has an empty mask: nobody would be anonymized in it")
-        top, left = int(down[0]), int(across[0])
-        part = alpha[top : int(down[-1]) + 1, left : int(across[-1]) + 1]
-        masks.append(PersonMask(row + 1, at, top, left, part, kind="face"))
+        masks.append(PersonMask(row + 1, at, box[0].start, box[1].start, alpha[box], kind="face"))
     frames = photos.frames[rows]
     made = system.anonymize(Clip(frames), ClipMasks(tuple(masks), len(rows), *frames.shape[2:]), seed=seed)
     return composite(frames, made.frames.cpu(), photos.masks[rows])
@@ -192,9 +191,7 @@ def _anonymized(
         for some in torch.split((wanted[:, 1] == view).nonzero()[:, 0], size):
             rows = wanted[some, 0]
             keys = (seed, int(rows[0]), view)  # one more view is one more seed
-            frames[some] = anonymized_photos(
-                system, photos, rows, seed=int(np.random.SeedSequence(keys).generate_state(1)[0])
-            )
+            frames[some] = anonymized_photos(system, photos, rows, seed=seed_of(*keys))
             done += len(some)
             if progress is not None:
                 progress("anonymize", done, len(wanted))
@@ -274,14 +271,7 @@ def _figure(outcome: Outcome) -> MetricValue:
     n, mean = len(values), float(values.mean()) if len(values) else math.nan
     interval = None
     if n and outcome.has_interval:
-        interval = wilson_interval(float(values.sum()), n) if outcome.is_rate else _student(values)
+        interval = wilson_interval(float(values.sum()), n) if outcome.is_rate else t_interval(values)
     return MetricValue(
         outcome.name, mean, n, outcome.n_of, outcome.what, outcome.is_higher_better, interval, outcome.counted
     )
-
-
-def _student(values: Tensor) -> tuple[float, float] | None:
-    if len(values) < 2:
-        return None
-    half = float(stats.t.ppf(0.975, len(values) - 1)) * float(values.std()) / math.sqrt(len(values))
-    return float(values.mean()) - half, float(values.mean()) + half

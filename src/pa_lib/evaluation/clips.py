@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pa_lib.contracts import Batch, Clip, ClipMasks, Kind, PersonMask, Result, Sighting
 from pa_lib.functional import composite
+from pa_lib.functional.boxes import bounding_box
 from pa_lib.modules.systems.base import AbstractAnonymizer
 
 
@@ -44,11 +45,12 @@ def sightings(batch: Batch, masks: Tensor, kind: Kind) -> tuple[Sighting, ...]:
     for row, (clip, alpha) in enumerate(zip(batch.clip_ids, masks[:, :, 0], strict=True)):
         identity = -1 if batch.identities is None else int(batch.identities[row])
         for frame, mask in enumerate(alpha):
-            box = _extent(mask)
+            box = bounding_box(mask)
             if box is not None:
-                top, left, bottom, right = map(float, box)
+                rows, columns = box
                 who = identity if identity >= 0 else int(clip)
-                people.append(Sighting(row, frame, who, (left, top, right, bottom), kind=kind))
+                corners = float(columns.start), float(rows.start), float(columns.stop), float(rows.stop)
+                people.append(Sighting(row, frame, who, corners, kind=kind))
     return tuple(people)
 
 
@@ -61,18 +63,9 @@ def _anonymized(module: AbstractAnonymizer, frames: Tensor, alpha: Tensor, clip:
         window = slice(start, min(start + step, n_frames))
         people = []
         for at, mask in enumerate(alpha[window, 0]):
-            if (box := _extent(mask)) is not None:
-                top, left, bottom, right = box
-                people.append(PersonMask(clip + 1, at, top, left, mask[top:bottom, left:right].clone(), kind))
+            if (box := bounding_box(mask)) is not None:
+                people.append(PersonMask(clip + 1, at, box[0].start, box[1].start, mask[box].clone(), kind))
         masks = ClipMasks(tuple(people), window.stop - window.start, height, width)
         made = module.anonymize(Clip(frames[window], start), masks, seed=seed).frames.cpu()
         parts.append(composite(frames[window], made, alpha[window]))
     return torch.cat(parts)
-
-
-def _extent(mask: Tensor) -> tuple[int, int, int, int] | None:
-    """Top, left, bottom, right of what is not zero, the last two exclusive; None where all is."""
-    rows, columns = (mask > 0).any(1).nonzero()[:, 0], (mask > 0).any(0).nonzero()[:, 0]
-    if not len(rows):
-        return None
-    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1

@@ -15,9 +15,8 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from pa_lib.errors import PaLibError
-from pa_lib.functional.reid import wilson_interval
+from pa_lib.functional.intervals import t_interval, wilson_interval, within
 from pa_lib.metrics import MetricValue
-from pa_lib.metrics.over_clips import t_interval
 from pa_lib.pretrained import FaceIdentity
 
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95)
@@ -140,7 +139,7 @@ def closeness(name: str, nearest: NearestFaces, threshold: float, tail: float | 
             "pictures",
             f"share of pairs within {threshold:g}, {of}",
             False,
-            _within(t_interval(pairs), 1.0),
+            within(t_interval(pairs), 0.0, 1.0),
         ),
         MetricValue(
             f"nearest_face_{name}",
@@ -149,7 +148,7 @@ def closeness(name: str, nearest: NearestFaces, threshold: float, tail: float | 
             "pictures",
             f"mean distance to the nearest, {of}",
             True,
-            _within(t_interval(means), math.inf),
+            within(t_interval(means), 0.0, math.inf),
         ),
     ]
     if tail is not None:
@@ -194,7 +193,3 @@ def _share(name: str, hits: Bool[Tensor, " n"], what: str) -> MetricValue:
     return MetricValue(
         name, found / n if n else math.nan, n, "pictures", what, False, wilson_interval(found, n) if n else None
     )
-
-
-def _within(interval: tuple[float, float] | None, most: float) -> tuple[float, float] | None:
-    return None if interval is None else (max(0.0, interval[0]), min(most, interval[1]))

@@ -20,6 +20,8 @@ from jaxtyping import Bool, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pa_lib.functional.draws import bytes_of
+
 _FINE_SIGMA_PX = 4.0  # a blur is computed at the size at which its sigma is this
 
 
@@ -119,8 +121,7 @@ def noise(
     >>> bool((noise(crop, (0, 7))[:, 1:] == noise(crop[:, 1:], (0, 7), origin=(1, 0))).all())
     True
     """
-    tile = np.random.Generator(np.random.Philox(np.random.SeedSequence(key))).bytes(3 * 256 * 256)
-    tile_pixels = np.frombuffer(tile, dtype=np.uint8).reshape(256, 256, 3)
+    tile_pixels = np.frombuffer(bytes_of(3 * 256 * 256, *key), dtype=np.uint8).reshape(256, 256, 3)
     rows = (origin[0] + np.arange(crop.shape[1])) % 256
     columns = (origin[1] + np.arange(crop.shape[2])) % 256
     return _channels_rows_columns(tile_pixels[rows[:, None], columns[None, :]], crop)

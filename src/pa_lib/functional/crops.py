@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
 from pa_lib.contracts import Box
+from pa_lib.functional.boxes import bounding_box
 
 Interpolation = Literal["bilinear", "bicubic"]
 """``x0 y0 x1 y1``, px; the first pixel reaches from 0 to 1."""
@@ -29,11 +30,11 @@ def extent(top: int, left: int, alpha: Float[Tensor, "h w"]) -> tuple[int, int, 
     >>> extent(5, 7, torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.1, 1.0]]))
     (8, 6, 10, 7)
     """
-    rows = (alpha > 0).any(1).nonzero()
-    if not len(rows):
+    found = bounding_box(alpha)
+    if found is None:
         return None
-    columns = (alpha > 0).any(0).nonzero()
-    return left + int(columns[0]), top + int(rows[0]), left + int(columns[-1]) + 1, top + int(rows[-1]) + 1
+    rows, columns = found
+    return left + columns.start, top + rows.start, left + columns.stop, top + rows.stop
 
 
 def square_boxes(boxes: Float[Tensor, "t 4"], expansion: float = 1.25, steadiness: float = 0.0) -> Float[Tensor, "t 4"]:

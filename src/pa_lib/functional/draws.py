@@ -1,7 +1,7 @@
 """Random numbers that depend on their keys alone: not on the device, the process, or on what was drawn before.
 
 Keys are whole numbers such as ``(seed, clip, step)``. Whatever a training step or a sampler draws is drawn per clip
-from that clip's keys, so neither the number of processes nor the company in a batch changes a result.
+from that clip's keys, so neither the number of processes nor the other clips of a batch change a result.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _WORD = 2**32
 
 
 def generator(*keys: int) -> torch.Generator:
-    """A CPU generator for those who must have one, such as diffusers' schedulers.
+    """A CPU generator, for callers that need one, such as diffusers' schedulers.
 
     PyTorch's CPU generator keeps 32 bits of its seed: among n generators two are alike with a chance of about
     ``n^2 / 2^33``. `normal` and `uniform` use the keys in full.
@@ -51,6 +51,33 @@ def uniform(shape: Sequence[int], *keys: int) -> Float[Tensor, ...]:
     True
     """
     return torch.from_numpy(np.asarray(_numbers(keys).random(tuple(shape), dtype=np.float32)))
+
+
+def generator_of(*numbers: int) -> torch.Generator:
+    """As `generator`, by numpy's own sequence of numbers >= 0; of more than three, the last must be above 0.
+
+    What the data modules drew from the first version on, and draw still.
+    """
+    # numpy's sequence mixes them, as sums or products of seeds would not: neighbours would share their streams.
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1))
+
+
+def seed_of(*numbers: int) -> int:
+    """A 32-bit seed mixed from numbers >= 0, by numpy's own sequence.
+
+    >>> seed_of(0, 1) != seed_of(1, 0)
+    True
+    """
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def bytes_of(n: int, *numbers: int) -> bytes:
+    """N independent random bytes, from numbers >= 0, by numpy's own sequence.
+
+    >>> len(bytes_of(3, 0, 7))
+    3
+    """
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(numbers))).bytes(n)
 
 
 def _numbers(keys: Sequence[int]) -> np.random.Generator:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pa_lib.contracts import Box
 from pa_lib.errors import PaLibError
+from pa_lib.functional.boxes import bounding_box
 
 
 class Patch(NamedTuple):
@@ -183,12 +184,11 @@ def trim(patch: Patch) -> Patch | None:
     >>> trim(Patch(2, 2, torch.tensor([[0, 0], [0, 1]])))
     Patch(top=3, left=3, mask=tensor([[1]]))
     """
-    covered = patch.mask != 0
-    rows, columns = covered.any(1).nonzero()[:, 0].tolist(), covered.any(0).nonzero()[:, 0].tolist()
-    if not rows:
+    found = bounding_box(patch.mask)
+    if found is None:
         return None
-    mask = patch.mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return Patch(patch.top + rows[0], patch.left + columns[0], mask)
+    rows, columns = found
+    return Patch(patch.top + rows.start, patch.left + columns.start, patch.mask[rows, columns])
 
 
 def snap_to_grid(patch: Patch, grid: tuple[int, int], height: int, width: int) -> Patch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -161,36 +160,3 @@ def chance_of_precision(n_right: Int[Tensor, " q"], n_gallery: Int[Tensor, " q"]
     harmonic = torch.digamma(total + 1) - torch.digamma(torch.ones_like(total))
     others = torch.where(total > 1, (n - 1) / (total - 1).clamp(min=1), 0.0)
     return torch.where(n > 0, (harmonic + others * (total - harmonic)) / total.clamp(min=1), torch.nan)
-
-
-def wilson_interval(hits: float, n: float, z: float = 1.959963984540054) -> tuple[float, float]:
-    r"""Interval of a share, which stays in [0, 1] and is not empty at 0 % or 100 %.
-
-    .. math:: \frac{p + z^2 / 2n \pm z \sqrt{p (1 - p) / n + z^2 / 4n^2}}{1 + z^2 / n}, \quad p = hits / n
-
-    Args:
-        hits: In 0..n; need not be whole.
-        n: How many independent trials.
-        z: Quantile of the normal distribution; 1.96 for 95 %.
-
-    Returns:
-        Low and high end; NaN without trials.
-
-    Raises:
-        ValueError: More hits than trials, or fewer than none.
-
-    >>> [round(end, 4) for end in wilson_interval(10, 20)]
-    [0.2993, 0.7007]
-
-    Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
-    """
-    if n == 0:
-        return math.nan, math.nan
-    if not 0 <= hits <= n:
-        raise ValueError(f"{hits} hits of {n}, expected 0 to {n}")
-    share = hits / n
-    centre = share + z * z / (2 * n)
-    spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    low, high = ((centre + side * spread) / (1 + z * z / n) for side in (-1, 1))
-    # At the ends exactly, where rounding would leave 1e-17 of an interval.
-    return max(0.0, low) if hits else 0.0, min(1.0, high) if hits < n else 1.0

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from jaxtyping import Float
-from scipy.special import stdtrit
 from torch import Tensor, distributed
 
+from pa_lib.functional.intervals import t_interval, within
 from pa_lib.metrics.base import MetricValue
 
 
@@ -36,25 +34,6 @@ def clip_keys(clip_ids: Tensor | None, n_rows: int, known: Float[Tensor, "n k"])
     mine = known[known[:, 0] >= first, 0]
     start = float(mine.max()) + 1 if len(mine) else first
     return start + torch.arange(n_rows, dtype=torch.float64)
-
-
-def t_interval(values: Float[Tensor, " n"]) -> tuple[float, float] | None:
-    """95 % interval of the mean by Student's t; None for fewer than two values, or where they are not finite.
-
-    >>> [round(end, 3) for end in t_interval(torch.tensor([1.0, 2.0, 3.0]))]
-    [-0.484, 4.484]
-    """
-    if len(values) < 2 or not bool(values.isfinite().all()):
-        return None
-    half = t_half_width(values)
-    mean = float(values.double().mean())
-    return mean - half, mean + half
-
-
-def t_half_width(values: Float[Tensor, " n"]) -> float:
-    """Half the width of `t_interval`, for at least two values."""
-    n = len(values)
-    return float(stdtrit(n - 1, 0.975)) * float(values.double().std()) / math.sqrt(n)
 
 
 def frame_rows(keys: Float[Tensor, " b"], values: Float[Tensor, "b t"]) -> Float[Tensor, "b 4"]:
@@ -85,8 +64,6 @@ def mean_over_clips(
     """
     some = rows[rows[:, 2] > 0]
     means = some[:, 1] / some[:, 2]
-    interval = t_interval(means)
-    if interval is not None:
-        interval = (max(ends[0], interval[0]), min(ends[1], interval[1]))
+    interval = within(t_interval(means), *ends)
     counted = {missing: int(rows[:, 3].sum()), "clips left out": len(rows) - len(some)}
     return MetricValue(name, float(means.mean()), len(some), "clips", what, is_higher_better, interval, counted)

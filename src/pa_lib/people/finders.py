@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa_lib.contracts import Detection
+from pa_lib.functional.boxes import box_overlaps
 from pa_lib.people.tiles import find_in_tiles, merged, scaled
-from pa_lib.pretrained import MTCNN, CenterFace, NanoDet, box_overlaps
+from pa_lib.pretrained import MTCNN, CenterFace, NanoDet
 
 Image = NDArray[np.uint8]
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pa_lib.contracts import Box
 from pa_lib.errors import PaLibError
+from pa_lib.functional.boxes import bounding_box
 from pa_lib.functional.masks import Patch, box_raster, union
 from pa_lib.people.mask_shapes import (
     Canvas,
@@ -356,12 +357,13 @@ def _without(patch: Patch, others: Sequence[Patch | None]) -> Patch:
 
 def _implausible(silhouette: NDArray[np.bool_]) -> str | None:
     """Why a silhouette, cut to its box, cannot be that of the person in it; None where it can."""
-    height, width = silhouette.shape
+    height = len(silhouette)
     share = float(silhouette.mean())
     if share < _LEAST_SHARE:
         return f"covers {share:.0%} of the box"
-    rows, columns = np.flatnonzero(silhouette.any(1)), np.flatnonzero(silhouette.any(0))
-    tall, wide = (rows[-1] + 1 - rows[0]) / height, (columns[-1] + 1 - columns[0]) / width
+    box = bounding_box(silhouette)
+    assert box is not None  # its share is above 0
+    tall, wide = ((span.stop - span.start) / size for span, size in zip(box, silhouette.shape, strict=True))
     if min(tall, wide) < _LEAST_SPAN:
         return f"spans {tall:.0%} of the box's height and {wide:.0%} of its width"
     fifth = max(1, height // 5)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa_lib.contracts import Detection
-from pa_lib.pretrained.detectors.boxes import non_maximum_suppression
+from pa_lib.functional.boxes import non_maximum_suppression
 
 Image = NDArray[np.uint8]
 JITTER_PX = 8  # two tiles may place one face this far apart, so cores reach into each other by it

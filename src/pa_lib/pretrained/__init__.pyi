@@ -1,5 +1,4 @@
 from .assets import Asset, asset_manifest, asset_path
-from .detectors.boxes import box_overlaps, non_maximum_suppression
 from .detectors.centerface import CenterFace
 from .detectors.mtcnn import MTCNN
 from .detectors.nanodet import NanoDet
@@ -33,6 +32,4 @@ __all__ = [
     "align_faces",
     "asset_manifest",
     "asset_path",
-    "box_overlaps",
-    "non_maximum_suppression",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from pathlib import Path
@@ -13,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pa_lib.errors import PaLibError, first_line
+from pa_lib.functional.hashing import weights_sha256
 
 Net = Literal["alex", "squeeze", "vgg"]
 MIN_PX = 32  # smaller pictures leave nothing of the last layers
@@ -135,8 +135,4 @@ def _read(path: Path, net: Net) -> dict[str, Tensor]:
 
 def _digest(state: dict[str, Tensor]) -> str:
     """Of names and float32 bytes, by name: the same weights have the same digest whatever file they came in."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        digest.update(name.encode())
-        digest.update(state[name].float().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return weights_sha256(state, has_header=False, dtype=torch.float32)

@@ -13,6 +13,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from pa_lib.functional.boxes import bounding_box
+
 Samples = NDArray[Any]  # uint8, or uint16 holding 10 or 12 bits
 
 _CHROMA_GRIDS = {"yuv420p": (2, 2), "yuv422p": (1, 2), "yuv444p": (1, 1)}
@@ -158,7 +160,7 @@ class Picture:
                 f"got {rgb.dtype} {rgb.shape} and {where.shape}"
             )
         where = where.astype(bool, copy=False)
-        box = _bounding_box(where, self.format.chroma_grid)
+        box = _box_on_grid(where, self.format.chroma_grid)
         if box is None:
             return self
         rows, columns = self.format.chroma_grid
@@ -268,16 +270,16 @@ def _spread(plane: Samples, rows: int, columns: int) -> Samples:
     return plane.repeat(rows, 0).repeat(columns, 1)
 
 
-def _bounding_box(where: NDArray[np.bool_], grid: tuple[int, int]) -> tuple[slice, slice] | None:
+def _box_on_grid(where: NDArray[np.bool_], grid: tuple[int, int]) -> tuple[slice, slice] | None:
     """The smallest box around what is set, grown to the grid; None where nothing is set."""
-    box = []
-    for axis, step in ((1, grid[0]), (0, grid[1])):
-        hits = np.flatnonzero(where.any(axis=axis))
-        if not len(hits):
-            return None
-        end = (int(hits[-1]) // step + 1) * step
-        box.append(slice(int(hits[0]) // step * step, min(end, where.shape[1 - axis])))
-    return box[0], box[1]
+    found = bounding_box(where)
+    if found is None:
+        return None
+    rows, columns = (
+        slice(span.start // step * step, min(-(-span.stop // step) * step, size))
+        for span, step, size in zip(found, grid, where.shape, strict=True)
+    )
+    return rows, columns
 
 
 def _to_yuv(rgb: NDArray[np.uint8], format: PixelFormat) -> tuple[Samples, ...]:

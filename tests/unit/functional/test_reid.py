@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 from torchmetrics.functional.retrieval import retrieval_average_precision, retrieval_hit_rate
 
 from pa_lib.functional import (
@@ -15,7 +14,6 @@ from pa_lib.functional import (
     chance_of_rank,
     rank_gallery,
     reidentification,
-    wilson_interval,
 )
 
 
@@ -107,19 +105,6 @@ def test_chance_without_a_right_picture_is_nan() -> None:
     counts = torch.tensor([0]), torch.tensor([4])
     assert math.isnan(chance_of_rank(*counts).item())
     assert math.isnan(chance_of_precision(*counts).item())
-
-
-@given(st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_is_scipys(case: tuple[int, int]) -> None:
-    hits, n = case
-    expected = binomtest(hits, n).proportion_ci(method="wilson")
-    assert wilson_interval(hits, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
-
-
-def test_wilson_at_the_ends() -> None:
-    assert all(math.isnan(end) for end in wilson_interval(0, 0))
-    with pytest.raises(ValueError, match="3 hits of 2"):
-        wilson_interval(3, 2)
 
 
 def test_refuses_what_does_not_fit() -> None:

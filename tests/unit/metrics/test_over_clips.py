@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
-import scipy.stats
 import torch
 
-from pa_lib.metrics.over_clips import clip_keys, t_interval
+from pa_lib.metrics.over_clips import clip_keys
 
 
 class TestClipKeys:
@@ -27,14 +25,3 @@ class TestClipKeys:
     def test_refuses_another_number_of_them(self) -> None:
         with pytest.raises(ValueError, match=r"clip_ids have shape \(3,\), expected \(2,\)"):
             clip_keys(torch.arange(3), 2, torch.zeros(0, 1))
-
-
-class TestTInterval:
-    def test_is_scipys(self) -> None:
-        values = np.random.default_rng(0).normal(3, 2, 7)
-        expected = scipy.stats.t.interval(0.95, 6, values.mean(), scipy.stats.sem(values))
-        assert t_interval(torch.from_numpy(values)) == pytest.approx(expected)
-
-    @pytest.mark.parametrize("values", [[], [1.0], [1.0, float("inf")], [1.0, float("nan")]])
-    def test_says_nothing_where_there_is_nothing_to_say(self, values: list[float]) -> None:
-        assert t_interval(torch.tensor(values)) is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,8 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pa_lib.contracts import Box, Detection, FaceNetwork, Image, Sighting
+from pa_lib.functional.boxes import bounding_box, box_overlaps
+from pa_lib.functional.hashing import weights_sha256
 from pa_lib.functional.pixels import as_unit
-from pa_lib.pretrained import CenterFace, FaceIdentity, asset_manifest, box_overlaps
+from pa_lib.pretrained import CenterFace, FaceIdentity, asset_manifest
 
 Points = NDArray[np.float32]
 
@@ -238,9 +239,10 @@ class FaceComparer:
         for row in range(len(source)):
             for frame in range(context, source.shape[1]):
                 mask = masks[row, frame, 0] > 0.5
-                rows, columns = (np.flatnonzero(mask.any(axis).cpu().numpy()) for axis in (1, 0))
-                if len(rows):
-                    box = float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+                found = bounding_box(mask)
+                if found is not None:
+                    rows, columns = found
+                    box = float(columns.start), float(rows.start), float(columns.stop), float(rows.stop)
                     yield row, self._inside(source, row, frame, 0, box, mask)
 
     def _inside(
@@ -333,10 +335,7 @@ def network_protocol(part: Any) -> dict[str, Any]:
     if isinstance(part, CenterFace):
         told["sha256"] = asset_manifest()["centerface.onnx"].sha256
     if isinstance(part, torch.nn.Module):
-        digest = hashlib.sha256()
-        for name, tensor in sorted(part.state_dict().items()):
-            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-        told["sha256"] = digest.hexdigest()
+        told["sha256"] = weights_sha256(part.state_dict(), has_header=False)
     return told
 
 

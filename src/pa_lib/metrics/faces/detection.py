@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pa_lib.contracts import Sighting
-from pa_lib.functional.reid import wilson_interval
+from pa_lib.functional.intervals import wilson_of_mean
 from pa_lib.metrics.base import AbstractMetric, Measurement, MetricValue, TrackRow
 from pa_lib.metrics.faces.comparer import FaceComparer
 from pa_lib.metrics.faces.tracks import N_KEYS, face_keys
@@ -115,6 +115,4 @@ class DetectionRate(AbstractMetric):
 def _share(name: str, rates: Float[Tensor, " n"], what: str, counted: dict[str, int] | None = None) -> MetricValue:
     n = len(rates)
     value = float(rates.mean()) if n else math.nan
-    # Rounding of the mean may lie beyond n.
-    interval = wilson_interval(min(max(value, 0.0), 1.0) * n, n) if n else None
-    return MetricValue(name, value, n, "tracks", what, None, interval, counted or {})
+    return MetricValue(name, value, n, "tracks", what, None, wilson_of_mean(rates), counted or {})

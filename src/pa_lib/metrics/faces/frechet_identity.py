@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from pa_lib.contracts import Sighting
-from pa_lib.functional.fvd import frechet_video_distance
+from pa_lib.functional.frechet import frechet_distance
+from pa_lib.functional.intervals import resampled_interval
 from pa_lib.metrics.base import AbstractMetric, Measurement, MetricValue
 from pa_lib.metrics.faces.comparer import FaceComparer
 from pa_lib.metrics.faces.tracks import N_KEYS, face_keys
 from pa_lib.metrics.per_clip import summed
-from pa_lib.metrics.video.fvd import resampled_interval
 
 _COMPARED = N_KEYS  # then sums of the anonymized and of the source's embeddings
 _FIRST = N_KEYS + 1
@@ -98,8 +98,10 @@ class FrechetIdentityDistance(AbstractMetric):
         after, before = means[:, :d], means[:, d:]
         value, interval = float("nan"), None
         if n >= 2:
-            value = float(frechet_video_distance(before, after))
-            interval = resampled_interval(before, after, torch.arange(n).double(), value, self.resamples)
+            value = float(frechet_distance(before, after))
+            interval = resampled_interval(
+                lambda some: float(frechet_distance(before[some], after[some])), torch.arange(n), value, self.resamples
+            )
         missing = {
             "people missing to the 2 it takes": max(0, 2 - n),
             f"people missing to the network's {d} dimensions": max(0, d - n),

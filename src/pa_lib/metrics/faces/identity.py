@@ -12,11 +12,10 @@ from torch import Tensor
 
 from pa_lib.contracts import Sighting
 from pa_lib.functional.identity import DistanceName, comparable, identity_distance, mean_pair_distance
-from pa_lib.functional.reid import wilson_interval
+from pa_lib.functional.intervals import t_interval, wilson_interval, wilson_of_mean, within
 from pa_lib.metrics.base import AbstractMetric, Measurement, MetricValue, TrackRow
 from pa_lib.metrics.faces.comparer import FaceComparer
 from pa_lib.metrics.faces.tracks import N_KEYS, UNKNOWN, face_keys
-from pa_lib.metrics.over_clips import t_interval
 from pa_lib.metrics.per_clip import summed
 
 # Columns of a track's row after its keys; then sums of the anonymized and of the source's embeddings.
@@ -225,13 +224,7 @@ def _mean(
     counted = dict(counted or {})
     if len(there) < len(values):
         counted["tracks of one face"] = len(values) - len(there)
-    interval = t_interval(there)
-    if is_share:
-        # Student's t would have no width where all tracks say 0 or all say 1.
-        hits = min(max(float(there.sum()), 0.0), float(len(there)))
-        interval = wilson_interval(hits, len(there)) if len(there) else None
-    elif interval is not None:
-        interval = max(0.0, interval[0]), interval[1]
+    interval = wilson_of_mean(there) if is_share else within(t_interval(there), 0.0, math.inf)
     return MetricValue(name, float(there.mean()), len(there), "tracks", what, is_higher_better, interval, counted)
 
 

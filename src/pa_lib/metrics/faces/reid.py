@@ -12,17 +12,16 @@ from torch import Tensor
 
 from pa_lib.contracts import Sighting
 from pa_lib.functional.identity import DistanceName, comparable
+from pa_lib.functional.intervals import t_interval, wilson_interval, within
 from pa_lib.functional.reid import (
     Retrieval,
     chance_of_precision,
     chance_of_rank,
     reidentification,
-    wilson_interval,
 )
 from pa_lib.metrics.base import AbstractMetric, Measurement, MetricValue, TrackRow
 from pa_lib.metrics.faces.comparer import FaceComparer
 from pa_lib.metrics.faces.tracks import N_KEYS, UNKNOWN, face_keys
-from pa_lib.metrics.over_clips import t_interval
 from pa_lib.metrics.per_clip import summed
 
 _COMPARED, _LOST = N_KEYS, N_KEYS + 1
@@ -218,9 +217,7 @@ def precision_figure(
     name: str, values: Float[Tensor, " q"], what: str, n_of: str, is_higher_better: bool | None = False
 ) -> MetricValue:
     """A mean of values in [0, 1]."""
-    interval = t_interval(values)
-    if interval is not None:
-        interval = max(0.0, interval[0]), min(1.0, interval[1])
+    interval = within(t_interval(values), 0.0, 1.0)
     return MetricValue(name, float(values.mean()), len(values), n_of, what, is_higher_better, interval)
 
 

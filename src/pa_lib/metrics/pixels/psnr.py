@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pa_lib.functional.intervals import t_half_width, t_interval, within
 from pa_lib.functional.psnr import halo, kept_pixels, psnr_db, region_errors
 from pa_lib.metrics.base import AbstractMetric, Measurement, MetricValue
-from pa_lib.metrics.over_clips import clip_keys, t_half_width, t_interval
+from pa_lib.metrics.over_clips import clip_keys
 from pa_lib.metrics.per_clip import summed
 
 # Columns of a clip's row after its number. A region is the halo or what lies beyond it.
@@ -175,9 +176,7 @@ def _identical_share(rows: Tensor) -> MetricValue:
     shares = identical[pixels > 0] / pixels[pixels > 0]
     counted = {"clips without kept pixels": len(rows) - len(shares)}
     what = "share of the kept pixels that are equal to the bit"
-    interval = t_interval(shares)
-    if interval is not None:
-        interval = (max(0.0, interval[0]), min(1.0, interval[1]))
+    interval = within(t_interval(shares), 0.0, 1.0)
     return MetricValue(
         "unmasked_identical_share", float(shares.mean()), len(shares), "clips", what, True, interval, counted
     )

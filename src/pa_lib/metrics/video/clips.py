@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, distributed
 
+from pa_lib.functional.boxes import bounding_box
 from pa_lib.functional.pixels import as_unit
 from pa_lib.pretrained.features.base import AbstractVideoFeatures
 
@@ -69,18 +70,14 @@ class ClipCutter:
 
     def crop(self, masks: Float[Tensor, "t 1 h w"]) -> tuple[slice, slice] | None:
         """Rows and columns of the square around the masks of one clip; None where nothing is masked."""
-        is_masked = (masks > 0).any(0)[0]
-        if not bool(is_masked.any()):
+        spans = bounding_box(masks.amax((0, 1)))
+        if spans is None:
             return None
-        ends = []
-        for axis in (1, 0):
-            places = is_masked.any(axis).nonzero()
-            ends.append((int(places[0]), int(places[-1]) + 1))
-        side = round(MARGIN * max(end - start for start, end in ends))
+        side = round(MARGIN * max(span.stop - span.start for span in spans))
         slices = []
-        for (start, end), size in zip(ends, is_masked.shape, strict=True):
+        for span, size in zip(spans, masks.shape[-2:], strict=True):
             length = min(side, size)
-            first = min(max((start + end - length) // 2, 0), size - length)
+            first = min(max((span.start + span.stop - length) // 2, 0), size - length)
             slices.append(slice(first, first + length))
         return slices[0], slices[1]
 

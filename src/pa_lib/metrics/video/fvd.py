@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pa_lib.functional.fvd import frechet_distance, frechet_video_distance, mean_and_covariance
+from pa_lib.functional.frechet import frechet_distance, gaussian_frechet_distance, mean_and_covariance
+from pa_lib.functional.intervals import SEED, resampled_interval
 from pa_lib.metrics.base import AbstractMetric, Measurement, MetricValue
 from pa_lib.metrics.video.clips import ClipCutter, Region, feature_rows, numbered, smallest_keys
 from pa_lib.pretrained.features.base import AbstractVideoFeatures
 
 PUBLISHED_CLIPS = 2048  # what StyleGAN-V and those after it take of both sets
-_SEED = 0
 
 
 class FewClipsWarning(UserWarning):
@@ -28,8 +28,8 @@ class FrechetVideoDistance(AbstractMetric):
     The figure is called ``fvd`` where the features are I3D's and whole frames are seen, and else
     ``frechet_video_distance_<network>``, with ``_masks`` at its end where only the masks' surroundings are.
 
-    While the clips are at most `keep`, the value comes from their features (`functional.frechet_video_distance`);
-    beyond, from their sums (`functional.frechet_distance`), and there is no interval. So memory stays the same
+    While the clips are at most `keep`, the value comes from their features (`functional.frechet_distance`);
+    beyond, from their sums (`functional.gaussian_frechet_distance`), and there is no interval. So memory stays the same
     however many clips there are.
 
     Args:
@@ -148,7 +148,7 @@ class FrechetVideoDistance(AbstractMetric):
     def protocol(self) -> dict[str, Any]:
         """See `AbstractMetric`."""
         interval = (
-            f"95 %, {self.resamples} draws of videos with replacement, PCG64 with seed {_SEED}, value -+ Student's t "
+            f"95 %, {self.resamples} draws of videos with replacement, PCG64 with seed {SEED}, value -+ Student's t "
             "times their standard deviation; none for fewer than 2 videos"
             if self.resamples
             else "none"
@@ -171,12 +171,16 @@ class FrechetVideoDistance(AbstractMetric):
         value, interval = float("nan"), None
         if 2 <= n <= self.keep:
             rows = smallest_keys(self.rows, n)
-            value = float(frechet_video_distance(*self._split(rows), ddof=self.ddof))
-            interval = resampled_interval(*self._split(rows), rows[:, 1], value, self.resamples, self.ddof)
+
+            def distance(some: Tensor | slice) -> float:
+                return float(frechet_distance(*self._split(rows[some]), ddof=self.ddof))
+
+            value = distance(slice(None))
+            interval = resampled_interval(distance, rows[:, 1], value, self.resamples)
         elif n >= 2:
             before = mean_and_covariance(self.source_sum, self.source_outer, n, self.ddof)
             after = mean_and_covariance(self.anonymized_sum, self.anonymized_outer, n, self.ddof)
-            value = float(frechet_distance(*before, *after, ranks=(n - 1, n - 1)))
+            value = float(gaussian_frechet_distance(*before, *after, ranks=(n - 1, n - 1)))
         if self.warn and 2 <= n < d:
             text = f"{self.figure_name} of {n} clips with {d} dimensions: too large by far; give {d} clips or more"
             warnings.warn(text, FewClipsWarning, stacklevel=2)
@@ -201,41 +205,3 @@ class FrechetVideoDistance(AbstractMetric):
             f"clips missing to the usual {PUBLISHED_CLIPS}": max(0, PUBLISHED_CLIPS - n),
         }
         return {what: number for what, number in counted.items() if number}
-
-
-def resampled_interval(
-    source: Float[Tensor, "n d"],
-    anonymized: Float[Tensor, "n d"],
-    groups: Float[Tensor, " n"],
-    value: float,
-    resamples: int,
-    ddof: int = 0,
-) -> tuple[float, float] | None:
-    """Where the Frechet distance of two paired sets of features lies, 95 %.
-
-    Args:
-        source: One set.
-        anonymized: The other.
-        groups: What is drawn, whole, with replacement: clips of one video are alike.
-        value: Of the whole sets.
-        resamples: How many draws.
-        ddof: As for the value.
-
-    Returns:
-        Value -+ Student's t times the standard deviation of the draws; None for fewer than 2 groups or no draws.
-    """
-    import numpy as np
-    from scipy.stats import t as student
-
-    rows = [torch.nonzero(groups == group).flatten() for group in torch.unique(groups)]
-    if len(rows) < 2 or not resamples:
-        return None
-    generator = np.random.Generator(np.random.PCG64(_SEED))
-    draws = []
-    for _ in range(resamples):
-        drawn = torch.cat([rows[at] for at in generator.integers(0, len(rows), len(rows))])
-        if len(drawn) >= 2:
-            draws.append(float(frechet_video_distance(source[drawn], anonymized[drawn], ddof)))
-    # Draws with replacement hold fewer different clips, so their mean is too large: only their spread counts.
-    spread = float(np.std(draws, ddof=1)) * float(student.ppf(0.975, len(rows) - 1))
-    return value - spread, value + spread

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pa_lib.functional.intervals import jackknife_interval
 from pa_lib.functional.kvd import kernel_video_distance, paired_terms
 from pa_lib.metrics.base import AbstractMetric, Measurement, MetricValue
 from pa_lib.metrics.video.clips import ClipCutter, Region, feature_rows, numbered, smallest_keys
@@ -134,8 +135,6 @@ class KernelVideoDistance(AbstractMetric):
 
 def _interval(terms: Float[Tensor, "n n"], videos: Tensor, value: float) -> tuple[float, float] | None:
     """Value -+ Student's t times the jackknife's standard error, whole videos left out one at a time."""
-    from scipy.stats import t as student
-
     terms = terms - torch.diag(terms.diagonal())
     _, places, sizes = torch.unique(videos, return_inverse=True, return_counts=True)
     n, n_videos = len(terms), len(sizes)
@@ -145,6 +144,4 @@ def _interval(terms: Float[Tensor, "n n"], videos: Tensor, value: float) -> tupl
     by_video = terms.new_zeros(n_videos, n).index_add_(0, places, terms)
     inner = terms.new_zeros(n_videos, n_videos).index_add_(1, places, by_video)
     without = (terms.sum() - 2 * by_video.sum(1) + inner.diagonal()) / (left * (left - 1))
-    error = float(((n_videos - 1) / n_videos * (without - without.mean()).square().sum()).sqrt())
-    spread = error * float(student.ppf(0.975, n_videos - 1))
-    return value - spread, value + spread
+    return jackknife_interval(without, value)

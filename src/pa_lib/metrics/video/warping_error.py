@@ -9,11 +9,13 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from pa_lib.functional.boxes import bounding_box
+from pa_lib.functional.intervals import t_interval
 from pa_lib.functional.pixels import as_unit
 from pa_lib.functional.sharpness import gradient_sums
 from pa_lib.functional.warping_error import CHANNELS_COUNTED, Convention, region_sums
 from pa_lib.metrics.base import AbstractMetric, Measurement, MetricValue
-from pa_lib.metrics.over_clips import clip_keys, t_interval
+from pa_lib.metrics.over_clips import clip_keys
 from pa_lib.metrics.per_clip import summed
 from pa_lib.pretrained.optical_flow import AbstractOpticalFlow, DISFlow
 
@@ -193,8 +195,9 @@ def _changes(
 
 def _box(mask: Float[Tensor, "1 h w"]) -> tuple[slice, slice]:
     """The rows and columns that the mask reaches; what is beyond weighs nothing."""
-    rows, columns = (mask[0].amax(axis).nonzero()[:, 0] for axis in (1, 0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    box = bounding_box(mask[0])
+    assert box is not None  # masks without a masked pixel are None here
+    return box
 
 
 def _region_figures(suffix: str, where: str, region: Float[Tensor, "n 5"]) -> list[MetricValue]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d, pad
 
 from pa_lib.errors import PaLibError
+from pa_lib.functional.boxes import bounding_box
 from pa_lib.functional.draws import uniform
 
 _DRAWING_A_MASK, _DRAWING_A_BODY, _TREMBLING = (
@@ -111,10 +112,11 @@ def _bodies(masks: Float[Tensor, "t 1 h w"], width: float) -> Float[Tensor, "t 1
     height_px, width_px = masks.shape[-2:]
     bodies = torch.zeros_like(masks)
     for mask, body in zip(masks[:, 0], bodies[:, 0], strict=True):
-        rows, columns = ((mask > 0).any(along).nonzero()[:, 0].tolist() for along in (1, 0))
-        if rows:
-            neck = rows[0] + round(_NECK * (rows[-1] + 1 - rows[0]))
-            middle, half = (columns[0] + columns[-1] + 1) / 2, width * (columns[-1] + 1 - columns[0]) / 2
+        box = bounding_box(mask)
+        if box is not None:
+            rows, columns = box
+            neck = rows.start + round(_NECK * (rows.stop - rows.start))
+            middle, half = (columns.start + columns.stop) / 2, width * (columns.stop - columns.start) / 2
             body[min(neck, height_px) :, max(round(middle - half), 0) : min(round(middle + half), width_px)] = 1
     return bodies
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa_lib.contracts import Person, Track
+from pa_lib.functional.boxes import aligned_overlaps
 from pa_lib.people.choosers.choose import Scene
 from pa_lib.people.tracking.heads import STILL_SIDES, detected_rows, head_fits, moves_along
 from pa_lib.people.tracking.motion import Array
@@ -236,11 +237,10 @@ def _span_inside(track: Track, path: Track) -> tuple[int, int] | None:
     rows = detected_rows(track)
     mine = track.boxes[shared_rows].astype(np.float64)
     theirs = path.boxes[track.frames[shared_rows] - path.frames[0]].astype(np.float64)
-    shared, area, other = _shared(mine, theirs)
     is_same, is_inside = np.zeros(len(rows), dtype=bool), np.zeros(len(rows), dtype=bool)
     is_shared = np.isin(rows, shared_rows)
-    is_same[is_shared] = shared / (area + other - shared) >= SAME_IOU
-    is_inside[is_shared] = shared / np.minimum(area, other) >= PIECE_INSIDE
+    is_same[is_shared] = aligned_overlaps(mine, theirs) >= SAME_IOU
+    is_inside[is_shared] = aligned_overlaps(mine, theirs, of_smaller=True) >= PIECE_INSIDE
     if not is_same.sum() >= PIECE_SHARE * len(rows):
         if not moves_along(track, path, 0.3):
             return None
@@ -332,19 +332,9 @@ def _shared_rows(track: Track, other: Track) -> NDArray[np.intp]:
     return shared
 
 
-def _shared(one: Array, two: Array) -> tuple[Array, Array, Array]:
-    """Shared area and own areas of boxes, broadcast."""
-    overlap = np.clip(np.minimum(one[..., 2:], two[..., 2:]) - np.maximum(one[..., :2], two[..., :2]), 0, None)
-    area = np.maximum((one[..., 2:] - one[..., :2]).prod(axis=-1), 1e-9)
-    other = np.maximum((two[..., 2:] - two[..., :2]).prod(axis=-1), 1e-9)
-    return overlap.prod(axis=-1), area, other
-
-
 def _contained(one: Array, two: Array) -> Array:
     """Share of the smaller box that lies in the larger one: shape n m."""
-    shared, area, other = _shared(one[:, None], two[None])
-    share: Array = shared / np.minimum(area, other)
-    return share
+    return aligned_overlaps(one[:, None], two[None], of_smaller=True)
 
 
 def _jump(one: Array, two: Array) -> Array:

@@ -12,6 +12,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from pa_lib.contracts import Person, Track
+from pa_lib.functional.boxes import aligned_overlaps
 from pa_lib.people.tracking.heads import detected_rows, head_fits, moves_along
 
 Array = NDArray[np.float64]
@@ -117,7 +118,8 @@ def _alternates(one: Track, two: Track) -> float:
     if last - first < 2:
         return 0.0
     frames = np.arange(first, last + 1)
-    overlap = _iou(one.boxes[frames - one.frames[0]], two.boxes[frames - two.frames[0]])
+    boxes = (track.boxes[frames - track.frames[0]].astype(np.float64) for track in (one, two))
+    overlap = aligned_overlaps(*boxes)
     if float((overlap > 0.4).mean()) <= 0.5 or _are_together(one, two):
         return 0.0
     return float(overlap.mean())
@@ -213,11 +215,3 @@ def _share_time(one: Track, two: Track) -> bool:
     """Whether two faces were seen at the same time, so that they cannot be one."""
     a, b = one.frames[detected_rows(one)], two.frames[detected_rows(two)]
     return bool(len(np.intersect1d(a, b)))
-
-
-def _iou(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> Array:
-    a, b = boxes.astype(np.float64), others.astype(np.float64)
-    overlap = np.clip(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0, None).prod(axis=1)
-    union = (a[:, 2:] - a[:, :2]).prod(axis=1) + (b[:, 2:] - b[:, :2]).prod(axis=1) - overlap
-    iou: Array = overlap / np.maximum(union, 1e-9)
-    return iou

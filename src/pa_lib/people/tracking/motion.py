@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pa_lib.functional.boxes import aligned_overlaps
+
 Array = NDArray[np.float64]
 
 # How much boxes jump, in sides (square root of the area) of the box. Found on the DAVIS dancers and PETS pedestrians:
@@ -155,12 +157,7 @@ def buffered_iou(boxes: Array, others: Array, buffer: Array) -> Array:
     grow_others = np.concatenate([others[:, :2] - others[:, 2:], others[:, 2:] - others[:, :2]], axis=1)
     one = boxes[:, None] + b * grow[:, None]
     two = others[None] + b * grow_others[None]
-    overlap = np.clip(np.minimum(one[..., 2:], two[..., 2:]) - np.maximum(one[..., :2], two[..., :2]), 0, None)
-    shared = overlap[..., 0] * overlap[..., 1]
-    area_one = (one[..., 2] - one[..., 0]) * (one[..., 3] - one[..., 1])
-    area_two = (two[..., 2] - two[..., 0]) * (two[..., 3] - two[..., 1])
-    iou: Array = shared / (area_one + area_two - shared)
-    return iou
+    return aligned_overlaps(one, two)
 
 
 def _sides(states: Array) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa_lib.contracts import Detection
-from pa_lib.pretrained.detectors.boxes import non_maximum_suppression
+from pa_lib.functional.boxes import non_maximum_suppression
 from pa_lib.pretrained.onnx_network import OnnxNetwork
 
 STRIDE_PX = 4  # one cell of the outputs covers 4 x 4 pixels

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa_lib.contracts import Detection
-from pa_lib.pretrained.detectors.boxes import non_maximum_suppression
+from pa_lib.functional.boxes import non_maximum_suppression
 from pa_lib.pretrained.onnx_network import OnnxNetwork
 
 STRIDES_PX = (8, 16, 32)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from pa_lib.functional.hashing import weights_sha256
 
 
 class AbstractVideoFeatures(nn.Module, ABC):
@@ -56,9 +56,4 @@ def state_sha256(network: nn.Module) -> str:
     >>> state_sha256(nn.Identity())[:8]
     'e3b0c442'
     """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        # Viewed as bytes: numpy does not know bfloat16.
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return weights_sha256(network.state_dict())

@@ -18,7 +18,7 @@ from _metrics import (
     measured,
 )
 from _video_features import ColourFeatures
-from pa_lib.functional import frechet_video_distance
+from pa_lib.functional import frechet_distance
 from pa_lib.metrics import FewClipsWarning, FrechetVideoDistance, KernelVideoDistance
 from pa_lib.pretrained import TransNetFeatures
 
@@ -79,7 +79,7 @@ class TestFrechetVideoDistance:
         fed = update(MANY)
         clips = [features_of(fed[side].reshape(18, 4, 3, 6, 8)) for side in ("source", "anonymized")]
         (figure,) = measured(functools.partial(make, keep, ddof=ddof), [fed]).values
-        assert figure.value == pytest.approx(float(frechet_video_distance(*clips, ddof=ddof)), abs=1e-9)
+        assert figure.value == pytest.approx(float(frechet_distance(*clips, ddof=ddof)), abs=1e-9)
         assert (figure.name, figure.n) == ("frechet_video_distance_colour", 18)
 
     def test_of_untouched_videos_is_zero(self) -> None:
@@ -117,7 +117,7 @@ class TestFrechetVideoDistance:
         clips = [features_of(fed[side][:, ::2]) for side in ("source", "anonymized")]
         figure = measured(functools.partial(make, stride=2), [fed]).values[0]
         assert figure.n == 9
-        assert figure.value == pytest.approx(float(frechet_video_distance(*clips)), abs=1e-9)
+        assert figure.value == pytest.approx(float(frechet_distance(*clips)), abs=1e-9)
         short = measured(functools.partial(make, stride=2), [update([0, 1], 6)]).values[0]
         assert short.counted["pieces shorter than 7 frames"] == 2
 
@@ -186,7 +186,7 @@ class TestFrechetVideoDistance:
         near = measured(functools.partial(make, region="masks"), [fed]).values[0]
         # 1.5 times 2 px is 3 px: 4 of 9 px change, in the whole frame 4 of 48.
         square = [features_of(fed[side][..., 1:4, 2:5]) for side in ("source", "anonymized")]
-        assert near.value == pytest.approx(float(frechet_video_distance(*square)), abs=1e-9)
+        assert near.value == pytest.approx(float(frechet_distance(*square)), abs=1e-9)
         assert near.value > 5 * whole
         fed["masks"][0] = 0
         without = measured(functools.partial(make, region="masks"), [fed]).values[0]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pa_lib.pretrained import CenterFace, box_overlaps
+from pa_lib.functional.boxes import box_overlaps
+from pa_lib.pretrained import CenterFace
 
 
 def fake_maps(rows: int, columns: int) -> dict[str, NDArray[np.float32]]:

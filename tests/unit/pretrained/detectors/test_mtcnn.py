@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pa_lib.pretrained import MTCNN, box_overlaps
+from pa_lib.functional.boxes import box_overlaps
+from pa_lib.pretrained import MTCNN
 
 
 def test_real_face_and_none(portrait: Any) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pa_lib.pretrained import NanoDet, box_overlaps
+from pa_lib.functional.boxes import box_overlaps
+from pa_lib.pretrained import NanoDet
 
 
 def fake_outputs(rows: int, columns: int) -> dict[str, NDArray[np.float32]]:

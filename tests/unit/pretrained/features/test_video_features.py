@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pa_lib.errors import PaLibError
-from pa_lib.functional import frechet_video_distance
+from pa_lib.functional import frechet_distance
 from pa_lib.pretrained import I3DFeatures, TransNetFeatures, VideoMAEFeatures
 from pa_lib.pretrained.features import i3d
 from pa_lib.pretrained.features.base import state_sha256
@@ -185,14 +185,14 @@ class TestPublishedNumbers:
                 rows.append(network((clip[None] + 1) / 2)[0])
             features.append(torch.stack(rows))
         # Whether it divides by N or N - 1 is not on record; they differ by 1 % of the covariances' part.
-        told = [float(frechet_video_distance(*features, ddof=ddof)) for ddof in (0, 1)]
+        told = [float(frechet_distance(*features, ddof=ddof)) for ddof in (0, 1)]
         assert min(abs(value - 10.138084766713924) for value in told) < 2e-3
 
     def test_of_black_against_white(self) -> None:
         """README of JunyaoHu/common_metrics_on_video_quality: 8 x 30 frames of 64 x 64: 151.25648496845326."""
         network = I3DFeatures()
         black, white = (network(torch.full((1, 30, 3, 64, 64), light)).repeat(8, 1) for light in (0.0, 1.0))
-        assert float(frechet_video_distance(black, white, ddof=1)) == pytest.approx(151.25648496845326, rel=1e-3)
+        assert float(frechet_distance(black, white, ddof=1)) == pytest.approx(151.25648496845326, rel=1e-3)
 
 
 @pytest.fixture(scope="module")

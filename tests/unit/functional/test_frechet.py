@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pa_lib.functional import frechet_distance, frechet_video_distance
-from pa_lib.functional.fvd import mean_and_covariance
+from pa_lib.functional import frechet_distance, gaussian_frechet_distance
+from pa_lib.functional.frechet import mean_and_covariance
 
 
 def drawn(n: int, d: int, seed: int = 0, scale: float = 1.0, shift: float = 0.0) -> Tensor:
@@ -24,7 +24,9 @@ def rotation(d: int, seed: int = 9) -> Tensor:
 def from_sums(x: Tensor, y: Tensor, ddof: int = 0, *, is_ranked: bool = True) -> float:
     first = mean_and_covariance(x.sum(0), x.T @ x, len(x), ddof)
     other = mean_and_covariance(y.sum(0), y.T @ y, len(y), ddof)
-    return float(frechet_distance(*first, *other, ranks=(len(x) - 1, len(y) - 1) if is_ranked else (None, None)))
+    return float(
+        gaussian_frechet_distance(*first, *other, ranks=(len(x) - 1, len(y) - 1) if is_ranked else (None, None))
+    )
 
 
 def exactly(x: Tensor, y: Tensor, ddof: int = 0) -> float:
@@ -60,7 +62,7 @@ class TestFrechetVideoDistance:
     @pytest.mark.parametrize("ddof", [0, 1])
     def test_is_the_definition_with_60_digits(self, n: int, ddof: int) -> None:
         x, y = drawn(n, 8, 1), drawn(n + 1, 8, 2, scale=1.5, shift=0.3)
-        assert abs(float(frechet_video_distance(x, y, ddof)) - exactly(x, y, ddof)) <= 1e-9
+        assert abs(float(frechet_distance(x, y, ddof)) - exactly(x, y, ddof)) <= 1e-9
 
     @pytest.mark.parametrize("n", [2, 4, 16, 128, 512, 2048])
     def test_is_exact_for_known_roots(self, n: int) -> None:
@@ -74,55 +76,55 @@ class TestFrechetVideoDistance:
         y[:, :used] = hadamard(n)[:, 1 : used + 1] * b[:used] + 2
         expected = float((a[:used] - b[:used]).square().sum()) + 4 * used
         turn = rotation(d)
-        assert abs(float(frechet_video_distance(x @ turn, y @ turn)) - expected) <= 1e-9
+        assert abs(float(frechet_distance(x @ turn, y @ turn)) - expected) <= 1e-9
 
     @pytest.mark.parametrize("n", [2, 8, 64, 512, 2048])
     def test_of_equal_sets_is_zero(self, n: int) -> None:
         x = drawn(n, 100, shift=3.0)
-        assert abs(float(frechet_video_distance(x, x.clone()))) <= 1e-9
-        assert abs(float(frechet_video_distance(x, x[torch.arange(n - 1, -1, -1)]))) <= 1e-9
+        assert abs(float(frechet_distance(x, x.clone()))) <= 1e-9
+        assert abs(float(frechet_distance(x, x[torch.arange(n - 1, -1, -1)]))) <= 1e-9
         single = x.float()  # the square root of a product of matrices gives -13 here at n = 2
-        assert abs(float(frechet_video_distance(single, single))) <= 1e-9
+        assert abs(float(frechet_distance(single, single))) <= 1e-9
 
     def test_comes_to_the_closed_form_of_two_gaussians(self) -> None:
         d, s, m = 4, 2.0, 0.5
         x, y = drawn(200_000, d, 1), drawn(200_000, d, 2, scale=s, shift=m)
-        assert float(frechet_video_distance(x, y)) == pytest.approx(d * m**2 + d * (s - 1) ** 2, rel=0.01)
+        assert float(frechet_distance(x, y)) == pytest.approx(d * m**2 + d * (s - 1) ** 2, rel=0.01)
 
     def test_of_constant_sets_is_the_distance_of_the_means(self) -> None:
         x, y = torch.full((5, 3), 1.0), torch.full((2, 3), 4.0)
-        assert float(frechet_video_distance(x, y)) == pytest.approx(27.0, abs=1e-12)
+        assert float(frechet_distance(x, y)) == pytest.approx(27.0, abs=1e-12)
 
     def test_agrees_with_scipy_where_the_root_is_regular(self) -> None:
         x, y = drawn(400, 20, 1), drawn(300, 20, 2, 1.4, 0.2)
         one, other = np.cov(x.numpy(), rowvar=False), np.cov(y.numpy(), rowvar=False)
         root = np.real(scipy.linalg.sqrtm(one @ other))
         expected = float((x.mean(0) - y.mean(0)).square().sum()) + np.trace(one + other - 2 * root)
-        assert float(frechet_video_distance(x, y, ddof=1)) == pytest.approx(expected, rel=1e-9)
+        assert float(frechet_distance(x, y, ddof=1)) == pytest.approx(expected, rel=1e-9)
 
     def test_agrees_with_torchmetrics(self) -> None:
         from torchmetrics.image.fid import _compute_fid
 
         x, y = drawn(400, 20, 1), drawn(300, 20, 2, 1.4, 0.2)
         expected = float(_compute_fid(x.mean(0), x.T.cov(), y.mean(0), y.T.cov()))
-        assert float(frechet_video_distance(x, y, ddof=1)) == pytest.approx(expected, rel=1e-9)
+        assert float(frechet_distance(x, y, ddof=1)) == pytest.approx(expected, rel=1e-9)
 
     @given(st.integers(2, 12), st.integers(2, 12), st.integers(1, 8), st.integers(0, 10**6), st.floats(0.1, 30))
     @settings(max_examples=40, deadline=None)
     def test_properties(self, n: int, m: int, d: int, seed: int, c: float) -> None:
         x, y = drawn(n, d, seed), drawn(m, d, seed + 1, 2.0, 0.5)
-        value = float(frechet_video_distance(x, y))
+        value = float(frechet_distance(x, y))
         assert value > -1e-9
-        assert float(frechet_video_distance(y, x)) == pytest.approx(value, abs=1e-9)
+        assert float(frechet_distance(y, x)) == pytest.approx(value, abs=1e-9)
         turn, shift = rotation(d, seed), drawn(1, d, 5)
-        assert float(frechet_video_distance(x @ turn + shift, y @ turn + shift)) == pytest.approx(value, abs=1e-9)
-        assert float(frechet_video_distance(c * x, c * y)) == pytest.approx(c**2 * value, rel=1e-9, abs=1e-9)
+        assert float(frechet_distance(x @ turn + shift, y @ turn + shift)) == pytest.approx(value, abs=1e-9)
+        assert float(frechet_distance(c * x, c * y)) == pytest.approx(c**2 * value, rel=1e-9, abs=1e-9)
 
     def test_ddof_scales_the_covariances_only(self) -> None:
         n = 10
         x, y = drawn(n, 4, 1), drawn(n, 4, 2, 2.0, 1.0)
         apart = float((x.mean(0) - y.mean(0)).square().sum())
-        over_n, over_less = (float(frechet_video_distance(x, y, ddof)) - apart for ddof in (0, 1))
+        over_n, over_less = (float(frechet_distance(x, y, ddof)) - apart for ddof in (0, 1))
         assert over_n == pytest.approx(over_less * (n - 1) / n, rel=1e-12)
 
     @pytest.mark.parametrize(
@@ -139,7 +141,7 @@ class TestFrechetVideoDistance:
     )
     def test_refuses(self, x: Tensor, y: Tensor, ddof: int, message: str) -> None:
         with pytest.raises(ValueError, match=message):
-            frechet_video_distance(x, y, ddof)
+            frechet_distance(x, y, ddof)
 
 
 class TestFrechetDistance:
@@ -147,25 +149,25 @@ class TestFrechetDistance:
     def test_of_sums_is_that_of_features(self, n: int, d: int) -> None:
         x, y = drawn(n, d, 1), drawn(n, d, 2, 1.5, 0.4)
         for ddof in (0, 1):
-            assert from_sums(x, y, ddof) == pytest.approx(float(frechet_video_distance(x, y, ddof)), abs=1e-9)
+            assert from_sums(x, y, ddof) == pytest.approx(float(frechet_distance(x, y, ddof)), abs=1e-9)
 
     def test_knowing_the_rank_saves_digits(self) -> None:
         # Far from 0, where sums of outer products lose digits.
         x, y = drawn(64, 200, 1, shift=30.0), drawn(64, 200, 2, 1.5, 30.3)
-        right = float(frechet_video_distance(x, y))
+        right = float(frechet_distance(x, y))
         assert abs(from_sums(x, y) - right) < 1e-10 < abs(from_sums(x, y, is_ranked=False) - right) < 1e-7
 
     def test_is_the_closed_form(self) -> None:
         d, one = 7, torch.eye(7)
         mean = torch.zeros(d)
-        assert float(frechet_distance(mean, one, mean + 3, 4 * one)) == pytest.approx(d * 9 + d, abs=1e-9)
-        assert abs(float(frechet_distance(mean, one, mean, one))) <= 1e-12
+        assert float(gaussian_frechet_distance(mean, one, mean + 3, 4 * one)) == pytest.approx(d * 9 + d, abs=1e-9)
+        assert abs(float(gaussian_frechet_distance(mean, one, mean, one))) <= 1e-12
 
     def test_of_two_lines_that_cross(self) -> None:
         # Variance along x only, and along y only: the root of the product is 0.
         one, other = torch.diag(torch.tensor([4.0, 0.0])), torch.diag(torch.tensor([0.0, 9.0]))
         zero = torch.zeros(2)
-        assert float(frechet_distance(zero, one, zero, other)) == pytest.approx(13.0, abs=1e-12)
+        assert float(gaussian_frechet_distance(zero, one, zero, other)) == pytest.approx(13.0, abs=1e-12)
 
     @pytest.mark.parametrize(
         ("mean", "covariance", "message"),
@@ -179,7 +181,7 @@ class TestFrechetDistance:
     )
     def test_refuses(self, mean: Tensor, covariance: Tensor, message: str) -> None:
         with pytest.raises(ValueError, match=message):
-            frechet_distance(mean, covariance, torch.zeros(2), torch.eye(2))
+            gaussian_frechet_distance(mean, covariance, torch.zeros(2), torch.eye(2))
 
 
 class TestMeanAndCovariance:

@@ -1,4 +1,4 @@
-"""How far the features of two sets of clips lie apart, if each set were a Gaussian: the number behind FVD."""
+"""Frechet distance of two sets of features, as if each set were a Gaussian: the distance of FID and FVD."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 _ROUNDING = 1e-9  # of the largest eigenvalue: how far below 0 rounding may bring one; measured 1e-14 to 1e-12
 
 
-def frechet_video_distance(
+def frechet_distance(
     source: Float[Tensor, "n d"], anonymized: Float[Tensor, "m d"], ddof: int = 0
 ) -> Float[Tensor, ""]:
     r"""Frechet distance of two sets of features, from the features themselves.
@@ -33,7 +33,7 @@ def frechet_video_distance(
         ValueError: Fewer than two clips, other shapes, NaN or infinity, or a ddof that is not 0 or 1.
 
     >>> x = torch.tensor([[0.0, 0.0], [2.0, 0.0]])
-    >>> [round(float(frechet_video_distance(x, y)), 9) for y in (x + 3, 2 * x)]
+    >>> [round(float(frechet_distance(x, y)), 9) for y in (x + 3, 2 * x)]
     [18.0, 2.0]
 
     Source: Unterthiner et al. 2018, "Towards accurate generative models of video", equation 1; Dowson and Landau 1982.
@@ -42,7 +42,10 @@ def frechet_video_distance(
     return _gaussian_distance(*_centred(source, "source", ddof), *_centred(anonymized, "anonymized", ddof))
 
 
-def frechet_distance(
+frechet_video_distance = frechet_distance  # its former name
+
+
+def gaussian_frechet_distance(
     mean: Float[Tensor, " d"],
     covariance: Float[Tensor, "d d"],
     other_mean: Float[Tensor, " d"],
@@ -51,8 +54,8 @@ def frechet_distance(
 ) -> Float[Tensor, ""]:
     r"""Frechet distance of two Gaussians, from their means and covariances.
 
-    Each covariance is taken apart into eigenvectors, :math:`\Sigma = A^\top A`, and the rest is as in
-    `frechet_video_distance`. From sums of 2 to 512 clips with 200 dimensions this is off by 1e-13 where the features'
+    Each covariance is factored by its eigendecomposition, :math:`\Sigma = A^\top A`, and the rest is as in
+    `frechet_distance`. From sums of 2 to 512 clips with 200 dimensions this is off by 1e-13 where the features'
     means are 0 and by 1e-11 where they are 30 deviations away; the roots of the eigenvalues of the product
     (torchmetrics' FID) by up to 7e-5, wherever covariances are singular.
 
@@ -71,7 +74,7 @@ def frechet_distance(
         ValueError: Shapes do not fit, a covariance is not symmetric or has negative eigenvalues, NaN or infinity.
 
     >>> one, mean = torch.eye(3), torch.zeros(3)
-    >>> round(float(frechet_distance(mean, one, mean + 2, 9 * one)), 9)
+    >>> round(float(gaussian_frechet_distance(mean, one, mean + 2, 9 * one)), 9)
     24.0
 
     Source: Dowson and Landau 1982, "The Frechet distance between multivariate normal distributions".
@@ -94,7 +97,7 @@ def mean_and_covariance(
         total: s, the sum of the features.
         outer: Q, the sum of their outer products.
         count: n, how many there are.
-        ddof: See `frechet_video_distance`.
+        ddof: See `frechet_distance`.
 
     Returns:
         Both in float64.

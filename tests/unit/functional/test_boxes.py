@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pa_lib.pretrained import box_overlaps, non_maximum_suppression
+from pa_lib.functional import aligned_overlaps, bounding_box, box_overlaps, non_maximum_suppression
 
 coordinate = st.integers(-20, 60)
 box = st.tuples(coordinate, coordinate, st.integers(0, 40), st.integers(0, 40)).map(
@@ -59,3 +60,29 @@ def test_suppression_keeps_the_best_and_explains_the_rest(
 def test_nothing_is_fine() -> None:
     assert non_maximum_suppression(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), 0.5).tolist() == []
     assert box_overlaps(np.zeros((0, 4)), np.zeros((3, 4))).shape == (0, 3)
+
+
+@given(st.lists(st.tuples(box, box), min_size=1, max_size=5))
+def test_aligned_overlaps_are_the_diagonal_of_all_pairs(pairs: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> None:
+    one, two = (np.array(part, np.float64) for part in zip(*pairs, strict=True))
+    for of_smaller in (False, True):
+        told = aligned_overlaps(one, two, of_smaller=of_smaller)
+        assert told.dtype == np.float64
+        np.testing.assert_allclose(told, np.diag(box_overlaps(one, two, of_smaller=of_smaller)), atol=1e-6)
+
+
+class TestBoundingBox:
+    @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 7)), max_size=6))
+    def test_holds_all_that_is_set_and_no_empty_edge(self, places: list[tuple[int, int]]) -> None:
+        mask = np.zeros((6, 8), np.float32)
+        for row, column in places:
+            mask[row, column] = 0.25
+        expected = None
+        if places:
+            rows, columns = zip(*places, strict=True)
+            expected = slice(min(rows), max(rows) + 1), slice(min(columns), max(columns) + 1)
+        assert bounding_box(mask) == bounding_box(mask > 0) == bounding_box(torch.from_numpy(mask)) == expected
+
+    def test_of_a_mask_without_pixels_there_is_none(self) -> None:
+        assert bounding_box(np.zeros((0, 4))) is None
+        assert bounding_box(torch.zeros(4, 0)) is None

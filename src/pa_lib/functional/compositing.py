@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from pa_lib.functional.boxes import bounding_box
+
 
 def composite(
     source: UInt8[Tensor, "t 3 h w"], anonymized: UInt8[Tensor, "t 3 h w"], alpha: Float[Tensor, "t 1 h w"]
@@ -33,7 +35,7 @@ def composite(
     _check(source, anonymized, alpha)
     result = source.clone()
     for frame, (pixels, mask) in enumerate(zip(anonymized, alpha[:, 0], strict=True)):
-        where = _extent(mask)
+        where = bounding_box(mask)
         if where is None:
             continue
         rows, columns = where
@@ -45,16 +47,6 @@ def composite(
         if blended.numel():
             region[:, is_blended] = blended.round_().byte()
     return result
-
-
-def _extent(mask: Float[Tensor, "h w"]) -> tuple[slice, slice] | None:
-    """The rows and columns that hold everything above 0."""
-    rows = mask.amax(1).nonzero()
-    if not len(rows):
-        return None
-    rows_slice = slice(int(rows[0]), int(rows[-1]) + 1)
-    columns = mask[rows_slice].amax(0).nonzero()
-    return rows_slice, slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _check(source: Tensor, anonymized: Tensor, alpha: Tensor) -> None:
