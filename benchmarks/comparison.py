@@ -26,8 +26,8 @@ import cv2
 from _bench import WORK, Table, frames_of, pa_anonymize, publish, run_child, shared_data, show, write_clip
 
 from pa_lib import load_module
+from pa_lib.cli.build import build_metrics
 from pa_lib.cli.compose import build, compose
-from pa_lib.cli.metrics import build_metrics
 from pa_lib.contracts import Clip, ClipMasks
 from pa_lib.evaluation.pairs import ClipPair
 from pa_lib.evaluation.videos import OpenedPair, composited_results, recorded_masker

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pa_lib.cli.anonymize import build_module, build_pipeline
+from pa_lib.cli.build import build_module, build_pipeline
 from pa_lib.cli.compose import ConfigError, build, compose, config_folder, option_groups
 from pa_lib.pretrained import asset_manifest
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from pa_lib.cli.compose import compose, config_folder, option_groups
-from pa_lib.cli.metrics import spread
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -27,7 +26,7 @@ def test_commands_compose(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     for verb, line in re.findall(r"^(?:\.venv/bin/)?pa-(anonymize|evaluate) (.+)$", text, re.MULTILINE):
         words = [word for word in shlex.split(line, comments=True) if not word.startswith("--")]
-        assert compose(verb, spread(words))
+        assert compose(verb, words)
 
 
 def test_settings_of_the_choosers_compose() -> None:

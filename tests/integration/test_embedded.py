@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from _clips import make_clip
 from _heads import clip, config, painter, people
 from pa_lib.checkpoint import load_module, save_module
-from pa_lib.cli.anonymize import build_module, main
+from pa_lib.cli.anonymize import main
+from pa_lib.cli.build import build_module
 from pa_lib.cli.command import FAILED, OK
 from pa_lib.cli.compose import build, compose
 from pa_lib.contracts import Detection

@@ -7,18 +7,17 @@ command line is wrong; 3 done, but some frames had to be redacted whole (the rep
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pa_lib.cli.build import build_module, build_pipeline, module_settings
 from pa_lib.cli.command import FAILED, OK, PARTIAL, command, entry_point
-from pa_lib.cli.compose import ConfigError, build, checked, compose, parse
-from pa_lib.errors import PaLibError, first_line
+from pa_lib.cli.compose import ConfigError, checked, compose, parse
+from pa_lib.errors import PaLibError
 
 if TYPE_CHECKING:  # torch and the codecs are not needed to answer --help or to refuse a wrong setting
-    from pa_lib.modules import AbstractAnonymizer
     from pa_lib.pipeline import AnonymizationPipeline, Outcome, RunSettings
 
 DESCRIPTION = """\
@@ -50,27 +49,6 @@ def main(arguments: list[str]) -> int:
     return _anonymize(config, changed, is_chosen=is_chosen)
 
 
-def module_settings(overrides: Sequence[str], node: dict[str, Any]) -> dict[str, Any]:
-    """The settings below `module` that the command line names, as they were composed: dotted name -> value.
-
-    Raises:
-        ConfigError: One is deleted, and what was trained with it cannot do without.
-    """
-    if deleted := [override for override in overrides if override.startswith("~module")]:
-        raise ConfigError(f"{deleted[0]}: weights bring their own settings, which can be changed and not deleted")
-    named = [override.partition("=")[0].lstrip("+") for override in overrides]
-    below = [
-        name.replace("/", ".").removeprefix("module.") for name in named if name.startswith(("module.", "module/"))
-    ]
-    settings = {}
-    for name in below:
-        value: Any = node
-        for part in name.split("."):
-            value = value[part]
-        settings[name] = value
-    return settings
-
-
 def _anonymize(config: dict[str, Any], changed: dict[str, Any], *, is_chosen: bool) -> int:
     from pa_lib.cli.inputs import pair_files
 
@@ -98,59 +76,6 @@ def _anonymize(config: dict[str, Any], changed: dict[str, Any], *, is_chosen: bo
     if len(pairs) > 1:
         print(f"{len(pairs) - len(failed)} of {len(pairs)} files done, {len(failed)} failed")
     return FAILED if failed else REDACTED if has_redacted else OK
-
-
-def build_module(config: dict[str, Any], changed: dict[str, Any]) -> AbstractAnonymizer:
-    """The system: as its config says, or as it was trained, with the settings that the command line names changed."""
-    if config["weights"] is None:
-        module: AbstractAnonymizer = build(config["module"])
-        untrained: set[str] = getattr(module, "untrained_slots", set)()
-        if untrained:
-            raise PaLibError(
-                f"{type(module).__name__} would paint noise: {', '.join(sorted(untrained))} has random weights; give "
-                "weights=FILE, a checkpoint of pa-train, or a backbone with weights of its own"
-            )
-    else:
-        from pa_lib import load_module
-
-        loaded: Any = load_module(config["weights"], changed=changed)
-        if not callable(getattr(loaded, "anonymize", None)):
-            raise ConfigError(f"weights={config['weights']} holds a {type(loaded).__name__}, which does not anonymize")
-        module = loaded
-    return _on_device(module, config["device"])
-
-
-def _on_device(module: Any, device: str) -> AbstractAnonymizer:
-    """The system on the device it is to work on; one without weights works wherever the frames are."""
-    anonymizer: AbstractAnonymizer = module
-    if not hasattr(module, "to"):
-        return anonymizer
-    import torch
-
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        module.eval().to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise PaLibError(f"device={device}: {first_line(error)}; device=cpu works everywhere") from error
-    return anonymizer
-
-
-def build_pipeline(config: dict[str, Any], module: AbstractAnonymizer) -> AnonymizationPipeline:
-    """The walk over a video, with the parts that the config names."""
-    from pa_lib.pipeline import AnonymizationPipeline, SearchSettings
-    from pa_lib.video import Limits, WriteSettings
-
-    people = config["people"]
-    parts = {name: build(people[name]) for name in ("finder", "tracker", "chooser", "masker")}
-    return AnonymizationPipeline(
-        **parts,
-        module=module,
-        identity=lambda: build(config["identity"]),
-        search=checked(SearchSettings, people["search"], "people.search"),
-        limits=checked(Limits, config["limits"], "limits"),
-        write=checked(WriteSettings, config["write"], "write"),
-    )
 
 
 def _run_settings(config: dict[str, Any], *, is_chosen_again: bool) -> RunSettings:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pa_lib.cli.anonymize import build_module
+from pa_lib.cli.build import build_module
 from pa_lib.cli.compose import ConfigError, build
 from pa_lib.data import FaceDataModule
 from pa_lib.evaluation.attack import face_photos, run_attack

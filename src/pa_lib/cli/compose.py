@@ -15,15 +15,18 @@ from typing import Any, NoReturn, TypeVar
 
 from pa_lib import __version__
 from pa_lib.checkpoint import targets_in
-from pa_lib.errors import PaLibError
+from pa_lib.errors import PaLibError, SettingError
 
 T = TypeVar("T")
 
 _TARGET_PREFIXES = ("pa_lib.", "torch.", "torchmetrics.", "lightning.")
 
 
-class ConfigError(PaLibError):
-    """The command line asks for something that is not there; the commands answer it with exit code 2."""
+METRICS = "metrics"  # the group whose options may be combined
+
+
+class ConfigError(SettingError):
+    """The command line is wrong; the commands answer it with exit code 2."""
 
 
 def config_folder() -> Path:
@@ -114,7 +117,7 @@ def composition(name: str, overrides: Sequence[str], config_dir: Path | None = N
     search = [] if config_dir is None else [f"hydra.searchpath=[{config_dir.resolve().as_uri()}]"]
     try:
         with hydra.initialize_config_dir(str(config_folder().resolve()), version_base="1.3"):
-            composed = hydra.compose(name, [*search, *overrides], return_hydra_config=True)
+            composed = hydra.compose(name, [*search, *spread(overrides, config_dir)], return_hydra_config=True)
         with open_dict(composed):
             own = composed.pop("hydra")
         choices = OmegaConf.to_container(own.runtime.choices)
@@ -135,6 +138,36 @@ def composition(name: str, overrides: Sequence[str], config_dir: Path | None = N
     plain = {str(key): value for key, value in config.items()}
     own_choices = {str(group): option for group, option in choices.items() if not str(group).startswith("hydra/")}
     return Composition(plain, own_choices, {str(key): str(value) for key, value in swept.items()})
+
+
+def spread(overrides: Sequence[str], config_dir: Path | None = None) -> list[str]:
+    """Overrides of Hydra that put each metric of ``metrics=[a,b]`` or ``metrics=a`` at ``metrics.<name>``.
+
+    Hydra merges several options of a group into one node, so that the settings of one metric would replace those of
+    another, unless each file names its place (``# @package metrics.<name>``), as the shipped ones do. Options that are
+    sets of metrics (``metrics=fast``) are kept, in a list too.
+    """
+    result: list[str] = []
+    for override in overrides:
+        group, _, value = override.partition("=")
+        names = [name.strip(" '\"") for name in value.strip().removeprefix("[").removesuffix("]").split(",")]
+        is_list = value.strip().startswith("[")
+        is_single = {name: _is_single_metric(name, config_dir) for name in names}
+        if group != METRICS or not all(names) or not (is_list or is_single[names[0]]):
+            result.append(override)
+            continue
+        sets = [name for name in names if not is_single[name]]
+        result.append(f"{METRICS}=[{','.join(sets)}]" if sets else f"{METRICS}=none")
+        result += [f"+{METRICS}@{METRICS}.{name}={name}" for name in names if name not in sets]
+    return result
+
+
+def _is_single_metric(name: str, config_dir: Path | None) -> bool:
+    for folder in ([] if config_dir is None else [config_dir]) + [config_folder()]:
+        path = folder / METRICS / f"{name}.yaml"
+        if path.is_file():
+            return any(line.startswith("_target_:") for line in path.read_text(encoding="utf-8").splitlines())
+    return False
 
 
 def build(node: dict[str, Any], **extra: Any) -> Any:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from pa_lib.cli.command import OK, PARTIAL, command, entry_point
 from pa_lib.cli.compose import Composition, ConfigError, composition, parse
-from pa_lib.cli.metrics import spread
 from pa_lib.errors import PaLibError
 
 if TYPE_CHECKING:  # torch and the codecs are not needed to answer --help or to refuse a wrong setting
@@ -43,7 +42,7 @@ _OFF: dict[str, Any] = {"module": None, "data": None, "attack": None, "metrics":
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
     overrides, config_dir = parse("pa-evaluate", DESCRIPTION, arguments)
-    composed = composition("evaluate", spread(overrides, config_dir), config_dir)
+    composed = composition("evaluate", overrides, config_dir)
     return _evaluate(composed, overrides)
 
 
@@ -127,7 +126,7 @@ def _check_writable(folder: Path) -> None:
 
 
 def _changed_settings(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    from pa_lib.cli.anonymize import module_settings
+    from pa_lib.cli.build import module_settings
 
     return {} if config["weights"] is None else module_settings(overrides, config["module"] or {})
 

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pa_lib.checkpoint import check_targets
-from pa_lib.cli.anonymize import build_module, build_pipeline
+from pa_lib.cli.build import build_metrics, build_module, build_pipeline
 from pa_lib.cli.compose import ConfigError, build, checked
-from pa_lib.cli.metrics import build_metrics
 from pa_lib.contracts import stored_kind
 from pa_lib.errors import PaLibError
 from pa_lib.evaluation.clips import module_results

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pa_lib.cli.build import build_callbacks
 from pa_lib.cli.command import FAILED, INTERRUPTED, OK, command, entry_point, process_rank
 from pa_lib.cli.compose import Composition, ConfigError, build, composition, parse
 from pa_lib.errors import PaLibError
@@ -68,6 +69,8 @@ def train(config: Mapping[str, Any]) -> tuple[Trainer, LightningModule]:
     """
     import lightning
 
+    from pa_lib.callbacks import ConfigInCheckpoint
+
     lightning.seed_everything(config["seed"], workers=True, verbose=False)
     datamodule: LightningDataModule = build(config["data"])
     module: LightningModule = build(config["module"])
@@ -79,19 +82,12 @@ def train(config: Mapping[str, Any]) -> tuple[Trainer, LightningModule]:
         from pa_lib.checkpoint import load_slots
 
         load_slots(module, config["init_from"], config["init_slots"])
-    callbacks = _build_callbacks(config)
+    callbacks = [*build_callbacks(config), ConfigInCheckpoint(config["module"])]
     loggers = [build(node) for node in (config["logger"] or {}).values() if node]
     trainer = _build_trainer(config["trainer"], callbacks, loggers)
     with _one_line_errors(config["ckpt"]):
         trainer.fit(module, datamodule=datamodule, ckpt_path=config["ckpt"], weights_only=True)
     return trainer, module
-
-
-def _build_callbacks(config: Mapping[str, Any]) -> list[Callback]:
-    from pa_lib.callbacks import ConfigInCheckpoint
-
-    callbacks = [build(node) for node in (config["callbacks"] or {}).values() if node]
-    return [*callbacks, ConfigInCheckpoint(config["module"])]
 
 
 def _build_trainer(node: dict[str, Any], callbacks: list[Callback], loggers: list[Any]) -> Trainer:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from pa_lib.cli import compose as compose_file
+from pa_lib.cli.build import build_metrics
 from pa_lib.cli.command import FAILED, USAGE
-from pa_lib.cli.compose import ConfigError, compose
+from pa_lib.cli.compose import ConfigError, compose, spread
 from pa_lib.cli.evaluate import main
-from pa_lib.cli.metrics import build_metrics, spread
 
 TOY = {"_target_": "_metrics.Brightness"}
 
@@ -109,14 +109,14 @@ def test_single_metrics_and_lists_lie_at_their_names() -> None:
     ]
     assert spread(["metrics=unmasked_psnr"]) == ["metrics=none", "+metrics@metrics.unmasked_psnr=unmasked_psnr"]
     assert spread(["metrics=default", "seed=1"]) == ["metrics=default", "seed=1"]
-    told = compose("evaluate", [*spread(["metrics=[unmasked_psnr]"]), "metrics.unmasked_psnr.halo_px=3"])
+    told = compose("evaluate", ["metrics=[unmasked_psnr]", "metrics.unmasked_psnr.halo_px=3"])
     assert told["metrics"] == {"unmasked_psnr": {**told["metrics"]["unmasked_psnr"], "halo_px": 3}}
 
 
 def test_own_metrics_are_found_in_the_own_folder(tmp_path: Path) -> None:
     (tmp_path / "metrics").mkdir()
     (tmp_path / "metrics" / "mine.yaml").write_text("_target_: pa_lib.metrics.UnmaskedPSNR\nhalo_px: 5\n")
-    told = compose("evaluate", spread(["metrics=mine"], tmp_path), tmp_path)
+    told = compose("evaluate", ["metrics=mine"], tmp_path)
     assert told["metrics"]["mine"]["halo_px"] == 5
 
 
@@ -138,13 +138,13 @@ class TestBuildMetrics:
     def test_parts_with_the_same_settings_are_one_object(self) -> None:
         part = {"_target_": "pa_lib.people.BoxMasker", "face_scale": 1.5}
         other = {**part, "face_scale": 2.0}
-        from pa_lib.cli.metrics import _made
+        from pa_lib.cli.build import made
 
         shared: dict[str, Any] = {}
-        one = _made({"x": part, "y": [part, other]}, shared)
+        one = made({"x": part, "y": [part, other]}, shared)
         assert one["x"] is one["y"][0]
         assert one["x"] is not one["y"][1]
-        assert _made(part, shared) is one["x"]
+        assert made(part, shared) is one["x"]
         assert len(shared) == 2
 
     def test_what_is_no_metric_is_refused(self) -> None:

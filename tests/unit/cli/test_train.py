@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import yaml
 import pa_lib
 from _training import TINY, allow_standin, write_configs
 from pa_lib.cli import compose as compose_file
+from pa_lib.cli.build import build_callbacks
 from pa_lib.cli.command import FAILED, OK, USAGE, process_rank
 from pa_lib.cli.compose import compose, composition, config_folder, option_groups
 from pa_lib.cli.train import _expanded, main
@@ -232,6 +234,38 @@ def test_many_runs_each_in_its_own_process(
     assert len(begun) == 9  # two of these were finished earlier
     assert call(config, "-m", "seed=0,1", "trainer.max_stepz=1") == USAGE  # told before anything runs
     assert len(begun) == 9
+
+
+def logged(folder: str) -> dict[str, float]:
+    """The metrics of the last validation."""
+    with open(f"{folder}/csv/version_0/metrics.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    values: dict[str, float] = {}
+    for row in rows:
+        values |= {name: float(value) for name, value in row.items() if value and name.startswith("val/")}
+    del values["val/loss"]
+    return values
+
+
+def test_every_metric_of_a_list_is_logged_as_alone(config: Path) -> None:
+    alone: dict[str, float] = {}
+    for name in ("unmasked_psnr", "warping_error"):
+        assert call(config, "callbacks=[default,evaluator]", f"metrics={name}", f"output={name}") == OK
+        values = logged(name)
+        assert not set(values) & set(alone)
+        alone |= values
+    several = ["callbacks=[default,evaluator]", "metrics=[unmasked_psnr,warping_error]"]
+    assert call(config, *several, "metrics.unmasked_psnr.halo_px=8", "output=both") == OK
+    assert logged("both") == alone
+    assert {name.split("_")[0] for name in alone} == {"val/unmasked", "val/warping"}
+
+
+def test_metrics_of_the_evaluator_share_their_parts(config: Path) -> None:
+    composed = compose("train", ["callbacks=evaluator", "metrics=[detection_rate,reidentification]", "output=out"])
+    (evaluator,) = build_callbacks(composed)
+    first, second = evaluator.metrics
+    assert [metric.name for metric in (first, second)] == ["detection_rate", "reidentification"]
+    assert first.compare is second.compare
 
 
 @pytest.mark.parametrize(
