@@ -37,7 +37,7 @@ demo: $(STAMP) ## Anonymize a real clip and say where the result lies
 	$(BIN)/pa-anonymize input=$(DEMO)/carphone.mp4 people/finder=centerface people/chooser=all
 
 docs: $(STAMP) ## Check that the documentation's commands, links and examples hold
-	$(BIN)/python -m pytest -q tests/docs tests/contract
+	$(BIN)/python -m pytest -q tests/docs tests/contract src/pa_lib
 
 bench: $(STAMP) ## Every benchmark; results go to benchmarks/results and docs/benchmarks.md
 	$(BIN)/python benchmarks/run_all.py

@@ -44,6 +44,7 @@ class PeopleSheet:
 
     Known beforehand is which frames it needs, so that one streaming pass is enough and only the pictures are held:
 
+    >>> from pa_lib.contracts import Track
     >>> track = Track(1, "face", np.arange(9), np.tile(np.float32([4, 4, 12, 12]), (9, 1)), np.ones(9, np.float32))
     >>> sheet = PeopleSheet([Person(1, (track,))], [Decision(1, False, "subject")], 32, 24, np.arange(9) / 25)
     >>> for index in sorted(sheet.wanted_frames):

@@ -1,4 +1,4 @@
-"""Fixtures for the whole suite: no network, and the shared data where it is there."""
+"""Fixtures for the tests and for the examples in docstrings: no network, and the shared data where it is present."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real clips, faces and weights beside the checkout; skips where it is absent."""
-    folder = Path(os.environ.get("PA_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    folder = Path(os.environ.get("PA_SHARED_DATA", Path(__file__).parents[1] / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip("needs the shared data folder (set PA_SHARED_DATA)")
     return folder
