@@ -90,6 +90,7 @@ class TestEvaluator:
         with pytest.raises(PaLibError, match="two metrics give a figure called brightness"):
             trainer([Evaluator([Brightness(), Brightness(2.0)])]).validate(Given(), loader(), verbose=False)
 
+    @pytest.mark.wrong_types
     def test_takes_one_or_several(self) -> None:
         assert len(Evaluator(Brightness()).metrics) == 1
         assert len(Evaluator([Brightness(), Brightness(2)]).metrics) == 2

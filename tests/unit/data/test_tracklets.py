@@ -137,6 +137,7 @@ def test_what_is_missing_or_wrong_gets_one_clear_line(tmp_path: Path) -> None:
         clips(TrackletDataModule(tmp_path, n_frames=2, side=SIDE, val_share=0))
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize("arguments", [{"n_frames": 0}, {"stride": 0}, {"side": 1}, {"kind": "dog"}])
 def test_wrong_settings_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(PaLibError, match=next(iter(arguments))):
