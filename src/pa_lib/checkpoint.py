@@ -1,44 +1,76 @@
 """Checkpoints that rebuild themselves: weights with the resolved config and the version that wrote them.
 
-Two kinds of file: Lightning's ``.ckpt``, from which training goes on, with an extra entry ``pa_lib`` (see
-`pa_lib.callbacks.ConfigInCheckpoint`); and ``.safetensors``, weights only, with the same entry as JSON in its metadata.
-Neither can run code when it is read: tensors and plain values only, and the config may name only public parts.
+Two kinds of file: Lightning's ``.ckpt``, from which training goes on, with an extra entry ``pa_lib`` (every system of
+pa_lib adds it; for other modules see `pa_lib.callbacks.ConfigInCheckpoint`); and ``.safetensors``, weights only, with
+the same entry as JSON in its metadata. Neither can run code when it is read: tensors and plain values only, and the
+config may name only public parts and what you permit (`pa_lib.targets`).
 """
 
 from __future__ import annotations
 
 import copy
 import json
-import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pa_lib import __version__
-from pa_lib.errors import PaLibError, first_line, listed
+from pa_lib.config_of import config_of
+from pa_lib.errors import PaLibError, SettingError, WeightsError, first_line, listed
+from pa_lib.renamed import migrated, renamed_setting
+from pa_lib.stored import KEY, Stored, read, write_safetensors, written_aside
+from pa_lib.targets import check_targets, own_packages, targets_in
 
 if TYPE_CHECKING:  # the command line reads this file before it knows whether it needs torch
     import torch
     from lightning import LightningModule
     from torch import Tensor, nn
 
-KEY = "pa_lib"  # of the entry in a .ckpt and in the metadata of a .safetensors
+__all__ = [
+    "check_targets",
+    "config_of",
+    "entry_of",
+    "external_prefixes",
+    "load_config",
+    "load_module",
+    "load_slots",
+    "new_entry",
+    "private_path",
+    "read_private",
+    "save_module",
+    "targets_in",
+    "write_private",
+]
 
-_OUR_PACKAGES = ("pa_lib.modules", "pa_lib.functional", "pa_lib.pretrained")
-_TORCH_PACKAGES = ("torch.nn", "torch.optim", "torch.optim.lr_scheduler")
+
+@runtime_checkable
+class HasExternalSlots(Protocol):
+    """A module some of whose children are rebuilt from files of their own."""
+
+    def external_slots(self) -> set[str]:
+        """Names of direct children whose weights checkpoints leave out."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Stored:
-    weights: Mapping[str, Tensor]
-    config: dict[str, Any]
-    version: str
+@runtime_checkable
+class HasPrivateSlots(Protocol):
+    """A module some of whose children's weights must not leave with the others."""
+
+    def private_slots(self) -> set[str]:
+        """Names of those direct children."""
+
+
+@runtime_checkable
+class HasOrigins(Protocol):
+    """A module that knows which of its children take their weights from a file whenever they are built."""
+
+    def origins(self) -> Mapping[str, Any]:
+        """Name of a direct child -> its origin, which has a ``path``."""
 
 
 def load_module(
     path: str | Path,
     *,
+    private: str | Path | None = None,
     slots: Sequence[str] | None = None,
     map_location: str | torch.device = "cpu",
     trusted: Sequence[str] = (),
@@ -47,88 +79,172 @@ def load_module(
     """Rebuild a trained module from its checkpoint, ready to use (in eval mode).
 
     Args:
-        path: A ``.ckpt`` of ``pa-train`` or a ``.safetensors`` of `save_module`. Where an average of the weights was
+        path: A ``.ckpt`` of a training or a ``.safetensors`` of `save_module`. Where an average of the weights was
             trained (`pa_lib.callbacks.ExponentialAverage`), the average is what comes back.
+        private: The file with the weights of private slots that belongs to it: ``last.private.ckpt``, or a
+            ``.safetensors`` of ``save_module(slots=...)``. None leaves those slots as their config makes them: without
+            what they have learned.
         slots: Direct children whose weights are loaded; the others stay as their config makes them. None: everything.
         map_location: Device that the module ends on.
-        trusted: Packages of your own whose classes the config may name, e.g. ``("my_package.parts",)``.
+        trusted: Packages of your own whose classes the config may name and whose code therefore may run, e.g.
+            ``("my_package",)``. A file says which ones it needs.
         changed: Settings of the stored config to build with other values, e.g. ``{"sampler.steps": 10}``. The weights
             must still fit. A setting that the part takes, but that is newer than the file, may be named too.
 
     Raises:
-        PaLibError: The file is missing, damaged, not ours or from a newer version; its config names something
-            outside the public parts; or the weights do not fit.
+        WeightsError: A file is missing, damaged, not ours or from a newer version, or the weights do not fit.
+        SettingError: The config names something outside the public parts and what is trusted, or a setting in
+            `changed` is not there.
     """
     path = Path(path)
-    stored = _read(path)
-    _check_version(stored.version, path)
-    check_targets(stored.config, path, trusted)
-    config = _with_changes(stored.config, changed or {}, path)
-    check_targets(config, path, trusted)
+    stored = read(path)
+    config = _checked_config(stored, path, trusted)
+    if changed:
+        config = _with_changes(config, changed, path)
+        check_targets(config, path, trusted)
     module: LightningModule = _instantiate(config, path)
     wanted = None if slots is None else _known_slots(module, slots, path)
-    _load_weights(module, stored.weights, path, slots=wanted, is_external_missing_ok=True)
+    weights, missing_ok = stored.weights, external_prefixes(module)
+    if private is not None:
+        weights = {**weights, **_private_weights(module, Path(private), stored)}
+    else:
+        missing_ok += _private_prefixes(module)
+    _load_weights(module, weights, path, slots=wanted, missing_ok=missing_ok)
     return module.eval().to(map_location)
 
 
 def load_config(path: str | Path) -> dict[str, Any]:
-    """The config that a checkpoint is rebuilt by, as it was stored; nothing of it is built.
+    """The config that a checkpoint is rebuilt by, with today's names; nothing of it is built.
 
     Args:
         path: A ``.ckpt`` or ``.safetensors``, see `load_module`.
 
     Raises:
-        PaLibError: The file is missing, damaged, not ours or from a newer version.
+        WeightsError: The file is missing, damaged, not ours or from a newer version.
     """
-    path = Path(path)
-    stored = _read(path)
-    _check_version(stored.version, path)
-    return stored.config
+    return migrated(read(Path(path)).config)
 
 
 def save_module(
-    module: LightningModule, config: Mapping[str, Any], path: str | Path, dtype: torch.dtype | None = None
+    module: LightningModule,
+    config: Mapping[str, Any] | None,
+    path: str | Path,
+    *,
+    slots: Sequence[str] | None = None,
+    dtype: torch.dtype | None = None,
 ) -> None:
     """Write a module's weights and the config that rebuilds it as one ``.safetensors``.
 
-    Children that `module` names in ``external_slots()`` are rebuilt from their own files and are left out.
+    Children that `module` names in ``external_slots()`` are rebuilt from their own files and are left out, and so are
+    those in ``private_slots()``, unless they are asked for by `slots`.
 
     Args:
-        module: Whose weights; averages are not looked for.
-        config: The plain, resolved ``module`` config: ``_target_`` and arguments, JSON values only.
+        module: The module; averages of its weights are not looked for.
+        config: The plain, resolved ``module`` config: ``_target_`` and arguments, JSON values only. None takes it from
+            the arguments that the module was constructed with (`config_of`).
         path: Ends in ``.safetensors``. Replaced at once or not at all.
-        dtype: What floating-point weights are stored as, e.g. ``torch.float16`` for half the size; `load_module` makes
-            them again what the module has. None stores them as they are.
+        slots: Direct children to write, private ones or others, not both; `load_module` needs the rest from elsewhere.
+            A file of private slots can be read by its owner alone (mode 0600); see ``load_module(private=...)``. None
+            writes all that may leave.
+        dtype: Type that floating-point weights are stored in, e.g. ``torch.float16`` for half the size; `load_module`
+            converts them back to what the module has. None stores them as they are.
 
     Raises:
-        PaLibError: Another ending, a config that JSON cannot hold, or a weight that is too large for `dtype`.
+        SettingError: Another ending, a config that JSON cannot hold or that cannot be taken from the module, or private
+            slots together with others.
+        WeightsError: A weight that is too large for `dtype`, or a slot that the module lacks.
     """
-    from safetensors.torch import save_file
-
     path = Path(path)
     if path.suffix != ".safetensors":
-        raise PaLibError(f"got {path}, expected a name that ends in .safetensors")
+        raise SettingError(f"got {path}, expected a name that ends in .safetensors")
+    private = _private_slots(module)
+    wanted = None if slots is None else _known_slots(module, slots, path)
+    if wanted is not None and wanted & private and wanted - private:
+        raise SettingError(
+            f"{path}: {', '.join(sorted(wanted & private))} must not leave with {', '.join(sorted(wanted - private))}; "
+            "write private slots to a file of their own"
+        )
+    entry = new_entry(config_of(module) if config is None else config)
+    if wanted is not None and wanted <= private:
+        entry["private"] = sorted(wanted)
     try:
-        record = json.dumps({"version": __version__, "config": config})
+        record = json.dumps(entry)
     except TypeError as error:
-        raise PaLibError(f"{path}: the config must hold plain values only: {error}") from error
-    outside = external_prefixes(module)
+        raise SettingError(f"{path}: the config must hold plain values only: {error}") from error
+    left_out = external_prefixes(module) + (_private_prefixes(module) if wanted is None else ())
     weights: dict[str, Tensor] = {}
     stored: set[tuple[int, tuple[int, ...]]] = set()
     for name, tensor in module.state_dict().items():
-        if name.startswith(outside):
+        if (wanted is not None and name.split(".", 1)[0] not in wanted) or (
+            wanted is None and name.startswith(left_out)
+        ):
             continue
         flat = _stored_as(dtype, tensor.detach().cpu(), name).contiguous()
         place = (flat.data_ptr(), tuple(flat.shape))
         weights[name] = flat.clone() if place in stored else flat  # tied weights are refused by the format
         stored.add(place)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.partial")
+    write_safetensors(path, weights, record, is_private=bool(wanted and wanted & private))
+
+
+def entry_of(module: nn.Module) -> dict[str, Any]:
+    """The entry ``pa_lib`` of a checkpoint, for a module that was constructed in Python; never fails.
+
+    Where an argument cannot be recorded the entry holds the reason, and the file can be resumed, but not rebuilt.
+    """
     try:
-        save_file(weights, staged, metadata={KEY: record})
-        os.replace(staged, path)
-    finally:
-        staged.unlink(missing_ok=True)
+        return new_entry(config_of(module))
+    except SettingError as error:
+        return {"version": __version__, "no_config": str(error)}
+
+
+def private_path(path: Path) -> Path:
+    """Where the private part of a checkpoint lies: ``last.private.ckpt`` beside ``last.ckpt``."""
+    return path.with_name(f"{path.stem}.private{path.suffix}")
+
+
+def write_private(path: Path, parts: Mapping[str, Any], slots: Sequence[str], step: int) -> None:
+    """Write what was left out of a checkpoint for being private, to a file that its owner alone can read.
+
+    Args:
+        path: See `private_path`. Replaced at once or not at all.
+        parts: What was left out, at its places in the checkpoint.
+        slots: Names of the private slots.
+        step: The checkpoint's ``global_step``.
+    """
+    import torch
+
+    content = {**parts, KEY: {**new_entry({}), "private": sorted(slots)}, "global_step": step}
+    content.setdefault("state_dict", {})
+    written_aside(path, lambda staged: torch.save(content, staged), is_private=True)
+
+
+def read_private(path: Path, step: int | None = None) -> Stored:
+    """Read a file of `write_private`, or of ``save_module(slots=...)`` with private slots.
+
+    Raises:
+        WeightsError: There is none, it holds no private slots, or it was written at another step than `step`.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file; the checkpoint's private slots lie there, and it needs them")
+    stored = read(path)
+    if not stored.private:
+        raise WeightsError(f"{path}: holds no private slots")
+    if step is not None and stored.step is not None and stored.step != step:
+        raise WeightsError(
+            f"{path}: is of step {stored.step}, the checkpoint of step {step}; they do not belong together"
+        )
+    return stored
+
+
+def new_entry(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry ``pa_lib`` of a checkpoint whose module is rebuilt by `config`: with it, the version and what it needs.
+
+    Classes of the user's own are named under ``trusted``; `load_module` asks for permission for them.
+    """
+    entry: dict[str, Any] = {"version": __version__, "config": dict(config)}
+    if needed := own_packages(config):
+        entry["trusted"] = list(needed)
+    return entry
 
 
 def _stored_as(dtype: torch.dtype | None, tensor: Tensor, name: str) -> Tensor:
@@ -138,7 +254,7 @@ def _stored_as(dtype: torch.dtype | None, tensor: Tensor, name: str) -> Tensor:
     stored = tensor.to(dtype)
     if bool((tensor.isfinite() & ~stored.isfinite()).any()):
         largest = float(tensor[tensor.isfinite()].abs().max())
-        raise PaLibError(f"{name} holds {largest:.3g}, which {dtype} cannot; store it as it is (dtype=None)")
+        raise WeightsError(f"{name} holds {largest:.3g}, which {dtype} cannot; store it as it is (dtype=None)")
     return stored
 
 
@@ -154,140 +270,82 @@ def load_slots(module: nn.Module, path: str | Path, slots: Sequence[str]) -> Non
         slots: Names of direct children, e.g. ``["adapter"]``.
 
     Raises:
-        PaLibError: A slot that the module or the file lacks, or weights of another name or shape.
+        SettingError: A slot that the module lacks.
+        WeightsError: A slot that the file lacks, or weights of another name or shape.
     """
     path = Path(path)
-    stored = _read(path)
-    _check_version(stored.version, path)
+    stored = read(path)
     for slot in _known_slots(module, slots, path):
         if _is_there_already(module, slot, stored):
             continue
-        _load_weights(module, stored.weights, path, slots={slot}, is_external_missing_ok=False)
+        _load_weights(module, stored.weights, path, slots={slot}, missing_ok=())
 
 
-def _is_there_already(module: nn.Module, slot: str, stored: _Stored) -> bool:
+def _is_there_already(module: nn.Module, slot: str, stored: Stored) -> bool:
     """Whether a slot came from a path of its own, left as it was, in the stored run as in this one."""
     node = stored.config.get(slot)
     theirs = node.get("path") if isinstance(node, dict) else None
+    ours = module.origins().get(slot) if isinstance(module, HasOrigins) else None
     is_stored = any(name.startswith(f"{slot}.") for name in stored.weights)
-    return theirs is not None and theirs == getattr(getattr(module, slot), "path", None) and not is_stored
+    return theirs is not None and ours is not None and theirs == ours.path and not is_stored
 
 
 def external_prefixes(module: nn.Module) -> tuple[str, ...]:
-    """What the names of weights begin with that are not stored, for their slots are rebuilt from files of their own.
-
-    A module tells them by a method ``external_slots() -> set[str]`` of names of direct children.
-    """
-    tell = getattr(module, "external_slots", None)
-    return () if tell is None else tuple(sorted(f"{slot}." for slot in tell()))
+    """What the names of weights begin with that are not stored, for their slots are rebuilt from files of their own."""
+    return _prefixes(module.external_slots()) if isinstance(module, HasExternalSlots) else ()
 
 
-def targets_in(node: Any) -> Iterator[str]:
-    """Every ``_target_`` in a config, nested ones too."""
-    if isinstance(node, Mapping):
-        if "_target_" in node:
-            yield str(node["_target_"])
-        for value in node.values():
-            yield from targets_in(value)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            yield from targets_in(value)
+def _private_slots(module: nn.Module) -> set[str]:
+    return module.private_slots() if isinstance(module, HasPrivateSlots) else set()
 
 
-def check_targets(config: Mapping[str, Any], path: Path, trusted: Sequence[str] = ()) -> None:
-    """Refuse a config of unknown origin that names anything but public parts.
-
-    A prefix alone is no fence: Hydra walks attributes, so ``pa_lib.video.staging.subprocess.run`` would begin right.
-    A target is therefore a public name of one package and nothing deeper: what a pa_lib package exports, or a class of
-    torch's layers, optimizers and schedules. Text to be interpolated is refused too, for it may read the environment.
-
-    Raises:
-        PaLibError: Names the target.
-    """
-    import importlib
-    import inspect
-
-    for target in targets_in(config):
-        package, _, name = target.rpartition(".")
-        if package in _OUR_PACKAGES:
-            is_public = name in importlib.import_module(package).__all__
-        elif package in _TORCH_PACKAGES:
-            is_public = inspect.isclass(getattr(importlib.import_module(package), name, None))
-        else:
-            is_public = package in trusted
-        if not is_public:
-            among = ", ".join((*_OUR_PACKAGES, *_TORCH_PACKAGES, *trusted))
-            raise PaLibError(f"{path}: refused _target_ {target}: expected a public name of {among}")
-    if "${" in json.dumps(config, default=str):
-        raise PaLibError(f"{path}: refused a config with unresolved ${{...}}; write it resolved")
+def _private_prefixes(module: nn.Module) -> tuple[str, ...]:
+    return _prefixes(_private_slots(module))
 
 
-def _read(path: Path) -> _Stored:
-    if not path.is_file():
-        raise PaLibError(f"{path}: no such checkpoint")
-    stored = _read_safetensors(path) if path.suffix == ".safetensors" else _read_lightning(path)
-    if stored is None:
-        raise PaLibError(f"{path}: no checkpoint of pa_lib: it holds no entry '{KEY}' with the config and version")
-    return stored
+def _prefixes(slots: Collection[str]) -> tuple[str, ...]:
+    return tuple(sorted(f"{slot}." for slot in slots))
 
 
-def _read_safetensors(path: Path) -> _Stored | None:
-    from safetensors import SafetensorError, safe_open
-    from safetensors.torch import load_file
+def _private_weights(module: nn.Module, path: Path, public: Stored) -> Mapping[str, Tensor]:
+    """The weights of private slots, from the file that belongs to the public one."""
+    stored = read_private(path, public.step)
+    allowed = _private_prefixes(module)
+    if odd := [name for name in stored.weights if not name.startswith(allowed or ("\0",))]:
+        raise WeightsError(f"{path}: holds {listed(odd)}, which belongs to no private slot of {type(module).__name__}")
+    return stored.weights
 
+
+def _checked_config(stored: Stored, path: Path, trusted: Sequence[str]) -> dict[str, Any]:
+    """The stored config with today's names, if it names nothing but public parts and what is trusted."""
+    config = migrated(stored.config)
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        record = json.loads(metadata[KEY]) if KEY in metadata else None
-        return None if record is None else _stored(load_file(path), record)
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise PaLibError(f"{path}: damaged, or no safetensors file: {first_line(error)}") from error
+        check_targets(config, path, trusted)
+    except SettingError as error:
+        if missing := [name for name in stored.trusted if not _is_trusted(name, trusted)]:
+            needed = ", ".join(repr(name) for name in missing)
+            raise SettingError(
+                f"{first_line(error)}. It was made with {listed(missing)}: where their code may run, pass "
+                f"trusted=({needed},)"
+            ) from error
+        raise
+    return config
 
 
-def _read_lightning(path: Path) -> _Stored | None:
-    import pickle
-
-    import torch
-
-    try:
-        # Mapped, so that the optimizer's state, twice the size of the weights, stays on the disk.
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise PaLibError(
-            f"{path}: damaged, or holds more than tensors and plain values: {first_line(error)}"
-        ) from error
-    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
-        return None
-    return _stored(content["state_dict"], content.get(KEY))
-
-
-def _stored(weights: Mapping[str, Tensor], record: Any) -> _Stored | None:
-    if not isinstance(record, dict):
-        return None
-    config, version = record.get("config"), record.get("version")
-    if not isinstance(config, dict) or not isinstance(version, str):
-        return None
-    return _Stored(weights, config, version)
-
-
-def _check_version(version: str, path: Path) -> None:
-    try:
-        written, ours = (tuple(int(part) for part in text.split(".")[:2]) for text in (version, __version__))
-    except ValueError as error:
-        raise PaLibError(f"{path}: got version {version!r}, expected one like {__version__}") from error
-    if written > ours:
-        raise PaLibError(f"{path}: written by pa_lib {version}, newer than this {__version__}; upgrade pa_lib")
+def _is_trusted(name: str, trusted: Sequence[str]) -> bool:
+    return any(name == root or name.startswith(f"{root}.") for root in trusted)
 
 
 def _with_changes(config: dict[str, Any], changed: Mapping[str, Any], path: Path) -> dict[str, Any]:
     result = copy.deepcopy(config)
-    for name, value in changed.items():
+    for given, value in changed.items():
+        name = renamed_setting(given)
         *above, last = name.split(".")
         node: Any = result
         for part in above:
             node = node.get(part) if isinstance(node, dict) else None
         if not isinstance(node, dict) or (last not in node and not _is_taken(last, node)):
-            raise PaLibError(f"{path}: its module has no setting {name} to change")
+            raise SettingError(f"{path}: its module has no setting {given} to change")
         node[last] = value
     return result
 
@@ -299,7 +357,11 @@ def _is_taken(setting: str, node: Mapping[str, Any]) -> bool:
 
     package, _, name = str(node.get("_target_", "")).rpartition(".")
     part = getattr(importlib.import_module(package), name, None) if package else None
-    return callable(part) and setting in inspect.signature(part).parameters
+    if not callable(part):
+        return False
+    parameters = inspect.signature(part).parameters
+    # A part that passes named arguments on refuses unknown ones by itself.
+    return setting in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
 
 
 def _instantiate(config: dict[str, Any], path: Path) -> Any:
@@ -313,9 +375,9 @@ def _instantiate(config: dict[str, Any], path: Path) -> Any:
         if isinstance(error.__cause__, PaLibError):
             raise error.__cause__ from error
         cause = error.__cause__ or error
-        raise PaLibError(f"{path}: its config does not build: {first_line(cause)}") from error
+        raise WeightsError(f"{path}: its config does not build: {first_line(cause)}") from error
     if not isinstance(module, nn.Module):
-        raise PaLibError(f"{path}: its config builds a {type(module).__name__}, expected a module")
+        raise WeightsError(f"{path}: its config builds a {type(module).__name__}, expected a module")
     return module
 
 
@@ -323,7 +385,7 @@ def _known_slots(module: nn.Module, slots: Sequence[str], path: Path) -> set[str
     children = {name for name, _ in module.named_children()}
     if unknown := sorted(set(slots) - children):
         among = ", ".join(sorted(children)) or "none"
-        raise PaLibError(f"{path}: the module has no slot {', '.join(unknown)}; it has: {among}")
+        raise SettingError(f"{path}: the module has no slot {', '.join(unknown)}; it has: {among}")
     return set(slots)
 
 
@@ -333,25 +395,26 @@ def _load_weights(
     path: Path,
     *,
     slots: Collection[str] | None,
-    is_external_missing_ok: bool,
+    missing_ok: tuple[str, ...],
 ) -> None:
     def is_wanted(name: str) -> bool:
         return slots is None or name.split(".", 1)[0] in slots
 
     own = {name: tensor for name, tensor in module.state_dict().items() if is_wanted(name)}
     given = {name: tensor for name, tensor in weights.items() if is_wanted(name)}
-    outside = external_prefixes(module) if is_external_missing_ok else ()
-    if own and not given and slots is not None and not all(name.startswith(outside) for name in own):
+    if own and not given and slots is not None and not all(name.startswith(missing_ok) for name in own):
         held = ", ".join(sorted({name.split(".", 1)[0] for name in weights})) or "none"
-        raise PaLibError(f"{path}: holds no weights of slot {', '.join(sorted(slots))}; it holds: {held}")
-    missing = [name for name in own if name not in given and not (outside and name.startswith(outside))]
+        raise WeightsError(f"{path}: holds no weights of slot {', '.join(sorted(slots))}; it holds: {held}")
+    missing = [name for name in own if name not in given and not (missing_ok and name.startswith(missing_ok))]
     unexpected = [name for name in given if name not in own]
     if missing or unexpected:
         parts = [f"lacks {listed(missing)}"] if missing else []
         parts += [f"has {listed(unexpected)}, which the module has not"] if unexpected else []
-        raise PaLibError(f"{path}: the weights do not fit: the file {' and '.join(parts)}")
+        raise WeightsError(f"{path}: the weights do not fit: the file {' and '.join(parts)}")
     for name, tensor in given.items():
         if tensor.shape != own[name].shape:
             got, expected = tuple(tensor.shape), tuple(own[name].shape)
-            raise PaLibError(f"{path}: {name} has shape {got}, expected {expected}; was another backbone or size used?")
+            raise WeightsError(
+                f"{path}: {name} has shape {got}, expected {expected}; was another backbone or size used?"
+            )
     module.load_state_dict(dict(given), strict=False)

@@ -123,7 +123,7 @@ def test_what_is_pushed_away_from_the_person_says_so() -> None:
     made = system(identity_push=0.5)
     assert not made.is_non_interfering
     assert interference(made, clip(), two_people(), seed=5) > 0
-    assert any("identity_push" in remark for remark in made.remarks)
+    assert any("identity_push" in remark for remark in made.notes)
     crops = torch.rand(1, 2, 3, made.crops.side, made.crops.side)
     with pytest.raises(PaLibError, match="no source was given"):
         made.generate(crops, torch.ones(1, 2, 1, made.crops.side, made.crops.side), [(0, 1)])

@@ -203,7 +203,7 @@ def test_resuming_without_the_external_slot_still_asks_for_the_rest() -> None:
     stored: dict[str, Any] = {"state_dict": dict(module.state_dict())}
     callback.on_save_checkpoint(trainer, module, stored)
     assert set(stored["state_dict"]) == {name for name in module.state_dict() if not name.startswith("backbone.")}
-    assert stored["pa_lib"] == {"version": pa_lib.__version__, "config": CONFIG}
+    assert stored["pa_lib"] == {"version": pa_lib.__version__, "config": CONFIG, "trusted": ["_training"]}
     callback.on_load_checkpoint(trainer, module, stored)
     del stored["state_dict"]["temporal.bias"]
     with pytest.raises(PaLibError, match=r"lacks temporal\.bias"):

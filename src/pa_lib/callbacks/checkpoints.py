@@ -9,26 +9,31 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from pa_lib import __version__
-from pa_lib.errors import PaLibError
+from pa_lib.checkpoint import external_prefixes, new_entry, private_path, write_private
+from pa_lib.errors import SettingError, WeightsError, listed
+from pa_lib.modules import AbstractLearnedAnonymizer
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps one file up to date: every few optimizer steps and at the very last one.
+    """Keeps one file up to date: every few training steps and at the very last one.
 
-    It saves right after an optimizer step, never between two batches that are summed into one step, so that a resumed
-    run takes the same steps as one that was not interrupted. Lightning's own `ModelCheckpoint` does not save the step
-    at which ``max_steps`` ends a run, and with ``save_last`` writes everything twice.
+    It saves right after a training step, never between two batches that are summed into one, so that a resumed run
+    takes the same steps as one that was not interrupted. Lightning's own `ModelCheckpoint` does not save the step at
+    which ``max_steps`` ends a run, and with ``save_last`` writes everything twice.
+
+    What belongs to private slots of the system (see `pa_lib.modules.Slot`) goes to a file of its own,
+    ``last.private.ckpt`` beside ``last.ckpt``, which its owner alone can read. A resumed run needs both, and of the
+    same step.
 
     Args:
         path: The file, ``.ckpt``. Written aside and moved, so that a crash leaves the earlier one.
-        every_n_steps: Optimizer steps between two saves, >= 1.
+        every_n_steps: Training steps between two saves, >= 1.
     """
 
     def __init__(self, path: str | Path, every_n_steps: int = 500) -> None:
         super().__init__()
         if every_n_steps < 1:
-            raise PaLibError(f"every_n_steps {every_n_steps}: expected at least 1")
+            raise SettingError(f"every_n_steps {every_n_steps}: expected at least 1")
         self.path = Path(path)
         self.every_n_steps = every_n_steps
         self._saved_at = self._seen_at = 0
@@ -42,28 +47,35 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         """Save where it is time."""
         step = trainer.global_step
-        # A module with several optimizers may count more than one step to a batch: ask what was passed, not hit.
+        # A foreign module with several optimizers counts more than one step to a batch: ask what was passed, not hit.
         has_passed = step // self.every_n_steps > self._seen_at // self.every_n_steps
         is_last = 0 <= trainer.max_steps <= step
         if step > self._seen_at and (has_passed or is_last or trainer.should_stop):
-            self._save(trainer)
+            self._save(trainer, pl_module)
         self._seen_at = step
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save at the last epoch's end, where epochs and not steps end the run."""
         is_last = trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch + 1
         if is_last and trainer.global_step > self._saved_at:
-            self._save(trainer)
+            self._save(trainer, pl_module)
 
-    def _save(self, trainer: Trainer) -> None:
+    def _save(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         trainer.save_checkpoint(self.path, weights_only=False)
         self._saved_at = trainer.global_step
+        if isinstance(module, AbstractLearnedAnonymizer) and (parts := module.take_private_part()):
+            if trainer.is_global_zero:
+                write_private(private_path(self.path), parts, sorted(module.private_slots()), trainer.global_step)
+            trainer.strategy.barrier("private checkpoint")
 
 
 class ConfigInCheckpoint(Callback):
     """Adds ``checkpoint["pa_lib"] = {"version", "config"}``, from which `pa_lib.load_module` rebuilds the module.
+
+    Systems of pa_lib add it by themselves, from the arguments that they were constructed with. The callback is for
+    other Lightning modules, and for the config that a command line was composed to.
 
     Weights of slots that the module names in ``external_slots()`` (pretrained, frozen, rebuilt from their own files)
     are left out of the checkpoint, and are not asked for when it is resumed.
@@ -78,31 +90,26 @@ class ConfigInCheckpoint(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Let Lightning load a state that lacks the external slots; `on_load_checkpoint` asks for all the others."""
-        if _external(pl_module):
+        if external_prefixes(pl_module):
             pl_module.strict_loading = False
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the entry, leave out what lies elsewhere."""
-        checkpoint["pa_lib"] = {"version": __version__, "config": self.config}
-        if outside := _external(pl_module):
+        checkpoint["pa_lib"] = new_entry(self.config)
+        if outside := external_prefixes(pl_module):
             state = checkpoint["state_dict"]
             checkpoint["state_dict"] = {name: value for name, value in state.items() if not name.startswith(outside)}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Make good for the strictness that `setup` took away.
+        """Check what Lightning no longer checks after `setup`.
 
         Raises:
-            PaLibError: The checkpoint lacks weights of the module, or has others.
+            WeightsError: The checkpoint lacks weights of the module, or has others.
         """
-        outside, given = _external(pl_module), checkpoint.get("state_dict")
+        outside, given = external_prefixes(pl_module), checkpoint.get("state_dict")
         if not outside or given is None:
             return
         own = {name for name in pl_module.state_dict() if not name.startswith(outside)}
         if odd := sorted(own ^ {name for name in given if not name.startswith(outside)}):
             side = "lacks" if odd[0] in own else "has, and the module has not,"
-            raise PaLibError(f"the checkpoint does not fit the module: it {side} {odd[0]} ({len(odd)} such in all)")
-
-
-def _external(module: LightningModule) -> tuple[str, ...]:
-    tell = getattr(module, "external_slots", None)
-    return () if tell is None else tuple(sorted(f"{slot}." for slot in tell()))
+            raise WeightsError(f"the checkpoint does not fit the module: it {side} {listed(odd, 1)}")

@@ -20,6 +20,8 @@ from .guidance.identity import IdentityPush
 from .losses.masked_diffusion import MaskedDiffusionLoss
 from .losses.plain_diffusion import PlainDiffusionLoss
 from .non_interference import interference
+from .optimization import MakeOptimizer, MakeSchedule, OptimizerSpec, Training
+from .slot import Origin, Slot
 from .systems.base import AbstractAnonymizer
 from .systems.conventional.system import ConventionalAnonymizer
 from .systems.learned import AbstractLearnedAnonymizer
@@ -54,12 +56,16 @@ __all__ = [
     "ForwardContext",
     "IdentityPush",
     "KLAutoencoder",
+    "MakeOptimizer",
+    "MakeSchedule",
     "MaskAugmentation",
     "MaskAwareTraining",
     "MaskedDiffusionLoss",
     "NoAdapter",
     "NoTemporal",
     "NoText",
+    "OptimizerSpec",
+    "Origin",
     "Outcome",
     "ParrotAttack",
     "PassersbyAnonymizer",
@@ -72,10 +78,12 @@ __all__ = [
     "RunningContext",
     "Sampler",
     "Site",
+    "Slot",
     "SpatialContentAdapter",
     "TemporalContentStabilizer",
     "TextCondition",
     "TinyAutoencoder",
+    "Training",
     "Windows",
     "embedded_passersby",
     "interference",

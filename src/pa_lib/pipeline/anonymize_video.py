@@ -303,7 +303,7 @@ class AnonymizationPipeline:
                     f"input {info.path} gave {record.n_frames} frames when it was searched and {len(log)} now; "
                     "was it changed? nothing was written"
                 )
-            report = _report(info, sha256, record, files, log, settings, started, self.module.remarks)
+            report = _report(info, sha256, record, files, log, settings, started, self.module.notes)
             try:
                 write_tracks(files["tracks"], record)
                 report.write_json(files["report"])

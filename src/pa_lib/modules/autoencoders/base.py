@@ -8,8 +8,10 @@ import lightning
 from jaxtyping import Float
 from torch import Tensor
 
+from pa_lib.modules.slot import Slot
 
-class AbstractAutoencoder(lightning.LightningModule, ABC):
+
+class AbstractAutoencoder(Slot, lightning.LightningModule, ABC):
     """Pixels to latents and back, frame by frame. Frozen in every system unless it says otherwise.
 
     Attributes:

@@ -53,7 +53,7 @@ class TinyAutoencoder(AbstractAutoencoder):
     ) -> None:
         super().__init__()
         self.chunk = checked_chunk(chunk)
-        self.path = path
+        self.comes_from(path)
         self.vae = load_network(AutoencoderTiny, path, vae, config, subfolder).requires_grad_(False)
         settings = self.vae.config
         self.channels = int(settings["latent_channels"])

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pa_lib.modules.backbones.context import ForwardContext, RunningContext
+from pa_lib.modules.slot import Slot
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ class Site:
     has_attention: bool
 
 
-class AbstractBackbone(lightning.LightningModule, ABC):
+class AbstractBackbone(Slot, lightning.LightningModule, ABC):
     """Predicts from noisy latents, frame by frame; adapters inside it may make it see more.
 
     Attributes:
@@ -89,7 +90,7 @@ class AbstractBackbone(lightning.LightningModule, ABC):
         """Recompute blocks in the backward pass instead of keeping what they made: less memory, a third more time."""
 
 
-class AbstractGuest(lightning.LightningModule, ABC):
+class AbstractGuest(Slot, lightning.LightningModule, ABC):
     """Layers that work inside a backbone. Right after `attach` the backbone's output is what it was before.
 
     Attributes:
@@ -97,6 +98,11 @@ class AbstractGuest(lightning.LightningModule, ABC):
     """
 
     layers: nn.ModuleDict
+
+    @property
+    def is_random(self) -> bool:
+        """False: whatever its weights are, the backbone computes at first what it did without them."""
+        return False
 
     @abstractmethod
     def attach(self, backbone: AbstractBackbone) -> None:

@@ -66,7 +66,7 @@ class DiffusersUNet(AbstractBackbone):
         null_tokens: int = 0,
     ) -> None:
         super().__init__()
-        self.path = path
+        self.comes_from(path)
         self.unet = load_network(UNet2DConditionModel, path, unet, config, subfolder)
         _refuse_other_conditions(self.unet)
         self.channels = int(self.unet.config["out_channels"])

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from pa_lib.errors import PaLibError
 from pa_lib.modules.losses.weighted_error import checked_gamma, min_snr_weights, weighted_error
+from pa_lib.modules.slot import Slot
 
 
-class MaskedDiffusionLoss(lightning.LightningModule):
+class MaskedDiffusionLoss(Slot, lightning.LightningModule):
     """``sum(W (p - y)^2) / (c sum(W))`` with ``W = m + background_weight (1 - m)`` on the latent grid, over the batch.
 
     Dividing by the weight, not by the size, keeps the loss of small people as large as that of large ones. With

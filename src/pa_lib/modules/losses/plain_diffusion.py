@@ -8,9 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pa_lib.modules.losses.weighted_error import checked_gamma, min_snr_weights, weighted_error
+from pa_lib.modules.slot import Slot
 
 
-class PlainDiffusionLoss(lightning.LightningModule):
+class PlainDiffusionLoss(Slot, lightning.LightningModule):
     """``mean((p - y)^2)``: the ablation without mask weighting. With several processes see `weighted_error`.
 
     Args:

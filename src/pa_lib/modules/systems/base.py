@@ -11,25 +11,47 @@ class AbstractAnonymizer(ABC):
     """Replaces people in a clip.
 
     The caller decides who is hidden and where, hands over decoded frames with masks, and composites: of the frames that
-    come back it uses only what lies under the masks. A system therefore may work person by person on crops, or on
-    whole frames, on one frame or on many.
+    come back it uses only what lies under the masks. A system may therefore work person by person on crops, or on whole
+    frames, on one frame or on many.
 
-    Attributes:
-        window_frames: How many consecutive frames the system wants to see at a time, >= 1. The caller cuts a video into
-            such windows; the last one of a shot may be shorter.
-        overlap_frames: How many frames at the start of a window it has seen in the one before, < `window_frames`. What
-            the two windows made of them is cross-faded, so that nobody changes from one frame to the next.
-        is_non_interfering: Whether the result is a function of what lies *outside* the masks, of the masks and of the
-            seed alone: change hidden pixels in any way and the result is the same bit for bit. Only then can nobody
-            compute the hidden pixels back from it. A system that says True is tested for it.
-        remarks: What whoever looks at the result should know of the system as it is set, one line each; the report of a
-            video shows them.
+    A subclass defines the abstract properties as properties, or as class attributes where they are constant.
     """
 
-    window_frames: int
-    overlap_frames: int = 0
-    is_non_interfering: bool
-    remarks: tuple[str, ...] = ()
+    @property
+    @abstractmethod
+    def window_frames(self) -> int:
+        """Number of consecutive frames that the system takes at a time, >= 1.
+
+        The caller cuts a video into such windows; the last one of a shot may be shorter.
+        """
+
+    @property
+    def overlap_frames(self) -> int:
+        """Number of frames at the start of a window that the window before has had too, < `window_frames`.
+
+        The two results are cross-faded there, so that no person changes from one frame to the next.
+        """
+        return 0
+
+    @property
+    @abstractmethod
+    def is_non_interfering(self) -> bool:
+        """Whether the output does not depend on hidden pixels (non-interference, as information-flow security has it).
+
+        The result is then a function of the pixels *outside* the masks, of the masks and of the seed alone: change
+        hidden pixels in any way and it is the same bit for bit, so that they cannot be computed back from it. A system
+        that says True is tested for it.
+        """
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of the results of the system as it is set, one line each; reports show them."""
+        return ()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """The old name of `notes`, for one version."""
+        return self.notes
 
     @abstractmethod
     def anonymize(self, clip: Clip, masks: ClipMasks, *, seed: int = 0) -> Clip:
@@ -43,6 +65,6 @@ class AbstractAnonymizer(ABC):
                 per person from ``(seed, person_id)``, so that a person looks the same in every window.
 
         Returns:
-            A clip of the same shape, type, first frame and rate. Where a system cannot replace somebody it raises:
-            giving back source pixels under a mask would be a leak that nobody sees.
+            A clip of the same shape, type, first frame and rate. A system that cannot replace a person raises: source
+            pixels under a mask would be a leak that nothing else detects.
         """

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import lightning
 
 from pa_lib.modules.backbones.context import TextCondition
+from pa_lib.modules.slot import Slot
 
 
-class AbstractText(lightning.LightningModule, ABC):
+class AbstractText(Slot, lightning.LightningModule, ABC):
     """Prompts to conditions. Frozen.
 
     Attributes:

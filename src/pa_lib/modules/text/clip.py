@@ -50,7 +50,7 @@ class ClipText(AbstractText):
         tokenizer_2: CLIPTokenizer | None = None,
     ) -> None:
         super().__init__()
-        self.path = path
+        self.comes_from(path)
         self._is_empty_zero = False
         if path is not None and (encoder, tokenizer, encoder_2, tokenizer_2) == (None,) * 4:
             index = settings_file(path, "model_index.json")

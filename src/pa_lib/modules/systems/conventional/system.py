@@ -75,7 +75,11 @@ class ConventionalAnonymizer(AbstractAnonymizer):
         self.strength = float(strength)
         self.colour = None if colour == "surroundings" else _checked_colour(colour)
         self.is_flickering = is_flickering
-        self.is_non_interfering = method not in _COMPUTED_FROM_THE_PERSON
+
+    @property
+    def is_non_interfering(self) -> bool:
+        """Whether the method uses no hidden pixel: fill and noise."""
+        return self.method not in _COMPUTED_FROM_THE_PERSON
 
     def anonymize(self, clip: Clip, masks: ClipMasks, *, seed: int = 0) -> Clip:
         """Replace the people under the masks; see `AbstractAnonymizer.anonymize`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pa_lib.checkpoint import load_module
 from pa_lib.errors import PaLibError
 from pa_lib.modules.systems.bodies import Body
 from pa_lib.modules.systems.passersby.system import PassersbyAnonymizer
@@ -28,20 +29,15 @@ def embedded_passersby(
             ``pa-train`` write it; its config is stored with it too.
 
     Returns:
-        In evaluation mode, on the CPU. Its parts name the file as their ``path``: they do not begin with random
+        In evaluation mode, on the CPU. Its slots have the file as their `Origin`: they do not begin with random
         weights, and those that stay frozen are left out of the checkpoints of a training that begins here.
 
     Raises:
         PaLibError: The file is missing, damaged or holds another system, or a setting is out of range.
     """
-    # By its public name, at the time of use: what rebuilds modules lies above them, and they do without it otherwise.
-    from pa_lib import load_module
-
     path = asset_path(ASSET) if weights is None else Path(weights).expanduser()
     system = load_module(path, changed={"sampler.steps": steps, "body": body, "identity_push": identity_push})
     if not isinstance(system, PassersbyAnonymizer):
         raise PaLibError(f"{path} holds a {type(system).__name__}, expected a PassersbyAnonymizer; give it as weights=")
-    for slot in system.children():
-        if getattr(slot, "path", None) is None:
-            vars(slot)["path"] = str(path)  # slots declare none, for others come from no file
+    system.comes_from(path)
     return system

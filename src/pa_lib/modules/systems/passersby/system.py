@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Unpack
 
 import torch
 from einops import rearrange
@@ -26,8 +27,9 @@ from pa_lib.modules.diffusion.sampler import Sampler
 from pa_lib.modules.guidance.identity import IdentityPush
 from pa_lib.modules.losses.masked_diffusion import MaskedDiffusionLoss
 from pa_lib.modules.losses.plain_diffusion import PlainDiffusionLoss
+from pa_lib.modules.optimization import Training
 from pa_lib.modules.systems.bodies import KEPT, Body, checked_body, layers
-from pa_lib.modules.systems.learned import AbstractLearnedAnonymizer, MakeOptimizer, MakeSchedule
+from pa_lib.modules.systems.learned import AbstractLearnedAnonymizer
 from pa_lib.modules.systems.passersby.settings import MaskAwareTraining, Windows, check_fit
 from pa_lib.modules.text.base import AbstractText
 
@@ -77,12 +79,7 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
             noise of Ge et al. 2023, PYoCo). 0 is AnimateDiff's independent noise.
         identity_push: How hard faces are pushed away from the people that they replace while they are sampled, see
             `IdentityPush`; 0 = not at all. Above 0 what is painted depends on whom it hides.
-        optimizer: Parameters to an optimizer; None for a system that only anonymizes.
-        lr_schedule: Optimizer to a schedule of its learning rate, counted in steps.
-        trainable: The slots that learn.
-        has_gradient_checkpointing: Compute blocks again in the backward pass instead of keeping what they made: less
-            memory, about a third more time.
-        seed: Of everything random in training.
+        training: Optimizers, what learns, and the seed; see `Training`.
 
     Raises:
         PaLibError: The slots do not fit each other.
@@ -110,13 +107,9 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
         text_dropout: float = 0.1,
         noise_sharing: float = 0.5,
         identity_push: float = 0.0,
-        optimizer: MakeOptimizer | None = None,
-        lr_schedule: MakeSchedule | None = None,
-        trainable: Sequence[str] = (),
-        has_gradient_checkpointing: bool = False,
-        seed: int = 0,
+        **training: Unpack[Training],
     ) -> None:
-        super().__init__()
+        super().__init__(**training)
         check_fit(backbone, autoencoder, text, crops)
         for name, share in (("text_dropout", text_dropout), ("noise_sharing", noise_sharing)):
             if not 0 <= share <= 1:
@@ -138,18 +131,22 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
         self.text_dropout = text_dropout
         self.noise_sharing = noise_sharing
         self.push = IdentityPush(identity_push, crops.expansion) if identity_push else None
-        self.optimizer, self.lr_schedule = optimizer, lr_schedule
-        self.seed = seed
-        self.window_frames, self.overlap_frames = self.windows.chunk, self.windows.chunk_overlap
         adapter.attach(backbone)
         temporal.attach(backbone)
-        if has_gradient_checkpointing:
-            backbone.use_gradient_checkpointing()
-            temporal.use_gradient_checkpointing()
-        self.set_trainable(trainable)
+        self.set_up_training()
 
     @property
-    def is_non_interfering(self) -> bool:  # type: ignore[override]
+    def window_frames(self) -> int:
+        """Frames that are held in memory at a time."""
+        return self.windows.chunk
+
+    @property
+    def overlap_frames(self) -> int:
+        """Frames that the next window generates again."""
+        return self.windows.chunk_overlap
+
+    @property
+    def is_non_interfering(self) -> bool:
         """True unless sampling begins with the person's own latents or is pushed away from them, or a body shows."""
         return not self._is_source_needed and self.body in ("generate", "fill")
 
@@ -158,7 +155,7 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
         return self.sampler.init_strength < 1 or self.push is not None
 
     @property
-    def remarks(self) -> tuple[str, ...]:  # type: ignore[override]
+    def notes(self) -> tuple[str, ...]:
         """That bodies are kept or faces pushed, where they are."""
         return ((KEPT,) if self.body == "keep" else ()) + ((PUSHED,) if self.push is not None else ())
 
@@ -166,7 +163,7 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """The loss of one batch; everything random in it comes from (seed, clip, step)."""
-        keys = [(self.seed, int(clip), self.global_step) for clip in batch.clip_ids]
+        keys = [(self.seed, int(clip), self.train_step) for clip in batch.clip_ids]
         masks = batch.masks if self.mask_aware.augmentation is None else self.mask_aware.augmentation(batch.masks, keys)
         dropped = [float(uniform((), *own, _DROPPING_TEXT)) < self.text_dropout for own in keys]
         loss = self._diffusion_loss(batch, masks, keys, dropped)

@@ -1,0 +1,143 @@
+"""Settings that have got another name: the old one still works, in stored configs and on command lines.
+
+One row to a setting, in `RENAMED`. A row is kept for one version and then removed.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pa_lib.errors import SettingError
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """One setting's old and new name.
+
+    Args:
+        old: Dotted, as on the command line of ``pa-train``: ``module.crops.steadiness``.
+        new: Dotted, below the same first part.
+        change: Old value to new value; None where the value stays.
+        on: The setting is a rename only where the node that holds it has this ``_target_``; empty for any.
+    """
+
+    old: str
+    new: str
+    change: Callable[[Any], Any] | None = None
+    on: str = ""
+
+
+RENAMED: tuple[Renamed, ...] = ()
+
+TARGETS: Mapping[str, str] = {}
+"""Public names that have moved: old ``_target_`` -> new one."""
+
+
+def migrated(
+    config: Mapping[str, Any],
+    prefix: str = "module",
+    rows: Sequence[Renamed] | None = None,
+    targets: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """A stored config with today's names. Where both names are there, the new one holds.
+
+    Args:
+        config: As it was stored. Not changed.
+        prefix: What the names of the rows have before those of `config`: a checkpoint stores the ``module`` part only.
+            Empty for a whole config.
+        rows: `RENAMED` unless it is said otherwise.
+        targets: `TARGETS` unless it is said otherwise.
+
+    >>> migrated({"crops": {"old": 1}}, rows=[Renamed("module.crops.old", "module.crops.new", lambda value: 2 * value)])
+    {'crops': {'new': 2}}
+    """
+    result = copy.deepcopy(dict(config))
+    _rename_targets(result, TARGETS if targets is None else targets)
+    for row in RENAMED if rows is None else rows:
+        old, new = _below(row.old, prefix), _below(row.new, prefix)
+        if old is None or new is None:
+            continue
+        *above, last = old.split(".")
+        node = _node(result, above)
+        if node is None or last not in node or (row.on and node.get("_target_") != row.on):
+            continue
+        value = node.pop(last)
+        *above, last = new.split(".")
+        node = _node(result, above, is_made=True)
+        if node is not None:
+            node.setdefault(last, value if row.change is None else row.change(value))
+    return result
+
+
+def renamed_setting(name: str, prefix: str = "module", rows: Sequence[Renamed] | None = None) -> str:
+    """Today's name of a setting that is given without `prefix`, e.g. to ``load_module(changed=...)``."""
+    full = f"{prefix}.{name}" if prefix else name
+    for row in RENAMED if rows is None else rows:
+        if row.old == full:
+            return row.new.removeprefix(f"{prefix}.") if prefix else row.new
+    return name
+
+
+def renamed_overrides(overrides: Sequence[str], rows: Sequence[Renamed] | None = None) -> tuple[list[str], list[str]]:
+    """The overrides of a command line with today's names, and one line of warning for each that had an old one.
+
+    Raises:
+        SettingError: Several values at once (a sweep) for a setting whose values have changed with its name.
+
+    >>> renamed_overrides(["seed=1", "module.colour=red"], [Renamed("module.colour", "module.color")])
+    (['seed=1', 'module.color=red'], ['module.colour is called module.color now; the old name works in this version'])
+    """
+    table = {row.old: row for row in (RENAMED if rows is None else rows)}
+    result, warnings = [], []
+    for override in overrides:
+        key, has_value, text = override.partition("=")
+        mark = key[: len(key) - len(key.lstrip("+~"))]
+        row = table.get(key.removeprefix(mark))
+        if row is None:
+            result.append(override)
+            continue
+        if has_value and row.change is not None:
+            text = _changed(row, text)
+        result.append(f"{mark}{row.new}{has_value}{text}")
+        warnings.append(f"{row.old} is called {row.new} now; the old name works in this version")
+    return result, warnings
+
+
+def _changed(row: Renamed, text: str) -> str:
+    import yaml
+
+    value = yaml.safe_load(text)
+    if isinstance(value, str) and "," in value:
+        raise SettingError(f"{row.old} is called {row.new} now, and takes other values; give those to the new name")
+    assert row.change is not None
+    return json.dumps(row.change(value))
+
+
+def _rename_targets(node: Any, targets: Mapping[str, str]) -> None:
+    if isinstance(node, dict):
+        if node.get("_target_") in targets:
+            node["_target_"] = targets[node["_target_"]]
+        for value in node.values():
+            _rename_targets(value, targets)
+    elif isinstance(node, list):
+        for value in node:
+            _rename_targets(value, targets)
+
+
+def _below(name: str, prefix: str) -> str | None:
+    if not prefix:
+        return name
+    return name.removeprefix(f"{prefix}.") if name.startswith(f"{prefix}.") else None
+
+
+def _node(config: dict[str, Any], above: Sequence[str], is_made: bool = False) -> dict[str, Any] | None:
+    node: Any = config
+    for part in above:
+        if is_made and isinstance(node, dict):
+            node.setdefault(part, {})
+        node = node.get(part) if isinstance(node, dict) else None
+    return node if isinstance(node, dict) else None
