@@ -77,7 +77,7 @@ def attacked(row: str, make: Make, photos: Photos) -> dict[str, Any]:
         if not kept.is_file():
             kept.parent.mkdir(parents=True, exist_ok=True)
             start = time.perf_counter()
-            measured = run_attack(attack, make(), photos, progress=_printed(f"{row}: {attack.name}"))
+            measured = run_attack(attack, make(), photos, on_progress=_printed(f"{row}: {attack.name}"))
             seconds = time.perf_counter() - start
             figures = {figure.name: asdict(figure) for figure in measured.values}
             kept.write_text(json.dumps({"row": row, "figures": figures, "seconds": seconds}, indent=1) + "\n")

@@ -27,15 +27,17 @@ from _bench import WORK, Table, frames_of, pa_anonymize, publish, run_child, sha
 
 from pa_lib import load_module
 from pa_lib.cli.build import build_metrics
-from pa_lib.cli.compose import build, compose
+from pa_lib.cli.compose import compose
 from pa_lib.contracts import Clip, ClipMasks
+from pa_lib.evaluation.maskers import Maskers
 from pa_lib.evaluation.pairs import ClipPair
-from pa_lib.evaluation.videos import OpenedPair, composited_results, recorded_masker
+from pa_lib.evaluation.videos import OpenedPair, composited_results
 from pa_lib.metrics import MetricValue
 from pa_lib.metrics.feed import feed
 from pa_lib.modules import AbstractAnonymizer, ConventionalAnonymizer
 from pa_lib.people import read_tracks
-from pa_lib.reports.evaluation_record import Evaluation, MetricRecord, plain
+from pa_lib.reports.evaluation_record import Evaluation, MetricRecord
+from pa_lib.reports.json import plain
 from pa_lib.video import default_output, fingerprint, probe
 
 FOLDER = WORK / "comparison"
@@ -142,18 +144,18 @@ def measured(
     module, told = make(), []
     place = FOLDER / mark
     place.mkdir(parents=True, exist_ok=True)
+    maskers = Maskers()
     for number, of in enumerate(clips):
         record = read_tracks(of.tracks)
-        found = recorded_masker(None, record)
-        assert found is not None
-        masker = build(dict(found[0]))
+        masker, _, place = maskers.of(None, record, of.tracks)
+        assert place == "tracks file"
         output = default_output(probe(of.clip), place)
         for result in composited_results(of.clip, output, record, masker, module, clip=number):
             feed(stages["composited"], result)
-        pair = OpenedPair(ClipPair(of.clip, output, of.tracks), number, lambda node, path: build(dict(node)), found[0])
+        pair = OpenedPair(ClipPair(of.clip, output, of.tracks), number, maskers)
         for result in pair.results():
             feed(stages["encoded"], result)
-        told.append(pair.told())
+        told.append(pair.measured())
         print(f"{row}: {of.clip.stem}, {time.perf_counter() - start:.0f} s", flush=True)
     records = tuple(MetricRecord.of(metric, stage) for stage, metrics in stages.items() for metric in metrics)
     evaluation = Evaluation(row, records, tuple(told), config=settings, elapsed_s=time.perf_counter() - start)
@@ -212,7 +214,7 @@ def figures_of(evaluation: Evaluation) -> dict[str, dict[str, MetricValue]]:
     """All figures by stage and name."""
     told: dict[str, dict[str, MetricValue]] = {stage: {} for stage in STAGES}
     for record in evaluation.metrics:
-        told[record.stage] |= {figure.name: figure for figure in record.values}
+        told[record.measured_on] |= {figure.name: figure for figure in record.values}
     return told
 
 

@@ -14,11 +14,11 @@ from comparison import CLIPS, HEADS, Material, Tracked, tracked
 from comparison import FOLDER as COMPARISON
 from embedded_weights import FOLDER, Record, Weights, as_records, cell, kept, marked, values
 
-from pa_lib.cli.compose import build
 from pa_lib.contracts import Batch
 from pa_lib.data import FaceDataModule
 from pa_lib.data.base import collate
-from pa_lib.evaluation.videos import composited_results, recorded_masker
+from pa_lib.evaluation.maskers import Maskers
+from pa_lib.evaluation.videos import composited_results
 from pa_lib.functional import t_interval, temporal_warping_error
 from pa_lib.functional.sharpness import gradient_sums
 from pa_lib.metrics import FaceComparer, IdentityDistance, TemporalWarpingError, UnmaskedPSNR
@@ -78,15 +78,15 @@ def _metrics() -> tuple[TemporalWarpingError, IdentityDistance, UnmaskedPSNR]:
 
 def _measured(weights: Weights, of: Tracked, name: str, is_temporal: bool) -> Record:
     record = read_tracks(of.tracks)
-    node = recorded_masker(None, record)
-    assert node is not None
+    masker, _, place = Maskers().of(None, record, of.tracks)
+    assert place == "tracks file"
     system, metrics = weights.system, _metrics()
     system.temporal.is_enabled = is_temporal
     output = FOLDER / f"{name}_{marked(weights.settings, is_temporal)}.mp4"
     output.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     try:
-        for result in composited_results(of.clip, output, record, build(dict(node[0])), system):
+        for result in composited_results(of.clip, output, record, masker, system):
             feed(metrics, result)
     finally:
         system.temporal.is_enabled = True

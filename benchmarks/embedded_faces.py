@@ -191,7 +191,7 @@ def _memorization(weights: Weights, n_heads: int, n_training: int | None, mark: 
             pairs = torch.cdist(identities.double(), known.double()).flatten()
         told[kind] = nearest_faces(identities, known, threshold, own)
     tail = quantiles(told["real"], (TAIL,))[TAIL]
-    record: Record = {"n_training": len(training), "threshold": threshold, "tail": tail, "figures": {}}
+    record: Record = {"n_training": len(training), "threshold": threshold, "tail": tail, "values": {}}
     record["quantiles"] = {kind: quantiles(of) for kind, of in told.items()}
     record["unrelated"] = torch.quantile(pairs, torch.tensor(QUANTILES, dtype=torch.float64)).tolist()
     for kind, of in told.items():

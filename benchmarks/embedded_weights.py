@@ -21,7 +21,7 @@ from pa_lib.data import FaceDataModule
 from pa_lib.evaluation.attack import anonymized_photos, face_photos
 from pa_lib.metrics import MetricValue
 from pa_lib.modules import PassersbyAnonymizer, Photos
-from pa_lib.reports.evaluation_record import plain
+from pa_lib.reports.json import plain
 from pa_lib.video import fingerprint
 
 FOLDER = WORK / "embedded"

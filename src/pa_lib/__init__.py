@@ -16,11 +16,13 @@ __all__ = [
     "SettingError",
     "WeightsError",
     "__version__",
+    "evaluate",
     "load_module",
 ]
 
 if TYPE_CHECKING:
     from pa_lib.checkpoint import load_module
+    from pa_lib.evaluation import evaluate
 
 
 def __getattr__(name: str) -> Any:
@@ -28,6 +30,10 @@ def __getattr__(name: str) -> Any:
         from pa_lib.checkpoint import load_module
 
         return load_module
+    if name == "evaluate":
+        from pa_lib.evaluation import evaluate
+
+        return evaluate
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

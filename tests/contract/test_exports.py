@@ -13,12 +13,14 @@ PACKAGES = [
     "pa_lib",
     "pa_lib.callbacks",
     "pa_lib.data",
+    "pa_lib.evaluation",
     "pa_lib.functional",
     "pa_lib.metrics",
     "pa_lib.modules",
     "pa_lib.people",
     "pa_lib.pipeline",
     "pa_lib.pretrained",
+    "pa_lib.reports",
     "pa_lib.video",
 ]
 
@@ -39,6 +41,7 @@ def test_exports_exist_and_are_documented(package: str) -> None:
     [
         ("import pa_lib", ["torch", "numpy", "av", "cv2", "hydra"]),
         ("import pa_lib.cli.anonymize", ["torch", "av", "cv2", "hydra", "rich"]),
+        ("import pa_lib.evaluation, pa_lib.reports", ["torch", "lightning", "pydantic", "matplotlib"]),
         ("import pa_lib.modules", ["lightning", "diffusers"]),
         ("from pa_lib.modules import ConventionalAnonymizer", ["lightning", "diffusers", "torchvision"]),
         ("import pa_lib.pipeline", ["lightning", "diffusers", "torchvision", "facenet_pytorch"]),

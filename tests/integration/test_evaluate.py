@@ -29,7 +29,9 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def figures(folder: Path | str, stage: str = "encoded") -> dict[str, float]:
     told = Evaluation.read_json(Path(folder))
-    return {figure.name: figure.value for record in told.metrics if record.stage == stage for figure in record.values}
+    return {
+        figure.name: figure.value for record in told.metrics if record.measured_on == stage for figure in record.values
+    }
 
 
 def test_a_video_and_its_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

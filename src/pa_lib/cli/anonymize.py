@@ -96,10 +96,10 @@ def _run_one(
     output: Path | None,
     title: str,
 ) -> Outcome:
-    from pa_lib.cli.progress import Bars
+    from pa_lib.cli.terminal import ProgressBars
 
-    with Bars() as bars:
-        return pipeline.run(source, output, settings, partial(bars.tell, title))
+    with ProgressBars() as bars:
+        return pipeline.run(source, output, settings, partial(bars.report, title))
 
 
 def _tell(outcome: Outcome) -> None:

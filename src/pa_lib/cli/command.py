@@ -10,7 +10,7 @@ from types import FrameType
 from typing import NoReturn
 
 from pa_lib.cli.compose import ConfigError
-from pa_lib.errors import PaLibError
+from pa_lib.errors import PaLibError, SettingError
 
 OK, FAILED, USAGE, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes: done; failed; wrong command line; done in part (each command says which part); interrupted."""
@@ -20,8 +20,8 @@ class Command:
     """A command of pa_lib: a function of the command line's arguments that returns an exit code.
 
     Calling it runs the function and turns each expected failure into one line on stderr and an exit code: `USAGE` for a
-    `ConfigError`, `FAILED` for every other `PaLibError`, `INTERRUPTED` for Ctrl-C. Unexpected exceptions pass: they are
-    bugs, and `entry_point` reports them.
+    `ConfigError` and other `SettingError`, `FAILED` for every other `PaLibError`, `INTERRUPTED` for Ctrl-C. Unexpected
+    exceptions pass: they are bugs, and `entry_point` reports them.
 
     Args:
         name: Name of the installed command, e.g. ``pa-train``; every line on stderr begins with it.
@@ -59,7 +59,7 @@ class Command:
         except PaLibError as error:
             process = f" (process {rank})" if (rank := process_rank()) else ""
             print(f"{self.name}: error{process}: {error}", file=sys.stderr)
-            return USAGE if isinstance(error, ConfigError) else FAILED
+            return USAGE if isinstance(error, ConfigError | SettingError) else FAILED
 
 
 def command(

@@ -6,8 +6,9 @@ Exit codes: 0 all that the runs have in common was ranked; 1 an evaluation canno
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pa_lib.cli.command import OK, PARTIAL, command, entry_point
 from pa_lib.cli.compose import ConfigError, compose, parse
@@ -16,12 +17,14 @@ DESCRIPTION = """\
 Evaluations side by side, ranked only where they were measured in the same way on the same clips.
 
   pa-compare blur.evaluation mosaic.evaluation               a table
-  pa-compare runs/*/metrics.json output=comparison           and a page with plots, and all of it as JSON
+  pa-compare runs output=comparison                          all evaluations below a folder: a page, csv, LaTeX, JSON
+  pa-compare runs 'values=[unmasked_psnr_db,identity_distance]'     these values only
 
-Give two or more output folders of pa-evaluate, or their metrics.json.
+Give two or more output folders of pa-evaluate, their metrics.json, or folders with evaluations further down. Runs that
+differ in nothing but seeds become one column: mean and standard deviation.
 
 settings (with their meaning: conf/compare.yaml):
-  output=FOLDER  is_overwrite=false
+  output=FOLDER  values=[NAME,...]  is_grouped_by_seed=true  is_overwrite=false
 """
 
 NOT_RANKED = PARTIAL  # exit code: shown side by side, but not ranked
@@ -33,9 +36,9 @@ def main(arguments: list[str]) -> int:
     runs, rest = _split(arguments)
     overrides, config_dir = parse("pa-compare", DESCRIPTION, rest)
     config = compose("compare", overrides, config_dir)
-    if len(runs) < 2:
-        raise ConfigError(f"got {len(runs)} evaluations, expected two or more; see pa-compare --help")
-    return _compare([Path(run).expanduser() for run in runs], config["output"], is_overwrite=config["is_overwrite"])
+    if not runs:
+        raise ConfigError("got no evaluations, expected two or more; see pa-compare --help")
+    return _compare([Path(run).expanduser() for run in runs], config)
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -50,29 +53,33 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return runs, rest
 
 
-def _compare(runs: Sequence[Path], output: str | None, *, is_overwrite: bool) -> int:
-    folder = None if output is None else Path(output).expanduser()
-    if folder is not None and (folder / "compare.json").exists() and not is_overwrite:
+def _compare(runs: Sequence[Path], config: Mapping[str, Any]) -> int:
+    folder = None if config["output"] is None else Path(config["output"]).expanduser()
+    if folder is not None and (folder / "compare.json").exists() and not config["is_overwrite"]:
         raise ConfigError(f"output={folder} holds a comparison; name another folder or set is_overwrite=true")
-    from pa_lib.cli.tables import comparison_table, wide_console
-    from pa_lib.reports.comparison import compare
+    from pa_lib.reports.found import evaluations_in
 
-    comparison = compare(runs)
-    if folder is not None:
-        from pa_lib.reports.evaluation_page import render_comparison, write_page
+    files = evaluations_in(runs)
+    if len(files) < 2:
+        raise ConfigError(f"got {len(files)} evaluations, expected two or more; see pa-compare --help")
+    from pa_lib.cli.terminal import comparison_table, show_line, wide_console
+    from pa_lib.reports import compare, write_comparison
 
-        write_page(folder / "compare.html", render_comparison(comparison))
-        comparison.write_json(folder / "compare.json")
+    comparison = compare(files, values=config["values"], is_grouped_by_seed=config["is_grouped_by_seed"])
+    written = {} if folder is None else write_comparison(comparison, folder)
     console = wide_console()
     console.print(comparison_table(comparison))
+    for column in comparison.columns:
+        if column.seeds:
+            show_line(console, f"{column.name}: mean ± standard deviation over {'; '.join(column.seeds)}")
     for metric, lines in comparison.differing.items():
-        console.print(f"{metric} was not measured in the same way:", markup=False, highlight=False)
+        show_line(console, f"{metric} was not measured in the same way:")
         for line in lines:
-            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+            show_line(console, f"  {line}")
     for note in comparison.notes:
-        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
-    if folder is not None:
-        print(f"  page    {folder / 'compare.html'}\n  record  {folder / 'compare.json'}")
+        show_line(console, f"note: {note}")
+    for name, path in written.items():
+        print(f"  {name:<8} {path}")
     return NOT_RANKED if comparison.is_refused else OK
 
 

@@ -121,10 +121,10 @@ def _build_cutter(config: dict[str, Any]) -> TrackletCutter:
 
 
 def _cut_one(cutter: TrackletCutter, source: Path, output: Path, title: str) -> CutOutcome:
-    from pa_lib.cli.progress import Bars
+    from pa_lib.cli.terminal import ProgressBars
 
-    with Bars() as bars:
-        return cutter.run(source, output, partial(bars.tell, title))
+    with ProgressBars() as bars:
+        return cutter.run(source, output, partial(bars.report, title))
 
 
 def _counts(outcomes: Sequence[CutOutcome]) -> str:

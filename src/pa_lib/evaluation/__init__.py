@@ -1,1 +1,5 @@
-"""Measuring what was made: videos, clips, attacks, comparisons."""
+"""Evaluation: videos, clips of data modules, attacks, memorization. Nothing is imported until it is used."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

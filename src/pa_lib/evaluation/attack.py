@@ -1,14 +1,15 @@
-"""An attack on a system over photos of known people: anonymize, let the attacker learn, say what he found out."""
+"""An attack on a system over photos of known people: anonymize, train the attacker, report what it finds out."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning
 import numpy as np
@@ -18,24 +19,79 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
-from pa_lib.contracts import Clip, ClipMasks, PersonMask
+from pa_lib.contracts import Clip, ClipMasks, PersonMask, ProgressCallback
 from pa_lib.data.faces import FaceClipSet, FaceDataModule
-from pa_lib.errors import PaLibError
+from pa_lib.errors import InputError, SettingError
+from pa_lib.evaluation.shard import AbstractSource, MakeMetrics, OnProgress, Shard, described, under
 from pa_lib.functional import composite
 from pa_lib.functional.boxes import bounding_box
 from pa_lib.functional.draws import seed_of
 from pa_lib.functional.intervals import t_interval, wilson_interval
 from pa_lib.metrics import Measurement, MetricValue
-from pa_lib.modules.attackers.base import AbstractAttack, Anonymized, Outcome, Photos
+from pa_lib.metrics.base import hash_of_protocol
+from pa_lib.modules.attackers.base import AbstractAttack, Anonymized, AttackResult, Photos
 from pa_lib.modules.systems.base import AbstractAnonymizer
-
-Progress = Callable[[str, int, int], None]
-"""What is being done (``anonymize``, ``learn``), how much of it is done, and how much there is."""
+from pa_lib.reports.evaluation_record import MetricRecord
 
 N_VIEWS = 2  # of a photo to learn from, where the system gives another result for another seed
 _N_PROBED = 2
 _PHOTOS_AT_ONCE = 32
 _ROUNDING = 2  # of 255: networks round otherwise in batches of another size
+
+
+class AttackOnFaces(AbstractSource):
+    """An attacker who learns from anonymized photos of people, as a source for `evaluate`.
+
+    Args:
+        attack: The attacker.
+        system: The anonymizer that is attacked.
+        data: Photos of known people.
+        seed: Seed of everything random: split, anonymization, training.
+        data_settings: What the record says of the data; None: its class and plain attributes.
+
+    Raises:
+        SettingError: The data is not of faces.
+
+    Examples::
+
+        attack = ParrotAttack(FaceIdentity())
+        pa_lib.evaluate(AttackOnFaces(attack, ConventionalAnonymizer("blur"), FaceDataModule("photos")))
+    """
+
+    is_divisible: ClassVar[bool] = False
+    has_own_metrics: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        attack: AbstractAttack,
+        system: AbstractAnonymizer,
+        data: FaceDataModule,
+        *,
+        seed: int = 0,
+        data_settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not isinstance(data, FaceDataModule):
+            raise SettingError(f"attack= needs photos of known people: data=faces, got a {type(data).__name__}")
+        self.attack = attack
+        self.system = system
+        self.data = data
+        self.seed = seed
+        self.data_settings = described(data) if data_settings is None else data_settings
+
+    def measure(self, make_metrics: MakeMetrics, rank: int, world: int, on_progress: OnProgress) -> Shard:
+        """Run the attack; see `AbstractSource.measure`."""
+        photos = face_photos(self.data)
+        name, protocol = self.attack.name, self.attack.protocol()
+        measured = run_attack(self.attack, self.system, photos, seed=self.seed, on_progress=under(name, on_progress))
+        tracks = tuple(measured.tracks)
+        record = MetricRecord(
+            name, "attack", protocol, hash_of_protocol(name, protocol), tuple(measured.values), tracks
+        )
+        return Shard(
+            f"{type(self.attack).__name__} on {type(self.system).__name__}",
+            records=[record],
+            data={"settings": dict(self.data_settings), "n_clips": len(photos), "sha256": digest_of(photos)},
+        )
 
 
 def run_attack(
@@ -44,33 +100,33 @@ def run_attack(
     photos: Photos,
     *,
     seed: int = 0,
-    progress: Progress | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> Measurement:
-    """Let an attack learn from what a system makes of photos, and say what it finds out of photos it has not seen.
+    """Train an attack on photos that a system anonymized, and measure it on photos that it has not seen.
 
-    What is attacked is the composite: anonymized under the mask, the source elsewhere. A system whose result hangs on
-    the seed makes somebody of their own of every photo, and several of a photo to learn from.
+    What is attacked is the composite: anonymized under the mask, the source elsewhere. If the result of the system
+    depends on the seed, every photo gets a seed of its own, and photos to learn from are anonymized several times.
 
     Args:
-        attack: Not prepared yet; it is when this returns, with the weights that did best in its validation.
-        system: What is attacked.
-        photos: Of people, some of them with two photos or more.
-        seed: Of everything random: split, anonymization, training. The same seed gives the same measurement.
-        progress: Told what is done; None = nobody.
+        attack: The attacker. It is prepared and trained here, and keeps the weights that did best in its validation.
+        system: The anonymizer that is attacked.
+        photos: Photos of people, some of whom have two photos or more.
+        seed: Seed of the split, anonymization and training. The same seed gives the same measurement.
+        on_progress: Called with (task, how much is done, how much there is).
 
     Returns:
-        Figures with 95 % intervals: Wilson's for rates, Student's t for means.
+        Values with 95 % intervals: Wilson's for rates, Student's t for means.
 
     Raises:
         PaLibError: Too few people or photos, or a system that fails on one.
     """
     with _seeded(seed):
-        n_views = N_VIEWS if _hangs_on_seed(system, photos) else 1
-        seen = _anonymized(system, photos, attack.views(photos, n_views), seed, progress)
+        n_views = N_VIEWS if _depends_on_seed(system, photos) else 1
+        seen = anonymized_views(system, photos, attack.views(photos, n_views), seed, on_progress)
         attack.prepare(seen)
         if attack.max_epochs > 0:
-            _fit(attack, progress)
-        return Measurement(tuple(_figure(outcome) for outcome in attack.outcomes()))
+            _fit(attack, on_progress)
+        return Measurement(tuple(_value(result) for result in attack.results()))
 
 
 def face_photos(data: FaceDataModule) -> Photos:
@@ -111,13 +167,21 @@ def face_photos(data: FaceDataModule) -> Photos:
             centre = np.clip(centre, square / 2, np.array([width, height]) - square / 2)
             landmarks.append((_points(face.row, face.box) - centre + square / 2) * (clips.side / square))
     if not frames:
-        raise PaLibError(f"data {data.path}: no faces to attack")
+        raise InputError(f"data {data.path}: no faces to attack")
     return Photos(
         torch.stack(frames),
         torch.stack(masks),
         torch.tensor(people),
         torch.from_numpy(np.stack(landmarks).astype(np.float32)),
     )
+
+
+def digest_of(photos: Photos) -> str:
+    """What tells sets of photos apart: sha256 of their pixels, masks and people, hex."""
+    digest = hashlib.sha256(photos.frames.contiguous().numpy().tobytes())
+    for part in (photos.masks, photos.people):
+        digest.update(part.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 # Where the five points lie in the face box (brow to chin), as shares of its sides: means over 3401 portraits.
@@ -140,7 +204,7 @@ def _points(row: Any, box: tuple[float, float, float, float]) -> np.ndarray[Any,
     return np.array(points)
 
 
-def _hangs_on_seed(system: AbstractAnonymizer, photos: Photos) -> bool:
+def _depends_on_seed(system: AbstractAnonymizer, photos: Photos) -> bool:
     rows = torch.arange(min(_N_PROBED, len(photos)))
     first, second = (anonymized_photos(system, photos, rows, seed=seed) for seed in (0, 1))
     return not torch.equal(first, second)
@@ -149,40 +213,49 @@ def _hangs_on_seed(system: AbstractAnonymizer, photos: Photos) -> bool:
 def anonymized_photos(
     system: AbstractAnonymizer, photos: Photos, rows: Int64[Tensor, " k"], *, seed: int = 0
 ) -> UInt8[Tensor, "k 3 h w"]:
-    """Photos with somebody new in them, many in one call: as a clip in which every frame shows another person.
+    """Anonymize many photos in one call: as a clip in which every frame shows another person.
 
     The same as one by one for every system that looks at each person alone, and several times as fast where it works
-    on batches. Everybody has a number of their own, so that they have noise of their own.
+    on batches. Every photo has a person number of its own, and so noise of its own.
 
     Args:
-        system: What paints.
+        system: The anonymizer.
         photos: All photos.
-        rows: Which of them, each once.
-        seed: The same seed and rows give the same pictures.
+        rows: Rows of the photos to anonymize, each once.
+        seed: Seed that the system is given. The same seed and rows give the same pictures.
 
     Returns:
-        Painted under the mask, the source elsewhere.
+        Anonymized under the mask, the source elsewhere.
 
     Raises:
         PaLibError: A row comes twice, or a mask is empty.
     """
     if len(torch.unique(rows)) < len(rows):
-        raise PaLibError("a photo is asked for twice in one call: expected each once; take another seed for another")
+        raise SettingError("a photo is asked for twice in one call: expected each once; take another seed for another")
     masks = []
     for at, row in enumerate(rows.tolist()):
         alpha = photos.masks[row, 0]
         box = bounding_box(alpha)
         if box is None:
-            raise PaLibError(f"photo {row} has an empty mask: nobody would be anonymized in it")
+            raise InputError(f"photo {row} has an empty mask: nothing in it would be anonymized")
         masks.append(PersonMask(row + 1, at, box[0].start, box[1].start, alpha[box], kind="face"))
     frames = photos.frames[rows]
     made = system.anonymize(Clip(frames), ClipMasks(tuple(masks), len(rows), *frames.shape[2:]), seed=seed)
     return composite(frames, made.frames.cpu(), photos.masks[rows])
 
 
-def _anonymized(
-    system: AbstractAnonymizer, photos: Photos, views: Tensor, seed: int, progress: Progress | None
+def anonymized_views(
+    system: AbstractAnonymizer, photos: Photos, views: Tensor, seed: int, on_progress: ProgressCallback | None = None
 ) -> Anonymized:
+    """Anonymize every photo as often as is wanted, each time with another seed.
+
+    Args:
+        system: The anonymizer.
+        photos: All photos.
+        views: Shape n: how often each is anonymized; 0 = not at all.
+        seed: Seed that all others are made of.
+        on_progress: Called with (``anonymize``, how many are done, how many there are).
+    """
     wanted = torch.tensor([(photo, view) for photo, n in enumerate(views.tolist()) for view in range(n)])
     frames = torch.empty(len(wanted), *photos.frames.shape[1:], dtype=torch.uint8)
     size = _PHOTOS_AT_ONCE if _looks_at_each_alone(system, photos) else 1
@@ -193,8 +266,8 @@ def _anonymized(
             keys = (seed, int(rows[0]), view)  # one more view is one more seed
             frames[some] = anonymized_photos(system, photos, rows, seed=seed_of(*keys))
             done += len(some)
-            if progress is not None:
-                progress("anonymize", done, len(wanted))
+            if on_progress is not None:
+                on_progress("anonymize", done, len(wanted))
     return Anonymized(photos, frames, wanted[:, 0])
 
 
@@ -206,13 +279,13 @@ def _looks_at_each_alone(system: AbstractAnonymizer, photos: Photos) -> bool:
     return int((together - alone).abs().max()) <= _ROUNDING
 
 
-def _fit(attack: AbstractAttack, progress: Progress | None) -> None:
+def _fit(attack: AbstractAttack, on_progress: ProgressCallback | None) -> None:
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         trainer = lightning.Trainer(
             max_epochs=attack.max_epochs,
             devices=1,
             default_root_dir=folder,
-            callbacks=[] if progress is None else [_Told(progress)],
+            callbacks=[] if on_progress is None else [_Steps(on_progress)],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -241,11 +314,11 @@ def _quiet() -> Iterator[None]:
                 talker.setLevel(level)
 
 
-class _Told(lightning.Callback):
-    """Tells how many steps of how many are done."""
+class _Steps(lightning.Callback):
+    """Reports how many training steps of how many are done."""
 
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
+    def __init__(self, on_progress: ProgressCallback) -> None:
+        self.on_progress = on_progress
 
     def on_train_batch_end(
         self,
@@ -255,7 +328,7 @@ class _Told(lightning.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        self.progress("learn", trainer.global_step, int(trainer.estimated_stepping_batches))
+        self.on_progress("learn", trainer.global_step, int(trainer.estimated_stepping_batches))
 
 
 @contextmanager
@@ -266,12 +339,12 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _figure(outcome: Outcome) -> MetricValue:
-    values = outcome.values.double()
+def _value(result: AttackResult) -> MetricValue:
+    values = result.values.double()
     n, mean = len(values), float(values.mean()) if len(values) else math.nan
     interval = None
-    if n and outcome.has_interval:
-        interval = wilson_interval(float(values.sum()), n) if outcome.is_rate else t_interval(values)
+    if n and result.has_interval:
+        interval = wilson_interval(float(values.sum()), n) if result.is_rate else t_interval(values)
     return MetricValue(
-        outcome.name, mean, n, outcome.n_of, outcome.what, outcome.is_higher_better, interval, outcome.counted
+        result.name, mean, n, result.n_of, result.what, result.is_higher_better, interval, result.counted
     )

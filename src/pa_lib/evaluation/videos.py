@@ -6,7 +6,7 @@ the video was anonymized, so that they are the same to the last pixel. Memory do
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -17,9 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pa_lib.contracts import ClipMasks, Kind, Result, Sighting
+from pa_lib.contracts import ClipMasks, Kind, ProgressCallback, Result, Sighting
 from pa_lib.errors import PaLibError
+from pa_lib.evaluation.maskers import Maskers
 from pa_lib.evaluation.pairs import ClipPair
+from pa_lib.evaluation.shard import no_progress, under
 from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.people import AbstractMasker, TracksRecord, check_source, read_tracks
 from pa_lib.pipeline.protect import masked_frame, protect_frames
@@ -31,34 +33,22 @@ WINDOW = 16
 """New frames in a window; every later window begins with the last frame of the one before."""
 _RATE_TOLERANCE = 0.02  # formats round times: a GIF to hundredths of a second, Matroska to thousandths
 
-MakeMasker = Callable[[Mapping[str, Any], Path], AbstractMasker]
-Progress = Callable[[str, int, int | None], None]
-
 
 class OpenedPair:
     """Two videos that fit each other, with what is known about the people in them.
 
     Args:
         pair: The files.
-        clip: The number that rows of metrics bear.
-        make_masker: From a masker's settings and the file they stand in to the masker.
-        default_masker: The settings to take where none were recorded.
-        is_masker_recorded: False takes these even where others were.
-        limits: What is too big to be read.
+        clip: Number of the clip in rows of metrics.
+        maskers: Finds the masker that the masks are made with; None: the recorded one, else the default.
+        limits: Limits on what is read.
 
     Raises:
         PaLibError: Sizes or rates differ, or the tracks file or report belongs to another video.
     """
 
     def __init__(
-        self,
-        pair: ClipPair,
-        clip: int,
-        make_masker: MakeMasker,
-        default_masker: Mapping[str, Any],
-        *,
-        is_masker_recorded: bool = True,
-        limits: Limits | None = None,
+        self, pair: ClipPair, clip: int = 0, maskers: Maskers | None = None, *, limits: Limits | None = None
     ) -> None:
         self.pair, self.clip = pair, clip
         limits = limits or Limits()
@@ -70,12 +60,12 @@ class OpenedPair:
         self.redacted: frozenset[int] = frozenset()
         if report is not None:
             self.redacted = frozenset(np.flatnonzero(report.frames.is_redacted).tolist())
-        self.node, self.masker_from = default_masker, "settings"
-        if is_masker_recorded:
-            self.node, self.masker_from = recorded_masker(report, self.record) or (default_masker, "settings")
         self.masks: MaskMaker | None = None
+        self.masker_settings: Mapping[str, Any] | None = None
+        self.masker_from: str | None = None
         if self.record is not None and pair.tracks is not None:
-            masker = make_masker(self.node, pair.tracks)
+            maskers = maskers or Maskers()
+            masker, self.masker_settings, self.masker_from = maskers.of(report, self.record, pair.tracks)
             self.masks = MaskMaker(self.before, self.record, masker, self.redacted)
         self.n_frames = self.n_undecodable = 0
 
@@ -84,18 +74,16 @@ class OpenedPair:
         """Whether people are known."""
         return self.masks is not None
 
-    def results(self, tell: Progress | None = None) -> Iterator[Result]:
+    def results(self, on_progress: ProgressCallback | None = None) -> Iterator[Result]:
         """The videos side by side, window after window; counts on the way.
 
         Raises:
             PaLibError: One of them has fewer frames.
         """
-        tell = tell or (lambda stage, done, total: None)
-        yield from windows(self._moments(tell), self.clip)
+        yield from windows(self._moments(on_progress or under("", no_progress)), self.clip)
 
-    def told(self) -> MeasuredClip:
-        """What is to be said about them, after `results`."""
-        is_known = self.masks is not None
+    def measured(self) -> MeasuredClip:
+        """The record of the two videos, complete after `results`."""
         return MeasuredClip(
             clip=self.clip,
             name=self.pair.original.name,
@@ -105,12 +93,12 @@ class OpenedPair:
             n_undecodable=self.n_undecodable,
             n_redacted=len(self.redacted),
             tracks_sha256=None if self.pair.tracks is None else fingerprint(self.pair.tracks),
-            masker=self.node if is_known else None,
-            masker_from=self.masker_from if is_known else None,
+            masker=self.masker_settings,
+            masker_from=self.masker_from,
             n_hidden=None if self.record is None else sum(one.is_hidden for one in self.record.decisions),
         )
 
-    def _moments(self, tell: Progress) -> Iterator[Moment | None]:
+    def _moments(self, on_progress: ProgressCallback) -> Iterator[Moment | None]:
         total = self.record.n_frames if self.record is not None else self.before.n_frames_estimate
         done = 0
         for one, two in zip_longest(read_frames(self.before), read_frames(self.after)):
@@ -129,8 +117,8 @@ class OpenedPair:
                 mask = None if self.masks is None else self.masks.of(one)
                 people = () if self.masks is None else self.masks.people_at(one.index)
                 yield Moment(one.picture.rgb(), two.picture.rgb(), mask, people)
-            tell("measuring", done, total if total is None else max(total, done))
-        tell("measuring", done, done)
+            on_progress("measuring", done, total if total is None else max(total, done))
+        on_progress("measuring", done, done)
         if self.record is not None and done != self.record.n_frames:
             raise PaLibError(
                 f"{self.pair.original.name} has {done} frames, its tracks file knows {self.record.n_frames}; "
@@ -144,7 +132,7 @@ class MaskMaker:
     Args:
         info: The original.
         record: Who is where, and who is hidden.
-        masker: Decides which pixels that takes.
+        masker: Decides which pixels are replaced.
         redacted: Frames that the run blanked whole.
     """
 
@@ -183,7 +171,7 @@ class Moment:
     Args:
         source: Shape h w 3, uint8 RGB.
         anonymized: The same.
-        mask: Shape h w, float32 in [0, 1]; None where nobody knows.
+        mask: Shape h w, float32 in [0, 1]; None if unknown.
         people: Who is there; clip and frame are set by `windows`.
     """
 
@@ -198,7 +186,7 @@ def windows(moments: Iterable[Moment | None], clip: int, size: int = WINDOW) -> 
 
     Args:
         moments: The frames in order; None is a gap, across which no frames are compared.
-        clip: The number that the results bear.
+        clip: Number of the clip in the results.
         size: New frames in a result, >= 1.
     """
     held: list[Moment] = []
@@ -228,7 +216,7 @@ def composited_results(
     seed: int = 0,
     limits: Limits | None = None,
     write: WriteSettings | None = None,
-    tell: Progress | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> Iterator[Result]:
     """Anonymize a video, and give every window as it is before it is encoded; the file is there after the last one.
 
@@ -236,13 +224,13 @@ def composited_results(
         source: The video.
         output: Where the anonymized one goes.
         record: Who is hidden where.
-        masker: Which pixels that takes.
-        module: What paints there.
-        clip: The number that the results bear.
-        seed: Handed to the module.
-        limits: What is too big to be read.
-        write: Codec and quality.
-        tell: Called with (stage, frames done, frames in all).
+        masker: Decides which pixels are replaced.
+        module: The anonymizer.
+        clip: Number of the clip in the results.
+        seed: Seed that the module is given.
+        limits: Limits on what is read.
+        write: Codec and quality of the file.
+        on_progress: Called with (task, frames done, frames in all).
     """
     info = probe(source, limits or Limits())
     check_source(record, fingerprint(source))
@@ -254,8 +242,8 @@ def composited_results(
             for done in protect_frames(read_frames(info), info, record, masker, module, seed):
                 writer.write(done.frame)
                 n_done += 1
-                if tell is not None:
-                    tell("anonymizing, measuring", n_done, record.n_frames)
+                if on_progress is not None:
+                    on_progress("anonymizing, measuring", n_done, record.n_frames)
                 if done.source is None or done.frame.picture is None:
                     yield None
                     continue
@@ -270,7 +258,7 @@ def composited_results(
 
 
 def measured_file(info: VideoInfo, sha256: str) -> MeasuredFile:
-    """What is to be said about one file."""
+    """The record of one file."""
     return MeasuredFile(info.path.name, sha256, info.width, info.height, round(float(info.fps), 4), info.codec)
 
 
@@ -327,19 +315,7 @@ def _read_report(pair: ClipPair, sha256: str) -> RunReport | None:
     report = RunReport.read_json(pair.report)
     if report.source.sha256 != sha256:
         raise PaLibError(
-            f"{pair.report} tells of another video ({report.source.name}); move it away, or give the one it belongs to"
+            f"{pair.report} is the report of another video ({report.source.name}); move it away, or give the video it "
+            "belongs to"
         )
     return report
-
-
-def recorded_masker(report: RunReport | None, record: TracksRecord | None) -> tuple[Mapping[str, Any], str] | None:
-    """The masker's settings and where they were found: the run's report knows best, for tracks may be used again."""
-    for settings, told in (
-        (report.config if report is not None else {}, "report"),
-        (record.settings if record is not None else {}, "tracks file"),
-    ):
-        people = settings.get("people")
-        node = people.get("masker") if isinstance(people, Mapping) else None
-        if isinstance(node, Mapping):
-            return node, told
-    return None

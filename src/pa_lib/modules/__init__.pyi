@@ -1,7 +1,7 @@
 from .adapters.bottleneck import BottleneckContentAdapter
 from .adapters.none import NoAdapter
 from .adapters.spatial_content import SpatialContentAdapter
-from .attackers.base import AbstractAttack, Anonymized, Outcome, Photos
+from .attackers.base import AbstractAttack, Anonymized, AttackResult, Photos
 from .attackers.parrot import ParrotAttack
 from .attackers.reversal import ReversalAttack
 from .autoencoders.base import AbstractAutoencoder
@@ -44,6 +44,7 @@ __all__ = [
     "AbstractTemporal",
     "AbstractText",
     "Anonymized",
+    "AttackResult",
     "BottleneckContentAdapter",
     "ClipText",
     "CompactUNet",
@@ -66,7 +67,6 @@ __all__ = [
     "NoText",
     "OptimizerSpec",
     "Origin",
-    "Outcome",
     "ParrotAttack",
     "PassersbyAnonymizer",
     "Patchify",

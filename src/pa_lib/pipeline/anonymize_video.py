@@ -38,8 +38,11 @@ from pa_lib.people import (
     write_tracks,
 )
 from pa_lib.pipeline.protect import OnFailure, ProtectedFrame, protect_frames
+from pa_lib.reports.frame_log import FrameLog
 from pa_lib.reports.people_sheet import PeopleSheet
-from pa_lib.reports.run_record import FrameLog, RunReport, SourceRecord, ThumbnailCollector, people_records
+from pa_lib.reports.run_page import write_run_page
+from pa_lib.reports.run_record import RunReport, SourceRecord, people_records
+from pa_lib.reports.thumbnails import ThumbnailCollector
 from pa_lib.video import (
     Frame,
     Limits,
@@ -307,7 +310,7 @@ class AnonymizationPipeline:
             try:
                 write_tracks(files["tracks"], record)
                 report.write_json(files["report"])
-                report.write_html(files["page"], pictures.thumbnails())
+                write_run_page(report, files["page"], pictures.thumbnails())
                 writer.commit(len(log))
             except BaseException:
                 for name in ("tracks", "report", "page"):

@@ -1,1 +1,5 @@
-"""Records of runs and evaluations, and the pages made of them."""
+"""Records and pages: runs, evaluations and comparisons. Nothing is imported until it is used."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,41 +1,97 @@
-"""Evaluations side by side, ranked only where they were measured in the same way on the same material."""
+"""Evaluations side by side, ranked only where they were measured in the same way on the same material.
+
+Runs that differ in nothing but seeds become one column: mean and standard deviation over them.
+"""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import InputError, SettingError
+from pa_lib.functional.intervals import t_interval
 from pa_lib.metrics import MetricValue
-from pa_lib.reports.evaluation_record import Evaluation, MetricRecord, differences, plain
-from pa_lib.video import write_whole
+from pa_lib.metrics.base import hash_of_protocol
+from pa_lib.reports.columns import Column, columns_of, without_seeds
+from pa_lib.reports.evaluation_record import Evaluation, MetricRecord, differences
+from pa_lib.reports.found import evaluations_in
+from pa_lib.reports.json import NUMBERS, write_record
+from pa_lib.reports.text import interval, mean_and_sd, number
 
 SCHEMA = "pa_lib.comparison"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 OTHER_PROTOCOL = "not ranked: protocols differ"
 OTHER_MATERIAL = "not ranked: other clips"
 
 
 @dataclass(frozen=True)
-class Row:
-    """One figure in all runs.
+class ColumnValue:
+    """One value of one column.
 
     Args:
-        stage, metric, name: Which; see `MetricRecord` and `MetricValue`.
-        values: One per run; None where a run does not have it.
-        hashes: Of the protocols; None where a run does not have it.
+        value: The value of the run, or the mean over runs with other seeds. NaN where there was nothing to measure.
+        n: Number of things it is a mean of, in each run; the smallest of several runs.
+        n_of: What they are.
+        interval: Its 95 % interval: of a single run its own, of several Student's t over them. None without.
+        sd: Standard deviation over runs (n - 1 in the denominator); None of a single run.
+        n_runs: Number of runs that have the value.
+        counted: What was left out or weakens it, summed over runs.
+    """
+
+    value: float
+    n: int
+    n_of: str
+    interval: tuple[float, float] | None = None
+    sd: float | None = None
+    n_runs: int = 1
+    counted: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, values: Sequence[MetricValue]) -> ColumnValue:
+        """The value of one run as it is; of several their mean, over those that have a number.
+
+        >>> runs = [MetricValue("a", value, 5, "clips", "") for value in (1.0, 2.0, 6.0)]
+        >>> joined = ColumnValue.of(runs)
+        >>> joined.value, round(joined.sd, 4), joined.n_runs
+        (3.0, 2.6458, 3)
+        """
+        first = values[0]
+        counted: dict[str, int] = {}
+        for value in values:
+            for name, count in value.counted.items():
+                counted[name] = counted.get(name, 0) + count
+        n = min(value.n for value in values)
+        if len(values) == 1:
+            return cls(first.value, n, first.n_of, first.interval, counted=counted)
+        known = [value.value for value in values if not math.isnan(value.value)]
+        if len(known) < len(values):
+            counted["runs without a value"] = len(values) - len(known)
+        mean = statistics.fmean(known) if known else math.nan
+        if len(known) < 2 or not math.isfinite(mean):
+            return cls(mean, n, first.n_of, n_runs=len(known), counted=counted)
+        return cls(mean, n, first.n_of, _interval(known), statistics.stdev(known), len(known), counted)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One value in all columns.
+
+    Args:
+        measured_on, metric, name: Which; see `MetricRecord` and `MetricValue`.
+        values: One per column; None where a column does not have it.
+        hashes: Hashes of the protocols; None where a column does not have it.
         is_higher_better: None where neither is.
-        best: Positions of the best runs; empty where they are not ranked.
+        best: Positions of the best columns; empty where they are not ranked.
         mark: Why they are not ranked, or how sure the rank is; empty where there is nothing to say.
     """
 
-    stage: str
+    measured_on: str
     metric: str
     name: str
-    values: tuple[MetricValue | None, ...]
+    values: tuple[ColumnValue | None, ...]
     hashes: tuple[str | None, ...]
     is_higher_better: bool | None
     best: tuple[int, ...]
@@ -47,22 +103,25 @@ class Comparison:
     """Several evaluations.
 
     Args:
-        names: Of the runs, each its own.
-        titles: What each of them measured.
-        rows: MetricValue by figure.
-        differing: Metric (and stage) -> what differs between protocols, one line for each setting.
+        columns: The runs, those with other seeds together.
+        rows: Row by value.
+        differing: Metric (and place) -> what differs between protocols, one line for each setting.
         notes: What else to know.
     """
 
-    names: tuple[str, ...]
-    titles: tuple[str, ...]
+    columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     differing: dict[str, tuple[str, ...]]
     notes: tuple[str, ...]
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns, each its own."""
+        return tuple(column.name for column in self.columns)
+
+    @property
     def is_refused(self) -> bool:
-        """Whether a figure of several runs could not be ranked, since protocols or material differ."""
+        """Whether a value of several columns could not be ranked, since protocols or material differ."""
         return any(row.mark in (OTHER_PROTOCOL, OTHER_MATERIAL) for row in self.rows)
 
     def write_json(self, path: Path) -> None:
@@ -71,127 +130,154 @@ class Comparison:
         Raises:
             PaLibError: It cannot be written.
         """
-        content = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **plain(asdict(self))}
-        write_whole(path, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        write_record(path, SCHEMA, SCHEMA_VERSION, {"numbers": NUMBERS, "names": self.names, **fields})
 
 
-def compare(paths: Sequence[Path]) -> Comparison:
+def compare(
+    paths: Sequence[str | Path], *, values: Sequence[str] | None = None, is_grouped_by_seed: bool = True
+) -> Comparison:
     """Evaluations read and put side by side.
 
     Args:
-        paths: Output folders of `pa-evaluate`, or their ``metrics.json``; two or more.
+        paths: Output folders of `pa-evaluate`, their ``metrics.json``, or folders with evaluations further down.
+        values: Names of the values to compare, in this order; None: all.
+        is_grouped_by_seed: Whether runs that differ in nothing but seeds become one column.
 
     Raises:
-        PaLibError: One of them cannot be read, or there is nothing that two of them have in common.
+        SettingError: There are fewer than two evaluations, or no value of such a name.
+        InputError: One of them cannot be read, or there is nothing that two of them have in common.
     """
-    if len(paths) < 2:
-        raise PaLibError(f"got {len(paths)} evaluations, expected two or more to compare")
-    runs = [Evaluation.read_json(path) for path in paths]
-    names = _names(paths)
+    files = evaluations_in(paths)
+    if len(files) < 2:
+        raise SettingError(f"got {len(files)} evaluations, expected two or more to compare")
+    runs = [Evaluation.read_json(file) for file in files]
+    columns = columns_of(files, runs, is_grouped_by_seed=is_grouped_by_seed)
     keys: dict[tuple[str, str, str], None] = {}
     for run in runs:
         for record in run.metrics:
-            for figure in record.values:
-                keys[record.stage, record.name, figure.name] = None
-    rows = tuple(_row(key, runs) for key in keys)
-    if not any(sum(figure is not None for figure in row.values) > 1 for row in rows):
-        stages = "; ".join(
-            f"{name}: {', '.join(sorted({r.stage for r in run.metrics}))}"
-            for name, run in zip(names, runs, strict=True)
+            for value in record.values:
+                keys[record.measured_on, record.name, value.name] = None
+    if values is not None:
+        names = {name for *_, name in keys}
+        if unknown := [name for name in values if name not in names]:
+            raise SettingError(f"values: no {unknown[0]} in these evaluations; there are: {', '.join(sorted(names))}")
+        keys = dict.fromkeys(key for name in values for key in keys if key[2] == name)
+    rows = tuple(_row(key, columns, runs) for key in keys)
+    if len(columns) > 1 and not any(sum(value is not None for value in row.values) > 1 for row in rows):
+        places = "; ".join(
+            f"{column.name}: {', '.join(sorted({r.measured_on for at in column.runs for r in runs[at].metrics}))}"
+            for column in columns
         )
-        raise PaLibError(f"no two runs have a figure in common ({stages}); measure the same metrics in each")
-    return Comparison(names, tuple(run.title for run in runs), rows, _differing(names, runs), _notes(names, runs))
+        raise InputError(f"no two runs have a value in common ({places}); measure the same metrics in each")
+    return Comparison(columns, rows, _differing(columns, runs), _notes(columns, runs))
 
 
-def _row(key: tuple[str, str, str], runs: Sequence[Evaluation]) -> Row:
-    stage, metric, name = key
-    found = [_figure(run, key) for run in runs]
-    figures = tuple(figure for _, figure in found)
-    hashes = tuple(None if record is None else record.protocol_hash for record, _ in found)
-    present = [at for at, figure in enumerate(figures) if figure is not None]
-    better = {figure.is_higher_better for figure in figures if figure is not None}
+def cell(value: ColumnValue | None) -> tuple[str, str]:
+    """A value as people read it, and its spread: its interval, or the number of runs that it is a mean of.
+
+    >>> cell(ColumnValue(3.0, 5, "clips", sd=0.25, n_runs=3)), cell(ColumnValue(0.5, 8, "faces", (0.25, 0.75)))
+    (('3.00 ± 0.25', 'n = 3 runs'), ('0.5', '0.25 … 0.75'))
+    """
+    if value is None:
+        return "", ""
+    if value.sd is not None:
+        return mean_and_sd(value.value, value.sd), f"n = {value.n_runs} runs"
+    return number(value.value), interval(value)
+
+
+def _interval(known: Sequence[float]) -> tuple[float, float] | None:
+    import torch
+
+    return t_interval(torch.tensor(known, dtype=torch.float64))
+
+
+def _row(key: tuple[str, str, str], columns: Sequence[Column], runs: Sequence[Evaluation]) -> Row:
+    measured_on, metric, name = key
+    found = [[pair for at in column.runs if (pair := _value(runs[at], key)) is not None] for column in columns]
+    values = tuple(ColumnValue.of([value for _, value in pairs]) if pairs else None for pairs in found)
+    hashes = tuple(_hash([record for record, _ in pairs]) if pairs else None for pairs in found)
+    present = [at for at, value in enumerate(values) if value is not None]
+    better = {value.is_higher_better for pairs in found for _, value in pairs}
     is_higher_better = better.pop() if len(better) == 1 else None
     best: tuple[int, ...] = ()
     mark = ""
     if len(present) > 1:
         if len({hashes[at] for at in present}) > 1:
             mark = OTHER_PROTOCOL
-        elif len({runs[at].material for at in present}) > 1:
+        elif len({runs[columns[at].runs[0]].material for at in present}) > 1:
             mark = OTHER_MATERIAL
         elif is_higher_better is not None:
-            best, mark = _best([(at, figures[at]) for at in present], is_higher_better=is_higher_better)
-    return Row(stage, metric, name, figures, hashes, is_higher_better, best, mark)
+            best, mark = _best([(at, values[at]) for at in present], is_higher_better=is_higher_better)
+    return Row(measured_on, metric, name, values, hashes, is_higher_better, best, mark)
 
 
-def _best(figures: Sequence[tuple[int, MetricValue | None]], *, is_higher_better: bool) -> tuple[tuple[int, ...], str]:
+def _hash(records: Sequence[MetricRecord]) -> str:
+    """The hash of the protocol; of runs whose protocols differ in seeds, that of the rest of it."""
+    hashes = {record.protocol_hash for record in records}
+    return hashes.pop() if len(hashes) == 1 else hash_of_protocol(records[0].name, without_seeds(records[0].protocol))
+
+
+def _best(values: Sequence[tuple[int, ColumnValue | None]], *, is_higher_better: bool) -> tuple[tuple[int, ...], str]:
     """Positions of the best, and what weakens that."""
-    known = [(at, figure) for at, figure in figures if figure is not None and not math.isnan(figure.value)]
-    if len(known) < len(figures):
+    known = [(at, value) for at, value in values if value is not None and not math.isnan(value.value)]
+    if len(known) < len(values):
         return (), "not ranked: nothing to measure in some runs"
-    values = [figure.value for _, figure in known]
-    top = max(values) if is_higher_better else min(values)
-    best = tuple(at for at, figure in known if figure.value == top)
+    numbers = [value.value for _, value in known]
+    top = max(numbers) if is_higher_better else min(numbers)
+    best = tuple(at for at, value in known if value.value == top)
     if len(best) == len(known):
         return (), "equal"
-    leaders = [figure for at, figure in known if at in best]
-    others = [figure for at, figure in known if at not in best]
+    leaders = [value for at, value in known if at in best]
+    others = [value for at, value in known if at not in best]
     return best, "intervals overlap" if any(_overlap(a, b) for a in leaders for b in others) else ""
 
 
-def _overlap(one: MetricValue, other: MetricValue) -> bool:
+def _overlap(one: ColumnValue, other: ColumnValue) -> bool:
     if one.interval is None or other.interval is None:
         return False
     return one.interval[0] <= other.interval[1] and other.interval[0] <= one.interval[1]
 
 
-def _figure(run: Evaluation, key: tuple[str, str, str]) -> tuple[MetricRecord | None, MetricValue | None]:
+def _value(run: Evaluation, key: tuple[str, str, str]) -> tuple[MetricRecord, MetricValue] | None:
     for record in run.metrics:
-        if (record.stage, record.name) == key[:2]:
-            for figure in record.values:
-                if figure.name == key[2]:
-                    return record, figure
-    return None, None
+        if (record.measured_on, record.name) == key[:2]:
+            for value in record.values:
+                if value.name == key[2]:
+                    return record, value
+    return None
 
 
-def _differing(names: Sequence[str], runs: Sequence[Evaluation]) -> dict[str, tuple[str, ...]]:
-    """Each run's protocols against those of the first run that has the metric."""
-    told: dict[str, list[str]] = {}
+def _differing(columns: Sequence[Column], runs: Sequence[Evaluation]) -> dict[str, tuple[str, ...]]:
+    """Each column's protocols against those of the first column that has the metric."""
+    lines: dict[str, list[str]] = {}
     first: dict[tuple[str, ...], tuple[str, MetricRecord]] = {}
-    for name, run in zip(names, runs, strict=True):
-        for record in run.metrics:
-            base_name, base = first.setdefault(_identity(record), (name, record))
+    for column in columns:
+        for record in runs[column.runs[0]].metrics:
+            base_name, base = first.setdefault(_identity(record), (column.name, record))
             if base.protocol_hash != record.protocol_hash:
-                lines = differences(base.protocol, record.protocol)
-                told.setdefault(f"{record.name} ({record.stage})", []).extend(
-                    f"{base_name} | {name}: {line}" for line in lines
+                lines.setdefault(f"{record.name} ({record.measured_on})", []).extend(
+                    f"{base_name} | {column.name}: {line}" for line in differences(base.protocol, record.protocol)
                 )
-    return {metric: tuple(lines) for metric, lines in told.items()}
+    return {metric: tuple(several) for metric, several in lines.items()}
 
 
 def _identity(record: MetricRecord) -> tuple[str, ...]:
-    """What makes two records one metric: one class may be there twice, with figures of other names."""
-    return (record.stage, record.name, *(figure.name for figure in record.values[:1]))
+    """What makes two records one metric: one class may be there twice, with values of other names."""
+    return (record.measured_on, record.name, *(value.name for value in record.values[:1]))
 
 
-def _notes(names: Sequence[str], runs: Sequence[Evaluation]) -> tuple[str, ...]:
+def _notes(columns: Sequence[Column], runs: Sequence[Evaluation]) -> tuple[str, ...]:
     notes = []
     if len({run.material for run in runs}) > 1:
         notes.append("the runs were measured on different clips, so they are not ranked against each other")
     elif len({run.masks for run in runs}) > 1:
         notes.append(
-            "tracks files or maskers differ: figures inside and outside the masks are of different pixels and people"
+            "tracks files or maskers differ: values inside and outside the masks are of different pixels and people"
         )
-    for name, run in zip(names, runs, strict=True):
-        notes += [f"{name}: left out {metric}: {why}" for metric, why in run.left_out.items()]
-        notes += [f"{name}: {note}" for note in run.notes]
+    for column in columns:
+        for at, member in zip(column.runs, column.members, strict=True):
+            name = column.name if len(column.runs) == 1 else f"{column.name} ({member})"
+            notes += [f"{name}: left out {metric}: {why}" for metric, why in runs[at].left_out.items()]
+            notes += [f"{name}: {note}" for note in runs[at].notes]
     return tuple(notes)
-
-
-def _names(paths: Sequence[Path]) -> tuple[str, ...]:
-    """The shortest ends of the paths that tell them apart, without the usual suffix."""
-    parts = [(path.parent if path.is_file() else path).resolve().parts for path in paths]
-    for length in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(part[-length:]).removesuffix(".evaluation") for part in parts]
-        if len(set(names)) == len(names):
-            return tuple(names)
-    raise PaLibError(f"the same evaluation is given twice: {paths[0]}; name different ones")

@@ -1,4 +1,4 @@
-"""The pages of evaluations and comparisons: one file each, in light and dark, asking nothing of the network."""
+"""The pages of evaluations and comparisons: one file each, in light and dark, with nothing loaded from the network."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from pa_lib.errors import PaLibError
-from pa_lib.reports.comparison import Comparison, Row
-from pa_lib.reports.evaluation_record import STAGES, Evaluation, MetricRecord, TrackSummary, plain, worst_first
+from pa_lib.reports import templates
+from pa_lib.reports.comparison import Comparison, Row, cell
+from pa_lib.reports.evaluation_record import MEASURED_ON, Evaluation, MetricRecord, TrackSummary, rank_tracks
+from pa_lib.reports.found import FILE_NAME
+from pa_lib.reports.json import plain
 from pa_lib.reports.plots import interval_plot, run_plot, track_plot
+from pa_lib.reports.tables import comparison_csv, comparison_latex, comparison_markdown
 from pa_lib.reports.text import interval, number, quantity
 from pa_lib.video import write_whole
 
@@ -24,15 +26,14 @@ ARROWS = {True: "higher is better", False: "lower is better", None: ""}
 
 def render_evaluation(evaluation: Evaluation) -> str:
     """The page of one evaluation."""
-    stages = list(dict.fromkeys(record.stage for record in evaluation.metrics))
-    groups = [(stage, [record for record in evaluation.metrics if record.stage == stage]) for stage in stages]
+    places = list(dict.fromkeys(record.measured_on for record in evaluation.metrics))
+    groups = [(place, [record for record in evaluation.metrics if record.measured_on == place]) for place in places]
     by_name: dict[str, list[MetricRecord]] = {}
     for record in evaluation.metrics:
         by_name.setdefault(record.name, []).append(record)
-    stage = stages[-1]
-    people = worst_first(record for record in evaluation.metrics if record.stage == stage)
-    last = [record for record in evaluation.metrics if record.stage == stage]
-    better = {figure.name: figure.is_higher_better for record in last for figure in record.values}
+    _, last = groups[-1]
+    people = rank_tracks(last)
+    better = {value.name: value.is_higher_better for record in last for value in record.values}
 
     def who(person: TrackSummary) -> str:
         name = f"person {person.person_id}"
@@ -42,13 +43,13 @@ def render_evaluation(evaluation: Evaluation) -> str:
     return _page(
         "evaluation.html.j2",
         evaluation=evaluation,
-        stages=STAGES,
+        places=MEASURED_ON,
         groups=groups,
         heads=[(record, record.values[0]) for record in last if record.values],
         plots=[
             (name, svg)
             for name, records in by_name.items()
-            if (svg := interval_plot(name, {record.stage: record.values for record in records})) is not None
+            if (svg := interval_plot(name, {record.measured_on: record.values for record in records})) is not None
         ],
         people=people[:MAX_TRACKS],
         n_people=len(people),
@@ -69,20 +70,20 @@ def render_comparison(comparison: Comparison) -> str:
     """The page of a comparison."""
     metrics: dict[tuple[str, str], list[Row]] = {}
     for row in comparison.rows:
-        metrics.setdefault((row.stage, row.metric), []).append(row)
+        metrics.setdefault((row.measured_on, row.metric), []).append(row)
     return _page(
         "compare.html.j2",
         comparison=comparison,
-        stages=STAGES,
+        places=MEASURED_ON,
         metrics=[
             (
-                stage,
+                place,
                 name,
                 rows,
-                sorted({told for row in rows for told in row.hashes if told is not None}),
-                run_plot(f"{stage} {name}", rows, comparison.names),
+                sorted({one for row in rows for one in row.hashes if one is not None}),
+                run_plot(f"{place} {name}", rows, comparison.names),
             )
-            for (stage, name), rows in metrics.items()
+            for (place, name), rows in metrics.items()
         ],
     )
 
@@ -100,19 +101,60 @@ def write_page(path: Path, page: str) -> None:
     write_whole(path, page.encode())
 
 
+def write_evaluation(evaluation: Evaluation, folder: Path) -> dict[str, Path]:
+    """Write the page and the record of an evaluation; each appears whole or not at all, the record last.
+
+    Args:
+        evaluation: The record.
+        folder: Where to; it is made.
+
+    Returns:
+        The files, by what they are: ``page``, ``record``.
+
+    Raises:
+        PaLibError: The folder cannot be written.
+    """
+    files = {"page": folder / "metrics.html", "record": folder / FILE_NAME}
+    write_page(files["page"], render_evaluation(evaluation))
+    evaluation.write_json(files["record"])
+    return files
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> dict[str, Path]:
+    """Write the page, the tables and the record of a comparison; each appears whole or not at all, the record last.
+
+    Args:
+        comparison: The record.
+        folder: Where to; it is made.
+
+    Returns:
+        The files, by what they are: ``page``, ``csv``, ``latex``, ``markdown``, ``record``.
+
+    Raises:
+        PaLibError: The folder cannot be written.
+    """
+    files = {"page": folder / "compare.html"}
+    write_page(files["page"], render_comparison(comparison))
+    for name, suffix, make in (
+        ("csv", "csv", comparison_csv),
+        ("latex", "tex", comparison_latex),
+        ("markdown", "md", comparison_markdown),
+    ):
+        files[name] = folder / f"compare.{suffix}"
+        write_page(files[name], make(comparison))
+    files["record"] = folder / "compare.json"
+    comparison.write_json(files["record"])
+    return files
+
+
 def _page(template: str, **values: Any) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(template).render(
+    return templates.render(
+        template,
         number=number,
         interval=interval,
         quantity=quantity,
         counted=_counted,
+        cell=cell,
         arrows=ARROWS,
         is_nan=math.isnan,
         **values,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import math
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar, get_args
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pa_lib.errors import PaLibError
+from pa_lib.reports.json import number
 
 T = TypeVar("T")
 Status = Literal["untouched", "anonymized", "redacted"]
@@ -19,6 +22,17 @@ MAX_TEXTS = 1000
 """Different fault texts kept apart. A broken file can word every fault differently; beyond this they share one text."""
 MAX_TEXT_LENGTH = 300
 """Characters of a fault or fallback that are kept."""
+COLUMNS = {
+    "index": "position in the video, from 0",
+    "time_s": "presentation time in seconds; null where the file does not say",
+    "status": f"one of {', '.join(STATUSES)}",
+    "mask_area": "share of the frame that was replaced, 0..1",
+    "n_hidden": "number of people hidden in the frame",
+    "searched": "1 where the finder looked at this very frame, 0 where boxes come from the tracker",
+    "fallbacks": "what was done in place of the first choice",
+    "fault": "what went wrong; null where nothing did",
+}
+"""Of the table that a log is in a file."""
 OVERFLOW_TEXT = f"another fault (only the first {MAX_TEXTS} different ones are kept)"
 
 
@@ -29,7 +43,7 @@ class FrameRecord:
     Args:
         index: Position in the video, from 0.
         time_s: Presentation time in seconds; NaN where the file does not say.
-        status: ``untouched`` (nobody to hide), ``anonymized``, or ``redacted`` (the whole frame was blanked).
+        status: ``untouched`` (no person to hide), ``anonymized``, or ``redacted`` (the whole frame was blanked).
         mask_area: Share of the frame that was replaced, 0..1.
         n_hidden: Number of people hidden in the frame.
         searched: Whether the finder looked at this very frame (else its boxes come from the tracker).
@@ -116,6 +130,60 @@ class FrameLog:
         self._searched.append(record.searched)
         self._fallbacks.append(self._fallback_texts.code(tuple(_one_line(text) for text in record.fallbacks)))
         self._faults.append(self._fault_texts.code(None if record.fault is None else _one_line(record.fault)))
+
+    @classmethod
+    def of_table(cls, table: Any) -> FrameLog:
+        """The log from the table that `json_parts` writes.
+
+        Raises:
+            ValueError: It is no such table, or a cell has the wrong type.
+            PaLibError: A record is refused; see `append`.
+        """
+        from pydantic import TypeAdapter  # 0.1 s, and only readers need it
+
+        try:
+            columns, rows = table["columns"], table["rows"]
+            cells = [dict(zip(columns, row, strict=True)) for row in rows]
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no table of frames: {error!r}") from error
+        record_type = TypeAdapter(FrameRecord)
+        log = cls()
+        for row in cells:
+            log.append(record_type.validate_python({**row, "time_s": number(row.get("time_s"))}))
+        return log
+
+    def json_parts(self) -> Iterator[str]:
+        """The log as JSON, one row for every frame: a list of all rows would take 50 MB for 100,000 frames."""
+        yield '{\n    "about": "one row for every frame of the source, in its order",\n'
+        yield f'    "columns": {json.dumps(list(COLUMNS))},\n    "meaning": {json.dumps(COLUMNS)},\n'
+        yield '    "rows": ['
+        for record in self:
+            row = [
+                record.index,
+                round(record.time_s, 6) if math.isfinite(record.time_s) else None,
+                record.status,
+                round(record.mask_area, 7),
+                record.n_hidden,
+                int(record.searched),
+                record.fallbacks,
+                record.fault,
+            ]
+            yield ("," if record.index else "") + "\n      " + json.dumps(row, ensure_ascii=False)
+        yield "\n    ]\n  }"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """For records that hold a log: read by `of_table`."""
+        from pydantic_core import core_schema
+
+        table = core_schema.typed_dict_schema(
+            {
+                "columns": core_schema.typed_dict_field(core_schema.list_schema(core_schema.str_schema())),
+                "rows": core_schema.typed_dict_field(core_schema.list_schema(core_schema.list_schema())),
+            },
+            extra_behavior="ignore",
+        )
+        return core_schema.no_info_after_validator_function(cls.of_table, table)
 
     def __len__(self) -> int:
         return len(self._statuses)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pa_lib.metrics import MetricValue
-from pa_lib.reports.comparison import Row
+from pa_lib.reports.comparison import ColumnValue, Row
 from pa_lib.reports.evaluation_record import TrackSummary
 from pa_lib.reports.text import number
 
@@ -28,42 +28,42 @@ _LEAST_TRACKS, _MOST_TRACKS, _MOST_LETTERS = 5, 60, 28
 _UNITS = {"db": "dB", "px": "px", "s": "s", "share": "share", "rate": "share", "distance": "distance"}
 
 
-def interval_plot(name: str, stages: Mapping[str, Sequence[MetricValue]]) -> str | None:
+def interval_plot(name: str, places: Mapping[str, Sequence[MetricValue]]) -> str | None:
     """Values of one metric with their intervals, one panel for each unit; None where the table says as much.
 
     Args:
-        name: The metric's.
-        stages: Stage -> figures.
+        name: Name of the metric.
+        places: Where it was measured -> its values.
     """
     panels: dict[str, dict[str, list[tuple[int, MetricValue]]]] = {}
-    for at, figures in enumerate(stages.values()):
-        for figure in figures:
-            if _is_drawn(figure) and (figure.interval is not None or len(stages) > 1):
-                panels.setdefault(_unit(figure.name), {}).setdefault(figure.name, []).append((at, figure))
+    for at, values in enumerate(places.values()):
+        for value in values:
+            if _is_drawn(value) and (value.interval is not None or len(places) > 1):
+                panels.setdefault(_unit(value.name), {}).setdefault(value.name, []).append((at, value))
     if not panels:
         return None
     canvas, axes = _canvas([len(rows) for rows in panels.values()])
     for axis, (unit, rows) in zip(axes, panels.items(), strict=True):
         for place, points in enumerate(rows.values()):
-            for at, figure in points:
-                shift = (at - (len(stages) - 1) / 2) * 0.24
-                _point(axis, figure, place + shift, at)
+            for at, value in points:
+                shift = (at - (len(places) - 1) / 2) * 0.24
+                _point(axis, value, place + shift, at)
         _label(axis, [row.removeprefix(f"{name}_") for row in rows], unit)
-    if len(stages) > 1:
-        _legend(axes[0], list(stages))
+    if len(places) > 1:
+        _legend(axes[0], list(places))
     return _svg(canvas, f"{name}-intervals", f"{name}: values with 95 % intervals")
 
 
 def run_plot(name: str, rows: Sequence[Row], runs: Sequence[str]) -> str | None:
-    """One metric in several runs: a panel for each figure, a line for each run; None where runs differ in no figure."""
-    drawn = [row for row in rows if len({figure.value for figure in row.values if figure and _is_drawn(figure)}) > 1]
+    """One metric in several runs: a panel for each value, a line for each run; None where runs differ in no value."""
+    drawn = [row for row in rows if len({value.value for value in row.values if value and _is_drawn(value)}) > 1]
     if not drawn:
         return None
     canvas, axes = _canvas([len(runs)] * len(drawn))
     for axis, row in zip(axes, drawn, strict=True):
-        for at, figure in enumerate(row.values):
-            if figure is not None and _is_drawn(figure):
-                _point(axis, figure, at, _style(row, at))
+        for at, value in enumerate(row.values):
+            if value is not None and _is_drawn(value):
+                _point(axis, value, at, _style(row, at))
         _label(axis, list(runs), "")
         axis.set_title(row.name, loc="left", fontsize=10, color=_INK)
     return _svg(canvas, f"{name}-runs", f"{name} in {len(runs)} runs")
@@ -106,9 +106,9 @@ def track_plot(
 
 def _style(row: Row, at: int) -> int:
     """Runs of one protocol look alike; another protocol has another colour and marker."""
-    known = list(dict.fromkeys(told for told in row.hashes if told is not None))
-    told = row.hashes[at]
-    return known.index(told) if told is not None else 0
+    known = list(dict.fromkeys(one for one in row.hashes if one is not None))
+    own = row.hashes[at]
+    return known.index(own) if own is not None else 0
 
 
 def _canvas(rows: Sequence[float], width_in: float = _WIDTH_IN) -> tuple[Canvas, Sequence[Axes]]:
@@ -133,16 +133,16 @@ def _canvas(rows: Sequence[float], width_in: float = _WIDTH_IN) -> tuple[Canvas,
     return canvas, list(axes)
 
 
-def _point(axis: Axes, figure: MetricValue, place: float, at: int) -> None:
+def _point(axis: Axes, value: MetricValue | ColumnValue, place: float, at: int) -> None:
     colour = _SERIES[at % len(_SERIES)]
-    if figure.interval is not None:
-        low, high = (min(max(end, -1e300), 1e300) for end in figure.interval)
+    if value.interval is not None:
+        low, high = (min(max(end, -1e300), 1e300) for end in value.interval)
         if math.isfinite(low) and math.isfinite(high):
             axis.plot([low, high], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
-    axis.plot([figure.value], [place], _MARKERS[at % len(_MARKERS)], color=colour, markersize=6)
+    axis.plot([value.value], [place], _MARKERS[at % len(_MARKERS)], color=colour, markersize=6)
     axis.annotate(
-        number(figure.value),
-        (figure.value, place),
+        number(value.value),
+        (value.value, place),
         (0, 5),
         textcoords="offset points",
         ha="center",
@@ -161,21 +161,21 @@ def _label(axis: Axes, labels: Sequence[str], unit: str) -> None:
         axis.set_xlabel(unit, color=_SOFT, fontsize=9)
 
 
-def _legend(axis: Axes, stages: Sequence[str]) -> None:
+def _legend(axis: Axes, places: Sequence[str]) -> None:
     handles: list[Any] = []
     from matplotlib.lines import Line2D
 
-    for at, stage in enumerate(stages):
+    for at, place in enumerate(places):
         marker, colour = _MARKERS[at % len(_MARKERS)], _SERIES[at % len(_SERIES)]
-        handles.append(Line2D([], [], marker=marker, color=colour, linestyle="", label=stage))
+        handles.append(Line2D([], [], marker=marker, color=colour, linestyle="", label=place))
     legend = axis.legend(handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(handles), frameon=False)
     for text in legend.get_texts():
         text.set_color(_SOFT)
         text.set_fontsize(9)
 
 
-def _is_drawn(figure: MetricValue) -> bool:
-    return math.isfinite(figure.value)
+def _is_drawn(value: MetricValue | ColumnValue) -> bool:
+    return math.isfinite(value.value)
 
 
 def _short(label: str) -> str:
@@ -186,13 +186,13 @@ def _unit(name: str) -> str:
     return _UNITS.get(name.rsplit("_", 1)[-1], "")
 
 
-def _svg(canvas: Canvas, salt: str, told: str) -> str:
+def _svg(canvas: Canvas, salt: str, title: str) -> str:
     """The drawing as an element of the page: same input, same text."""
     import matplotlib as mpl
 
     buffer = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt, "font.family": "sans-serif"}):
-        canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": told})
+        canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": title})
     drawn = buffer.getvalue()
     drawn = drawn[drawn.index("<svg") :]
     drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)

@@ -1,4 +1,4 @@
-"""The page of a run: numbers turned into the words, shapes and positions that the template sets."""
+"""The page of a run: its values as the words, shapes and positions that the template needs."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
+from pa_lib.reports import templates
+from pa_lib.reports.run_record import PersonRecord, RunReport, TrackRecord
 from pa_lib.reports.thumbnails import Thumbnail
-
-if TYPE_CHECKING:
-    from pa_lib.reports.run_record import PersonRecord, RunReport, TrackRecord
+from pa_lib.video import write_whole
 
 WIDTH = 1000
 """Units across every chart; they are stretched to the width of the window."""
@@ -35,17 +34,25 @@ SHAPE_BUDGET = 30_000
 """Separate bars in the whole timeline; gaps are closed where there would be more."""
 
 
+def write_run_page(report: RunReport, path: Path, thumbnails: Sequence[Thumbnail] = ()) -> None:
+    """Write the page of a run, which needs no other file and no network. It appears complete or not at all.
+
+    Args:
+        report: The record of the run.
+        path: Where to.
+        thumbnails: Pictures of the output, from a `ThumbnailCollector`.
+
+    Raises:
+        PaLibError: The file cannot be written.
+    """
+    write_whole(path, render(report, thumbnails).encode())
+
+
 def render(report: RunReport, thumbnails: Sequence[Thumbnail]) -> str:
     """The whole page as text. Its size does not grow with the video, but for the list of redacted frames."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     clock = _Clock(report)
-    page = environment.get_template("run.html.j2").render(
+    page = templates.render(
+        "run.html.j2",
         report=report,
         head=_head(report),
         clock=clock,
@@ -71,7 +78,7 @@ def _with_script_hash(page: str) -> str:
 
 
 class _Clock:
-    """Frames told as times, where the file tells times."""
+    """Frames as times, where the file has times."""
 
     def __init__(self, report: RunReport) -> None:
         self.n_frames = len(report.frames)
@@ -81,9 +88,9 @@ class _Clock:
 
     def at(self, frame: int) -> str:
         """When a frame is shown, e.g. ``1:02.4`` or ``frame 12``."""
-        return self.say(float(self.times_s[frame]), 1) if self.is_timed else f"frame {frame}"
+        return self.text_of(float(self.times_s[frame]), 1) if self.is_timed else f"frame {frame}"
 
-    def say(self, seconds: float, digits: int) -> str:
+    def text_of(self, seconds: float, digits: int) -> str:
         """Seconds below a minute, then m:ss, then h:mm:ss."""
         if not self.is_timed:
             return f"{seconds:.0f}"
@@ -115,7 +122,7 @@ class _Clock:
         digits = 0 if step >= 1 else 1 if step >= 0.1 else 2
         frames = np.searchsorted(self.times_s, marks - 1e-6)
         return [
-            (_percent(int(frame), self.n_frames), self.say(float(mark - (first if self.is_timed else 0)), digits))
+            (_percent(int(frame), self.n_frames), self.text_of(float(mark - (first if self.is_timed else 0)), digits))
             for frame, mark in zip(frames, marks, strict=True)
         ]
 
@@ -138,8 +145,8 @@ def _head(report: RunReport) -> _Head:
     elif report.exit_code:
         tone, title = "bad", f"The run ended with exit code {report.exit_code}"
     elif not report.people:
-        tone, title = "care", "Nobody was found in this video"
-    else:  # fallbacks are told further down: they hide more than was asked for, never less
+        tone, title = "care", "No person was found in this video"
+    else:  # fallbacks are listed further down: they hide more than was asked for, never less
         tone, title = "good", "All frames accounted for"
     areas = report.frames.mask_areas[~redacted]
     return _Head(

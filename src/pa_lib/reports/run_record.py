@@ -1,56 +1,31 @@
-"""The record of one run, as JSON for programs and as one self-contained page for people.
+"""The record of one run: what became of every frame and person, as JSON.
 
-The page is drawn in `pa_lib.reports.run_page`; the log of frames is in `pa_lib.reports.frame_log`, the pictures in
-`pa_lib.reports.thumbnails`. All that a caller needs can be imported from here.
+Its page is drawn in `pa_lib.reports.run_page`.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BeforeValidator
 
-from pa_lib import __version__
 from pa_lib.contracts import Decision, Kind, Person, Track, stored_kind
 from pa_lib.errors import PaLibError
-from pa_lib.reports.frame_log import STATUSES, FrameLog, FrameRecord, Status
-from pa_lib.reports.thumbnails import Thumbnail, ThumbnailCollector
+from pa_lib.reports.frame_log import FrameLog, Status
+from pa_lib.reports.json import plain, read_content, record_of
+from pa_lib.reports.software import software_versions
 from pa_lib.video.staging import StagedFile
-
-__all__ = [
-    "FrameLog",
-    "FrameRecord",
-    "PersonRecord",
-    "RunReport",
-    "SourceRecord",
-    "Status",
-    "Thumbnail",
-    "ThumbnailCollector",
-    "TrackRecord",
-    "people_records",
-    "software_versions",
-]
 
 SCHEMA = "pa_lib.report"
 SCHEMA_VERSION = 1
-FRAME_COLUMNS = {
-    "index": "position in the video, from 0",
-    "time_s": "presentation time in seconds; null where the file does not say",
-    "status": f"one of {', '.join(STATUSES)}",
-    "mask_area": "share of the frame that was replaced, 0..1",
-    "n_hidden": "number of people hidden in the frame",
-    "searched": "1 where the finder looked at this very frame, 0 where boxes come from the tracker",
-    "fallbacks": "what was done in place of the first choice",
-    "fault": "what went wrong; null where nothing did",
-}
+_ADVICE = "run the video again"
 
 
 @dataclass(frozen=True)
@@ -95,7 +70,7 @@ class TrackRecord:
     """
 
     track_id: int
-    kind: Kind
+    kind: Annotated[Kind, BeforeValidator(stored_kind)]
     first_frame: int
     last_frame: int
     n_detected: int
@@ -131,7 +106,7 @@ class TrackRecord:
 
 @dataclass(frozen=True)
 class PersonRecord:
-    """Somebody in the video and what was decided about them.
+    """A person in the video and the decision about them.
 
     Args:
         person_id: As in the tracks file and on the sheet of people.
@@ -167,15 +142,15 @@ class PersonRecord:
 def people_records(
     people: Iterable[Person], decisions: Iterable[Decision], stride: int = 1
 ) -> tuple[PersonRecord, ...]:
-    """Everybody in the video with their decision, in the order given.
+    """Records of all people in the video, in the order given.
 
     Args:
-        people: Whom the tracker found.
+        people: The people that the tracker found.
         decisions: One for each of them.
-        stride: The finder's, in frames: longer gaps between detections are shown as filled in.
+        stride: Stride of the finder in frames: longer gaps between detections are shown as filled in.
 
     Raises:
-        PaLibError: Somebody has no decision, or more than one.
+        PaLibError: A person has no decision, or more than one.
     """
     by_id: dict[int, Decision] = {}
     for decision in decisions:
@@ -185,7 +160,7 @@ def people_records(
     records = []
     for person in people:
         if person.person_id not in by_id:
-            raise PaLibError(f"person {person.person_id} has no decision: everybody found must be hidden or kept")
+            raise PaLibError(f"person {person.person_id} has no decision: every person found must be hidden or kept")
         decision = by_id[person.person_id]
         records.append(
             PersonRecord(
@@ -199,20 +174,9 @@ def people_records(
     return tuple(records)
 
 
-def software_versions() -> dict[str, str]:
-    """Versions that decide what a run computes; a package that is absent is left out."""
-    versions = {"pa_lib": __version__, "python": platform.python_version()}
-    for name in ("torch", "av", "onnxruntime", "opencv-python-headless", "numpy", "facenet-pytorch"):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
 @dataclass(frozen=True, eq=False)
 class RunReport:
-    """Everything that is to be said about one run.
+    """The record of one run.
 
     Args:
         source: What was read.
@@ -220,7 +184,7 @@ class RunReport:
         started, finished: Wall clock, with a time zone.
         elapsed_s: Seconds by a clock that is never set back.
         frames: What became of every frame.
-        people: Who is in the video and who was hidden.
+        people: The people in the video, and who was hidden.
         chooser_summary: One line: who was kept, and by what margin.
         cuts: First frame of every new shot.
         versions: Package -> version.
@@ -292,55 +256,15 @@ class RunReport:
         """
         _write(path, self._json_parts())
 
-    def write_html(self, path: Path, thumbnails: Sequence[Thumbnail] = ()) -> None:
-        """Writes the page for people, which needs no other file and no network. Appears complete or not at all.
-
-        Args:
-            path: Where to.
-            thumbnails: Pictures of the output, from a `ThumbnailCollector`.
-
-        Raises:
-            PaLibError: The file cannot be written.
-        """
-        from pa_lib.reports.run_page import render  # jinja2 takes 60 ms, and most imports of this file draw no page
-
-        _write(path, [render(self, thumbnails)])
-
     @classmethod
     def read_json(cls, path: Path) -> RunReport:
         """Reads what `write_json` wrote.
 
         Raises:
-            PaLibError: The file is missing, or it is no report of this version.
+            InputError: The file is missing, or of another schema.
+            DamagedInputError: A field is missing or wrong.
         """
-        from pydantic import TypeAdapter  # 0.1 s, and only readers need it
-
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise PaLibError(f"{path} cannot be read as a report: {error}") from error
-        found = (content.get("schema"), content.get("schema_version")) if isinstance(content, dict) else None
-        if found != (SCHEMA, SCHEMA_VERSION):
-            raise PaLibError(f"{path} has the schema {found}: expected {SCHEMA} version {SCHEMA_VERSION}")
-        try:
-            table = content["frames"]
-            for track in (track for person in content["people"] for track in person["tracks"]):
-                track["kind"] = stored_kind(track["kind"])
-            frame_type = TypeAdapter(FrameRecord)
-            log = FrameLog()
-            for row in table["rows"]:
-                cells = dict(zip(table["columns"], row, strict=True))
-                time_s = math.nan if cells["time_s"] is None else cells["time_s"]
-                log.append(frame_type.validate_python({**cells, "time_s": time_s}))
-            types = get_type_hints(cls)
-            values = {
-                each.name: TypeAdapter(types[each.name]).validate_python(content[each.name])
-                for each in fields(cls)
-                if each.name != "frames"
-            }
-        except (KeyError, TypeError, ValueError) as error:  # pydantic's error is a ValueError
-            raise PaLibError(f"{path} is damaged: {' '.join(str(error).split())}; run the video again") from error
-        return cls(frames=log, **values)
+        return record_of(cls, read_content(path, SCHEMA, SCHEMA_VERSION, _ADVICE), path, _ADVICE)
 
     def _json_parts(self) -> Iterator[str]:
         # Row by row: a list of 100,000 rows would take 50 MB.
@@ -352,43 +276,11 @@ class RunReport:
             "n_searched": self.frames.n_searched,
             "frames_per_second": round(self.frames_per_second, 3),
         }
-        for each in fields(self):
-            if each.name != "frames":
-                head[each.name] = _plain(getattr(self, each.name))
+        head |= {each.name: plain(getattr(self, each.name)) for each in fields(self) if each.name != "frames"}
         yield json.dumps(head, indent=2, ensure_ascii=False, allow_nan=False).removesuffix("\n}")
-        yield ',\n  "frames": {\n    "about": "one row for every frame of the source, in its order",\n'
-        yield f'    "columns": {json.dumps(list(FRAME_COLUMNS))},\n    "meaning": {json.dumps(FRAME_COLUMNS)},\n'
-        yield '    "rows": ['
-        for record in self.frames:
-            row = [
-                record.index,
-                round(record.time_s, 6) if math.isfinite(record.time_s) else None,
-                record.status,
-                round(record.mask_area, 7),
-                record.n_hidden,
-                int(record.searched),
-                record.fallbacks,
-                record.fault,
-            ]
-            yield ("," if record.index else "") + "\n      " + json.dumps(row, ensure_ascii=False)
-        yield "\n    ]\n  }\n}\n"
-
-
-def _plain(value: object) -> Any:
-    """The value in what JSON knows; everything else by its name, and numbers that JSON lacks as null."""
-    if isinstance(value, (str, bool, int)) or value is None:
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item) for item in value]
-    if hasattr(value, "__dataclass_fields__"):
-        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
-    return str(value)
+        yield ',\n  "frames": '
+        yield from self.frames.json_parts()
+        yield "\n}\n"
 
 
 def _write(path: Path, parts: Iterable[str]) -> None:

@@ -1,13 +1,13 @@
-"""Figures as people read them, on the terminal and on pages."""
+"""Values as people read them, on the terminal and on pages."""
 
 from __future__ import annotations
 
 import math
-
-from pa_lib.metrics import MetricValue
+from typing import Protocol
 
 NOTHING = "–"  # noqa: RUF001 (a dash, as in print)
 """Where there was nothing to measure."""
+_MOST_DIGITS = 6  # after the point: smaller deviations are written as powers of ten
 _ZERO = 1e-12  # an end of an interval that is zero but for rounding
 
 
@@ -28,9 +28,29 @@ def number(value: float) -> str:
     return f"{value:.3e}"
 
 
-def interval(figure: MetricValue) -> str:
+class HasInterval(Protocol):
+    """Something with a 95 % interval, e.g. a `MetricValue`."""
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Low and high end; None where there is none."""
+
+
+def interval(value: HasInterval) -> str:
     """``0.12 … 0.34``, or nothing."""
-    return "" if figure.interval is None else " … ".join(number(end) for end in figure.interval)
+    return "" if value.interval is None else " … ".join(number(end) for end in value.interval)
+
+
+def mean_and_sd(mean: float, sd: float) -> str:
+    """A mean and its standard deviation, both to two digits of the latter.
+
+    >>> [mean_and_sd(31.4159, 0.0271), mean_and_sd(1234.5, 85.2), mean_and_sd(2.0, 0.0)]
+    ['31.416 ± 0.027', '1234 ± 85', '2 ± 0']
+    """
+    digits = 1 - math.floor(math.log10(sd)) if math.isfinite(sd) and sd > 0 else 99
+    if digits > _MOST_DIGITS or not math.isfinite(mean):
+        return f"{number(mean)} ± {number(sd)}"
+    return f"{mean:.{max(digits, 0)}f} ± {sd:.{max(digits, 0)}f}"
 
 
 def quantity(count: int, things: str) -> str:

@@ -30,7 +30,9 @@ def test_ranks_what_was_measured_alike(
 ) -> None:
     assert main([runs["blur"], f"{runs['fill']}/metrics.json", f"output={tmp_path}/out"]) == OK
     assert "★ 4" in capsys.readouterr().out
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"compare.html", "compare.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        f"compare.{kind}" for kind in ("html", "json", "csv", "tex", "md")
+    }
     assert json.loads((tmp_path / "out" / "compare.json").read_text())["rows"][0]["best"] == [1]
     assert main([runs["blur"], runs["fill"], f"output={tmp_path}/out", "is_overwrite=false"]) == USAGE
     assert "holds a comparison" in capsys.readouterr().err
@@ -53,7 +55,7 @@ def test_wrong_command_lines_get_one_line(runs: dict[str, str], capsys: pytest.C
     assert len(told) == 3
     assert "expected two or more" in told[0]
     assert "did you mean output?" in told[1]
-    assert "no metrics.json there" in told[2]
+    assert "/nowhere cannot be read (No such file or directory)" in told[2]
 
 
 def test_folders_with_an_equals_sign_are_evaluations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

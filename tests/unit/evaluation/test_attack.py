@@ -15,7 +15,7 @@ from pa_lib.data import FaceDataModule
 from pa_lib.errors import PaLibError
 from pa_lib.evaluation.attack import anonymized_photos, face_photos, run_attack
 from pa_lib.functional import wilson_interval
-from pa_lib.modules import AbstractAttack, Anonymized, ConventionalAnonymizer, Outcome, Photos
+from pa_lib.modules import AbstractAttack, Anonymized, AttackResult, ConventionalAnonymizer, Photos
 
 
 class Listening(AbstractAttack):
@@ -36,8 +36,8 @@ class Listening(AbstractAttack):
     def prepare(self, seen: Anonymized) -> None:
         self.seen = seen
 
-    def outcomes(self) -> tuple[Outcome, ...]:
-        return (Outcome("listening", self.values, "things", "what", self.is_rate, counted={"odd": 2}),)
+    def results(self) -> tuple[AttackResult, ...]:
+        return (AttackResult("listening", self.values, "things", "what", self.is_rate, counted={"odd": 2}),)
 
     def protocol(self) -> dict[str, Any]:
         return {}
@@ -92,10 +92,10 @@ class TestRunAttack:
 
     def test_tells_how_far_it_is(self) -> None:
         told: list[tuple[str, int, int]] = []
-        run_attack(Listening(), Same(), photos(2), progress=lambda *at: told.append(at))
+        run_attack(Listening(), Same(), photos(2), on_progress=lambda *at: told.append(at))
         assert told == [("anonymize", 3, 3)]  # many at once
         told.clear()
-        run_attack(Listening(), Static(), photos(2), progress=lambda *at: told.append(at))
+        run_attack(Listening(), Static(), photos(2), on_progress=lambda *at: told.append(at))
         # Each by itself, for this system's noise hangs on how many there are.
         assert told == [("anonymize", done, 4) for done in (1, 2, 3, 4)]
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,11 +20,20 @@ from _evaluation import BOX, BOX_MASKER, anonymized_pair, box_masker
 from pa_lib.contracts import Sighting
 from pa_lib.errors import PaLibError
 from pa_lib.evaluation import videos
+from pa_lib.evaluation.maskers import Maskers
 from pa_lib.evaluation.pairs import ClipPair, pair_clips, videos_of
 from pa_lib.evaluation.videos import Moment, OpenedPair, composited_results, windows
 from pa_lib.modules import ConventionalAnonymizer
-from pa_lib.people import read_tracks
+from pa_lib.people import AbstractMasker, read_tracks
+from pa_lib.people.mask_shapes import FrameMasks
 from pa_lib.video import Frame, VideoInfo, WriteSettings, read_frames
+
+
+class UnusedMasker(AbstractMasker):
+    """A default that must not be taken."""
+
+    def mask(self, *arguments: Any, **options: Any) -> FrameMasks:
+        raise AssertionError("the recorded masker was not taken")
 
 
 def moment(number: int) -> Moment:
@@ -55,7 +65,7 @@ class TestWindows:
 class TestOpenedPair:
     def test_masks_are_those_of_the_run_to_the_last_pixel(self, tmp_path: Path) -> None:
         pair = anonymized_pair(tmp_path, n_frames=20)
-        opened = OpenedPair(pair, 3, box_masker, {"never": "taken"})
+        opened = OpenedPair(pair, 3, Maskers(UnusedMasker()))
         n_new = 0
         for result in opened.results():
             kept = result.masks == 0
@@ -69,11 +79,11 @@ class TestOpenedPair:
             assert bool((result.masks[0, :, 0] <= around).all())
             n_new += result.source.shape[1] - result.context
         assert n_new == 20
-        told = opened.told()
+        told = opened.measured()
         assert (told.clip, told.n_frames, told.masker, told.masker_from) == (3, 20, BOX_MASKER, "report")
 
     def test_people_come_with_their_boxes_and_decisions(self, tmp_path: Path) -> None:
-        opened = OpenedPair(anonymized_pair(tmp_path, n_frames=3), 0, box_masker, {})
+        opened = OpenedPair(anonymized_pair(tmp_path, n_frames=3))
         (result,) = opened.results()
         assert result.people is not None
         assert [(one.frame, one.person_id, one.kind, one.is_hidden) for one in result.people] == [
@@ -83,24 +93,25 @@ class TestOpenedPair:
 
     def test_the_tracks_file_tells_the_masker_where_there_is_no_report(self, tmp_path: Path) -> None:
         pair = replace(anonymized_pair(tmp_path, n_frames=2), report=None)
-        opened = OpenedPair(pair, 0, box_masker, {})
+        opened = OpenedPair(pair)
         list(opened.results())
-        assert opened.told().masker_from == "tracks file"
+        assert opened.measured().masker_from == "tracks file"
 
     def test_own_masker_where_that_is_asked_for(self, tmp_path: Path) -> None:
         own = {**BOX_MASKER, "dilation_px": 2}
-        opened = OpenedPair(anonymized_pair(tmp_path, n_frames=1), 0, box_masker, own, is_masker_recorded=False)
+        maskers = Maskers(box_masker(own), own, is_recorded_preferred=False)
+        opened = OpenedPair(anonymized_pair(tmp_path, n_frames=1), 0, maskers)
         (result,) = opened.results()
         assert int(result.masks.sum()) > 120
-        assert (opened.told().masker_from, opened.told().masker) == ("settings", own)
+        assert (opened.measured().masker_from, opened.measured().masker) == ("settings", own)
 
     def test_without_tracks_nobody_is_known(self, tmp_path: Path) -> None:
         pair = replace(anonymized_pair(tmp_path, n_frames=2), tracks=None, report=None)
-        opened = OpenedPair(pair, 0, box_masker, {})
+        opened = OpenedPair(pair)
         (result,) = opened.results()
         assert not opened.has_masks
         assert result.people is None
-        assert (opened.told().masker, opened.told().n_hidden) == (None, None)
+        assert (opened.measured().masker, opened.measured().n_hidden) == (None, None)
 
     @pytest.mark.parametrize(("is_hidden", "n_hidden"), [(True, 1), (False, 0)])
     def test_hidden_people_are_counted(self, is_hidden: bool, n_hidden: int, tmp_path: Path) -> None:
@@ -110,9 +121,9 @@ class TestOpenedPair:
         assert [person["hidden"] for person in tracks["people"]] == [True]
         tracks["people"][0]["hidden"] = is_hidden
         pair.tracks.write_text(json.dumps(tracks))
-        opened = OpenedPair(pair, 0, box_masker, {})
+        opened = OpenedPair(pair)
         assert sum(int(result.masks.sum()) for result in opened.results()) == 2 * 120 * n_hidden
-        assert opened.told().n_hidden == n_hidden
+        assert opened.measured().n_hidden == n_hidden
 
     def test_blanked_frames_are_masked_whole(self, tmp_path: Path) -> None:
         pair = anonymized_pair(tmp_path, n_frames=3)
@@ -122,10 +133,10 @@ class TestOpenedPair:
         report["frames"]["rows"][1][status] = "redacted"
         report["exit_code"] = 3
         pair.report.write_text(json.dumps(report))
-        opened = OpenedPair(pair, 0, box_masker, {})
+        opened = OpenedPair(pair)
         (result,) = opened.results()
         assert result.masks.mean((0, 2, 3, 4)).tolist() == pytest.approx([120 / 3072, 1.0, 120 / 3072])
-        assert opened.told().n_redacted == 1
+        assert opened.measured().n_redacted == 1
 
     def test_a_frame_that_cannot_be_decoded_is_counted_and_leaves_a_gap(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -138,13 +149,13 @@ class TestOpenedPair:
                 yield replace(frame, picture=None, fault="damaged") if is_hole else frame
 
         monkeypatch.setattr(videos, "read_frames", holed)
-        opened = OpenedPair(pair, 0, box_masker, {})
+        opened = OpenedPair(pair)
         assert [(len(result.source[0]), result.context) for result in opened.results()] == [(2, 0), (3, 0)]
-        assert (opened.told().n_frames, opened.told().n_undecodable) == (5, 1)
+        assert (opened.measured().n_frames, opened.measured().n_undecodable) == (5, 1)
 
     def test_progress_ends_at_the_number_of_frames(self, tmp_path: Path) -> None:
         told: list[tuple[str, int, int | None]] = []
-        opened = OpenedPair(anonymized_pair(tmp_path, n_frames=4), 0, box_masker, {})
+        opened = OpenedPair(anonymized_pair(tmp_path, n_frames=4))
         list(opened.results(lambda *now: told.append(now)))
         assert told[-1] == ("measuring", 4, 4)
 
@@ -161,15 +172,15 @@ class TestOpenedPair:
         one = make_clip(tmp_path / "a.mp4", n_frames=10)
         two = make_clip(tmp_path / "b.mp4", **{"n_frames": 10, **other})  # type: ignore[arg-type]
         with pytest.raises(PaLibError, match=message):
-            list(OpenedPair(ClipPair(one, two), 0, box_masker, {}).results())
+            list(OpenedPair(ClipPair(one, two)).results())
 
     def test_tracks_and_reports_of_other_videos_are_refused(self, tmp_path: Path) -> None:
         pair = anonymized_pair(tmp_path / "a", n_frames=3)
         other = anonymized_pair(tmp_path / "b", n_frames=4)
         with pytest.raises(PaLibError, match="belongs to another video"):
-            OpenedPair(replace(pair, tracks=other.tracks), 0, box_masker, {})
-        with pytest.raises(PaLibError, match="tells of another video"):
-            OpenedPair(replace(pair, report=other.report), 0, box_masker, {})
+            OpenedPair(replace(pair, tracks=other.tracks))
+        with pytest.raises(PaLibError, match="report of another video"):
+            OpenedPair(replace(pair, report=other.report))
 
 
 def test_composited_frames_are_identical_outside_the_mask_and_the_file_is_written(tmp_path: Path) -> None:
@@ -195,7 +206,7 @@ def test_composited_frames_are_identical_outside_the_mask_and_the_file_is_writte
         sizes.append(result.source.shape[1] - result.context)
     assert sizes == [16, 2]
     assert output.exists()
-    encoded = OpenedPair(ClipPair(pair.original, output, pair.tracks), 5, box_masker, BOX_MASKER)
+    encoded = OpenedPair(ClipPair(pair.original, output, pair.tracks), 5)
     assert sum(result.source.shape[1] - result.context for result in encoded.results()) == 18
 
 

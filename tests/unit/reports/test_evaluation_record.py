@@ -17,7 +17,7 @@ from pa_lib.errors import PaLibError
 from pa_lib.metrics import TrackRow
 from pa_lib.reports.comparison import OTHER_MATERIAL, OTHER_PROTOCOL, compare
 from pa_lib.reports.evaluation_page import render_comparison, render_evaluation, write_page
-from pa_lib.reports.evaluation_record import Evaluation, TrackSummary, differences, worst_first
+from pa_lib.reports.evaluation_record import Evaluation, TrackSummary, differences, rank_tracks
 from pa_lib.reports.plots import run_plot, track_plot
 from pa_lib.reports.text import NOTHING
 
@@ -91,7 +91,7 @@ class TestEvaluation:
         assert "\n" not in str(caught.value)
 
     def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
-        with pytest.raises(PaLibError, match=r"no metrics\.json there"):
+        with pytest.raises(PaLibError, match=r"metrics\.json cannot be read .No such file"):
             Evaluation.read_json(tmp_path)
 
     def test_material_hangs_on_the_originals_and_masks_on_tracks(self) -> None:
@@ -100,21 +100,21 @@ class TestEvaluation:
         assert one.masks == other.masks != evaluation({"toy": 1.0}, tracks_sha256="u" * 64).masks
 
 
-def test_worst_first_takes_the_worst_place_of_each() -> None:
+def test_ranking_takes_the_worst_place_of_each() -> None:
     tracks = [
         TrackRow(0, 1, {"toy": 0.9, "other": 5.0}),
         TrackRow(0, 2, {"toy": 0.1}),  # the lowest of what should be high
         TrackRow(1, 1, {"toy": 0.5}),
         TrackRow(2, 1, {"toy": math.nan}),  # nothing known: last
     ]
-    order = worst_first(evaluation({"toy": 0.5}, tracks=tracks).metrics)
+    order = rank_tracks(evaluation({"toy": 0.5}, tracks=tracks).metrics)
     assert [(one.clip, one.person_id) for one in order] == [(0, 2), (1, 1), (0, 1), (2, 1)]
     assert [one.worst for one in order] == ["toy", "toy", "toy", None]
-    assert [one.badness for one in order[:3]] == [0.0, 0.5, 1.0]
-    reverse = worst_first(evaluation({"toy": 0.5}, tracks=tracks, is_higher_better=False).metrics)
+    assert [one.rank for one in order[:3]] == [0.0, 0.5, 1.0]
+    reverse = rank_tracks(evaluation({"toy": 0.5}, tracks=tracks, is_higher_better=False).metrics)
     assert [one.person_id for one in reverse[:1]] == [1]
     assert {
-        one.worst for one in worst_first(evaluation({"toy": 1.0}, tracks=tracks, is_higher_better=None).metrics)
+        one.worst for one in rank_tracks(evaluation({"toy": 1.0}, tracks=tracks, is_higher_better=None).metrics)
     } == {None}
 
 
@@ -188,7 +188,7 @@ class TestCompare:
             compare([one])
         with pytest.raises(PaLibError, match="given twice"):
             compare([one, one])
-        with pytest.raises(PaLibError, match="no two runs have a figure in common"):
+        with pytest.raises(PaLibError, match="no two runs have a value in common"):
             compare([one, other])
 
     def test_it_is_written_as_json(self, tmp_path: Path) -> None:

@@ -25,7 +25,9 @@ from PIL import Image
 from pa_lib.contracts import Decision, Person, Track
 from pa_lib.errors import PaLibError
 from pa_lib.reports.frame_log import MAX_TEXTS, FrameLog, FrameRecord
-from pa_lib.reports.run_record import RunReport, SourceRecord, people_records, software_versions
+from pa_lib.reports.run_page import write_run_page
+from pa_lib.reports.run_record import RunReport, SourceRecord, people_records
+from pa_lib.reports.software import software_versions
 from pa_lib.reports.thumbnails import Thumbnail, ThumbnailCollector
 
 VOID = {"meta", "img", "br", "hr", "input", "link"}
@@ -113,7 +115,7 @@ def a_report(log: FrameLog | None = None, **changes: Any) -> RunReport:
 
 
 def page_of(report: RunReport, folder: Path, thumbnails: tuple[Thumbnail, ...] = ()) -> tuple[str, Page]:
-    report.write_html(folder / "out.report.html", thumbnails)
+    write_run_page(report, folder / "out.report.html", thumbnails)
     text = (folder / "out.report.html").read_text(encoding="utf-8")
     return text, Page(text)
 
@@ -269,7 +271,7 @@ def test_unknown_times_are_null(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "cannot be read"),
+        ("{", "is damaged"),
         ("[]", "schema None"),
         ('{"schema": "pa_lib.report", "schema_version": 99}', "99"),
         ('{"schema": "pa_lib.report", "schema_version": 1}', "damaged"),
@@ -381,7 +383,7 @@ def test_names_cannot_become_markup(tmp_path: Path) -> None:
     [
         (a_log(), {}, "good", "All frames accounted for"),
         (a_log(fallback=(3,)), {}, "good", "All frames accounted for"),
-        (a_log(), {"people": ()}, "care", "Nobody was found in this video"),
+        (a_log(), {"people": ()}, "care", "No person was found in this video"),
         (a_log(redacted=(3, 4)), {}, "bad", "2 frames had to be redacted"),
         (a_log(), {"exit_code": 1}, "bad", "The run ended with exit code 1"),
     ],

@@ -78,7 +78,7 @@ class Anonymized:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class AttackResult:
     """One number of an attack, photo by photo.
 
     Args:
@@ -106,7 +106,8 @@ class AbstractAttack(lightning.LightningModule, ABC):
     """An attacker who knows the anonymizer and may run it on photos of his own: he learns on pairs, then is scored.
 
     The order: `views` says which photos he wants anonymized and how often; `prepare` gives him these; Lightning's
-    trainer fits him on his own loaders; `outcomes` says what he found out. `pipeline.run_attack` walks all of it.
+    trainer fits him on his own loaders; `results` says what he found out.
+    `pa_lib.evaluation.run_attack` does all of it.
     """
 
     name: ClassVar[str]  # in snake case; figures begin with it
@@ -129,7 +130,7 @@ class AbstractAttack(lightning.LightningModule, ABC):
         """Take what was asked for, divide it, and make ready to learn."""
 
     @abstractmethod
-    def outcomes(self) -> tuple[Outcome, ...]:
+    def results(self) -> tuple[AttackResult, ...]:
         """What the attack found out, after training. The first stands for it."""
 
     @abstractmethod

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from pa_lib.errors import PaLibError
 from pa_lib.functional.draws import generator, normal, uniform
-from pa_lib.modules.attackers.base import AbstractAttack, Anonymized, Outcome, Photos
+from pa_lib.modules.attackers.base import AbstractAttack, Anonymized, AttackResult, Photos
 from pa_lib.modules.attackers.chips import NEAR_DUPLICATE, hidden_chips, identities, near_duplicates, original_chips
 from pa_lib.modules.attackers.known_people import KnownPeople, divide_photos, hits
 from pa_lib.modules.attackers.linear_restoration import LinearRestoration
@@ -123,7 +123,9 @@ class ParrotAttack(AbstractAttack):
     @property
     def _chosen(self) -> dict[str, Any]:
         if self._best is None:
-            raise PaLibError("the attack has nothing to learn from yet: call prepare first, or pipeline.run_attack")
+            raise PaLibError(
+                "the attack has nothing to learn from yet: call prepare first, or pa_lib.evaluation.run_attack"
+            )
         return self._best[1]
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -166,7 +168,7 @@ class ParrotAttack(AbstractAttack):
         """Go back to the weights that did best."""
         self.reader.load_state_dict(self._chosen["weights"])
 
-    def outcomes(self) -> tuple[Outcome, ...]:
+    def results(self) -> tuple[AttackResult, ...]:
         """Rank-1 and rank-5 on the held-out photos of the people looked for."""
         split = self._split_or_raise()
         self._source = self._chosen["source"]
@@ -179,10 +181,14 @@ class ParrotAttack(AbstractAttack):
         of = "people looked for"
         first = hits(scores, right, 1)
         return (
-            Outcome("parrot_rank1", first, of, f"named first among {n} people", counted=counted),
-            Outcome("parrot_rank5", hits(scores, right, 5), of, f"among the first five of {n} people", counted=counted),
-            Outcome("parrot_rank1_other_photos", first[apart], of, "named first, near-duplicate photos left out"),
-            Outcome("parrot_chance", torch.full((n,), 1 / n), of, "rank-1 of a guess", True, None, has_interval=False),
+            AttackResult("parrot_rank1", first, of, f"named first among {n} people", counted=counted),
+            AttackResult(
+                "parrot_rank5", hits(scores, right, 5), of, f"among the first five of {n} people", counted=counted
+            ),
+            AttackResult("parrot_rank1_other_photos", first[apart], of, "named first, near-duplicate photos left out"),
+            AttackResult(
+                "parrot_chance", torch.full((n,), 1 / n), of, "rank-1 of a guess", True, None, has_interval=False
+            ),
         )
 
     def protocol(self) -> dict[str, Any]:
@@ -205,7 +211,7 @@ class ParrotAttack(AbstractAttack):
 
     def _split_or_raise(self) -> KnownPeople:
         if self._split is None:
-            raise PaLibError("the attack has no photos yet: call prepare first, or pipeline.run_attack")
+            raise PaLibError("the attack has no photos yet: call prepare first, or pa_lib.evaluation.run_attack")
         return self._split
 
     def _keep_if_better(self) -> None:

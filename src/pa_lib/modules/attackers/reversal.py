@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from pa_lib.errors import PaLibError
 from pa_lib.functional.draws import generator, uniform
-from pa_lib.modules.attackers.base import AbstractAttack, Anonymized, Outcome, Photos
+from pa_lib.modules.attackers.base import AbstractAttack, Anonymized, AttackResult, Photos
 from pa_lib.modules.attackers.chips import hidden_chips, hidden_part, identities, near_duplicates, original_chips
 from pa_lib.modules.attackers.known_people import Strangers, divide_people, hits
 from pa_lib.modules.attackers.linear_restoration import LinearRestoration
@@ -159,7 +159,7 @@ class ReversalAttack(AbstractAttack):
         """Go back to the weights that did best."""
         self.restorer.load_state_dict(self._weights)
 
-    def outcomes(self) -> tuple[Outcome, ...]:
+    def results(self) -> tuple[AttackResult, ...]:
         """How near restored faces are to the truth, beside anonymized ones."""
         split = self._split_or_raise()
         self.restorer.load_state_dict(self._weights)
@@ -171,24 +171,31 @@ class ReversalAttack(AbstractAttack):
             counted = {"people whose tested photo is the gallery's": len(rows)}
         limit, n, right = self.identity.same_person_distance, len(rows), torch.arange(len(rows))
         gallery = functional.normalize(gallery - self._told[self._photo[self._own]].mean(0))
-        made: list[Outcome] = []
+        made: list[AttackResult] = []
         for name, whose in (("reversal", "restored"), ("reversal_unrestored", "anonymized")):
             told, middle = self._faces(rows, whose), self._faces(self._own, whose).mean(0)
             away = (told - truth).norm(dim=1)
             first = hits(functional.normalize(told - middle).double() @ gallery.double().T, right, 1)
             ranked = f"{whose} face, most like the right one in a gallery of {other} of {n} people"
             made += [
-                Outcome(f"{name}_rank1", first, "faces", ranked, counted=counted),
-                Outcome(
+                AttackResult(f"{name}_rank1", first, "faces", ranked, counted=counted),
+                AttackResult(
                     f"{name}_same_person", (away < limit).double(), "faces", f"{whose} within {limit} of the truth"
                 ),
-                Outcome(f"{name}_distance", away, "faces", f"identity distance of {whose} to the truth", False, True),
+                AttackResult(
+                    f"{name}_distance", away, "faces", f"identity distance of {whose} to the truth", False, True
+                ),
             ]
             if not split.is_same_photo:
                 apart = first[~self._near_duplicates]
-                made.append(Outcome(f"{name}_rank1_other_photos", apart, "faces", "near-duplicate photos left out"))
+                made.append(
+                    AttackResult(f"{name}_rank1_other_photos", apart, "faces", "near-duplicate photos left out")
+                )
         chance = torch.full((n,), 1 / n)
-        return (*made, Outcome("reversal_chance", chance, "faces", "rank-1 of a guess", True, None, has_interval=False))
+        return (
+            *made,
+            AttackResult("reversal_chance", chance, "faces", "rank-1 of a guess", True, None, has_interval=False),
+        )
 
     def _faces(self, rows: Tensor, whose: str) -> Float[Tensor, "k 128"]:
         """Identities of restored faces, or of anonymized ones as they are."""
@@ -230,7 +237,7 @@ class ReversalAttack(AbstractAttack):
 
     def _split_or_raise(self) -> Strangers:
         if self._split is None:
-            raise PaLibError("the attack has no photos yet: call prepare first, or pipeline.run_attack")
+            raise PaLibError("the attack has no photos yet: call prepare first, or pa_lib.evaluation.run_attack")
         return self._split
 
     def _keep_if_better(self) -> None:

@@ -60,7 +60,7 @@ class TestEveryAttack:
 
     def test_needs_photos_first(self, make: type[Any], settings: dict[str, Any], identity: FaceIdentity) -> None:
         with pytest.raises(PaLibError, match="call prepare first"):
-            make(identity, **settings).outcomes()
+            make(identity, **settings).results()
 
     def test_refuses_settings(self, make: type[Any], settings: dict[str, Any], identity: FaceIdentity) -> None:
         for wrong in ({"lr": 0.0}, {"batch_size": 1}, {"max_epochs": -1}):

@@ -1,0 +1,106 @@
+"""The masker that a run used, made again from the settings that its report or tracks file holds."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pa_lib.checkpoint import check_targets
+from pa_lib.errors import InputError
+from pa_lib.evaluation.shard import described
+from pa_lib.people import AbstractMasker, SilhouetteMasker, TracksRecord
+from pa_lib.pretrained import SelfieSegmentation
+from pa_lib.reports.run_record import RunReport
+
+
+class Maskers:
+    """Finds the masker for a video: the recorded one, else a default.
+
+    Maskers with the same settings are made once.
+
+    Args:
+        default: Used where no settings were recorded; None: a `SilhouetteMasker` with its defaults.
+        settings: What a record says of the default; None: its class and plain attributes.
+        is_recorded_preferred: False takes the default even where settings were recorded.
+
+    >>> from pa_lib.people import BoxMasker
+    >>> Maskers(BoxMasker(), {"_target_": "pa_lib.people.BoxMasker"}).of(None, None, Path("clip.tracks.json"))[1:]
+    ({'_target_': 'pa_lib.people.BoxMasker'}, 'settings')
+    """
+
+    def __init__(
+        self,
+        default: AbstractMasker | None = None,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        is_recorded_preferred: bool = True,
+    ) -> None:
+        self._default = default
+        self._settings = settings
+        self._is_recorded_preferred = is_recorded_preferred
+        self._made: dict[str, AbstractMasker] = {}
+
+    def of(
+        self, report: RunReport | None, record: TracksRecord | None, path: Path
+    ) -> tuple[AbstractMasker, Mapping[str, Any], str]:
+        """The masker of a video, its settings, and where these come from: ``report``, ``tracks file``, ``settings``.
+
+        Args:
+            report: The report of the run; None without.
+            record: The tracks file; None without.
+            path: The file that an error names.
+
+        Raises:
+            PaLibError: The recorded settings name something other than a public part, or do not make a masker.
+        """
+        found = recorded_masker(report, record) if self._is_recorded_preferred else None
+        if found is not None:
+            return self._recorded(found[0], path), *found
+        if self._default is None:
+            self._default = SilhouetteMasker(SelfieSegmentation())
+        if self._settings is None:
+            self._settings = described(self._default)
+        return self._default, self._settings, "settings"
+
+    def _recorded(self, node: Mapping[str, Any], path: Path) -> AbstractMasker:
+        key = json.dumps(node, sort_keys=True, default=str)
+        if key not in self._made:
+            # The file may come from anywhere: only public parts of this library are made, whatever it names.
+            check_targets({"masker": node}, path, trusted=("pa_lib.people",))
+            masker = _made(node, path)
+            if not isinstance(masker, AbstractMasker):
+                raise InputError(f"{path}: its masker is a {type(masker).__name__}; set is_masker_recorded=false")
+            self._made[key] = masker
+        return self._made[key]
+
+
+def recorded_masker(report: RunReport | None, record: TracksRecord | None) -> tuple[Mapping[str, Any], str] | None:
+    """Settings of a masker and where they were found: the run's report first, since tracks may be used again."""
+    for settings, place in (
+        (report.config if report is not None else {}, "report"),
+        (record.settings if record is not None else {}, "tracks file"),
+    ):
+        people = settings.get("people")
+        node = people.get("masker") if isinstance(people, Mapping) else None
+        if isinstance(node, Mapping):
+            return node, place
+    return None
+
+
+def _made(node: Any, path: Path) -> Any:
+    """The part that checked settings describe."""
+    if isinstance(node, list):
+        return [_made(item, path) for item in node]
+    if not isinstance(node, Mapping):
+        return node
+    arguments = {name: _made(value, path) for name, value in node.items() if name != "_target_"}
+    if "_target_" not in node:
+        return arguments
+    package, _, name = str(node["_target_"]).rpartition(".")
+    try:
+        return getattr(importlib.import_module(package), name)(**arguments)
+    except TypeError as error:
+        raise InputError(f"{path}: {node['_target_']}: {' '.join(str(error).split())}") from error

@@ -1,0 +1,106 @@
+"""What one process measures of an evaluation, and what there is to be measured."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from pa_lib.contracts import ProgressCallback
+from pa_lib.errors import PaLibError
+from pa_lib.metrics import AbstractMetric
+from pa_lib.reports.evaluation_record import MeasuredClip, MetricRecord
+
+MakeMetrics = Callable[[], Sequence[AbstractMetric]]
+"""Makes the metrics anew; called once for every place that is measured on."""
+OnProgress = Callable[[str, str, int, "int | None"], None]
+"""Called with (what is worked on, the task, how much of it is done, how much there is; None if unknown)."""
+
+
+@dataclass
+class Shard:
+    """What one process has measured: its share of all clips.
+
+    Args:
+        title: What all processes together measure, one line.
+        metrics: Where it was measured (see `reports.evaluation_record.MEASURED_ON`) -> metrics that were fed.
+        records: Metrics that are complete already, for sources that one process measures alone.
+        clips: The videos.
+        left_out: Metric or file -> why it was not measured.
+        digests: Of each batch of a data module, hex.
+        n_clips: Number of clips of a data module.
+        data: Record of the data module; None for videos. What `digests` and `n_clips` say is added when shards join.
+        notes: What to know when reading the values, one line each.
+    """
+
+    title: str
+    metrics: dict[str, list[AbstractMetric]] = field(default_factory=dict)
+    records: list[MetricRecord] = field(default_factory=list)
+    clips: list[MeasuredClip] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    digests: list[str] = field(default_factory=list)
+    n_clips: int = 0
+    data: Mapping[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+class AbstractSource(ABC):
+    """Something to evaluate: it anonymizes or opens clips, and feeds metrics with them.
+
+    Every process makes its own and takes every `world`-th clip (or batch) from number `rank` on.
+    """
+
+    is_divisible: ClassVar[bool] = True
+    """Whether several processes can share the work."""
+    has_own_metrics: ClassVar[bool] = False
+    """Whether it needs no metrics, since it measures by itself."""
+
+    @abstractmethod
+    def measure(self, make_metrics: MakeMetrics, rank: int, world: int, on_progress: OnProgress) -> Shard:
+        """Measure the part of one process.
+
+        Args:
+            make_metrics: The metrics to be fed.
+            rank: Number of this process, from 0.
+            world: Number of processes.
+            on_progress: Called as the work goes on.
+
+        Raises:
+            PaLibError: Something cannot be measured.
+        """
+
+
+def no_progress(title: str, task: str, done: int, total: int | None) -> None:
+    """Progress that nobody looks at."""
+
+
+def under(title: str, on_progress: OnProgress) -> ProgressCallback:
+    """The progress of one thing that is worked on, reported under its title."""
+
+    def report(task: str, done: int, total: int | None = None) -> None:
+        on_progress(title, task, done, total)
+
+    return report
+
+
+@contextmanager
+def errors_named(name: str) -> Iterator[None]:
+    """Errors of one file among several begin with its name; an empty name changes nothing."""
+    try:
+        yield
+    except PaLibError as error:
+        if not name or str(error).startswith(name):
+            raise
+        raise type(error)(f"{name}: {error}") from error
+
+
+def described(part: object) -> dict[str, Any]:
+    """The class of a part and its plain public attributes: its settings, where no others are known."""
+    plain = {
+        name: value
+        for name, value in vars(part).items()
+        if not name.startswith("_") and isinstance(value, bool | int | float | str) and name != "path"
+    }
+    return {"_target_": f"{type(part).__module__}.{type(part).__qualname__}", **plain}
