@@ -13,8 +13,8 @@ from _bench import frames_of
 from numpy.typing import NDArray
 
 from pa_lib.cli.compose import build, compose
-from pa_lib.contracts import Detection, Track
-from pa_lib.people.find import AbstractFinder, Findings, find_people
+from pa_lib.contracts import Detection, Presence, Track
+from pa_lib.people import AbstractFinder, Findings, MaskRequest, find_people
 from pa_lib.video import probe, read_frames
 
 REPLACED = 0.99  # a feathered rim still shows the original: only what is wholly replaced counts
@@ -80,7 +80,7 @@ def replaced(clip: AnnotatedClip, tracks: Sequence[Track], masker: Any) -> Itera
     """The pixels that hiding every track replaces, shape h w, frame by frame."""
 
     def everybody(frame: int) -> tuple[list[Any], list[Any]]:
-        return [(track.track_id, track, row) for track in tracks if (row := track.row(frame)) is not None], []
+        return [Presence(track.track_id, track, row) for track in tracks if (row := track.row(frame)) is not None], []
 
     yield from _replaced(clip, everybody, masker)
 
@@ -96,7 +96,7 @@ def _replaced(clip: AnnotatedClip, present_at: Any, masker: Any) -> Iterator[NDA
     for frame, image in enumerate(frames_of(clip.path)):
         hidden, kept = present_at(frame)
         mask = np.zeros(image.shape[:2], dtype=bool)
-        for part in masker.mask(image, hidden, kept).masks:
+        for part in masker.mask(MaskRequest(image, hidden, kept)).masks:
             rows, columns = part.alpha.shape
             mask[part.top : part.top + rows, part.left : part.left + columns] |= part.alpha.numpy() >= REPLACED
         yield mask

@@ -18,7 +18,8 @@ from _ours import people_config
 from numpy.typing import NDArray
 
 from pa_lib.cli.compose import build, compose
-from pa_lib.contracts import Clip, ClipMasks, Track
+from pa_lib.contracts import Clip, ClipMasks, Presence, Track
+from pa_lib.people import MaskRequest
 
 PEOPLE = (0, 1, 2, 4, 8, 16, 32)
 CANVAS = (720, 1280)
@@ -99,8 +100,8 @@ def against_people() -> tuple[Table, dict[str, Any]]:
     rows = []
     for n_people in PEOPLE:
         image, tracks = canvas_with(n_people, head)
-        here = [(track.track_id, track, 0) for track in tracks]
-        masks = masker.mask(image, here).masks
+        here = [Presence(track.track_id, track, 0) for track in tracks]
+        masks = masker.mask(MaskRequest(image, here)).masks
         clip = Clip(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None])
         hidden = ClipMasks(masks, 1, *CANVAS)
         n_found = len(finder.find([image])[0])
@@ -109,7 +110,7 @@ def against_people() -> tuple[Table, dict[str, Any]]:
                 n_people,
                 n_found,
                 milliseconds(lambda image=image: finder.find([image])),
-                milliseconds(lambda image=image, here=here: masker.mask(image, here)),
+                milliseconds(lambda image=image, here=here: masker.mask(MaskRequest(image, here))),
                 milliseconds(lambda clip=clip, hidden=hidden: anonymizer.anonymize(clip, hidden)),
             )
         )

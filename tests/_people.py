@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pa_lib.contracts import Person, Track
-from pa_lib.people import Scene
+from pa_lib.people import VideoTimeline
 
 W, H, FPS = 640, 480, 25.0
 
@@ -41,5 +41,5 @@ def person(number: int, *tracks: Track) -> Person:
     return Person(number, tracks)
 
 
-def scene(n_frames: int = 20) -> Scene:
-    return Scene(W, H, n_frames, np.arange(n_frames) / FPS)
+def scene(n_frames: int = 20) -> VideoTimeline:
+    return VideoTimeline(W, H, n_frames, np.arange(n_frames) / FPS)

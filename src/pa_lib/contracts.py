@@ -11,9 +11,9 @@ Boxes: ``x0 y0 x1 y1`` in pixels of the upright frame, ``x1`` and ``y1`` exclusi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal, Protocol, Self
+from typing import Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,17 +105,74 @@ class Track:
         return at if at < len(self.frames) and self.frames[at] == frame else None
 
 
+@dataclass(frozen=True)
+class Attribute:
+    """A property of a person's looks, e.g. their age.
+
+    Args:
+        value: Its value, e.g. ``adult`` or 34.
+        confidence: Probability in [0, 1] that the value is right; None if unknown.
+        method: What determined it: the name of a network, or ``hand``.
+    """
+
+    value: str | float
+    confidence: float | None = None
+    method: str = ""
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """A wish for what takes a person's place. A system that cannot fulfil it ignores it.
+
+    Args:
+        double: Name of a person who does not exist, out of the collection of a system; None leaves it to the system.
+        attributes: Attribute -> value that the replacement is to have, e.g. ``{"age": "adult"}``.
+    """
+
+    double: str | None = None
+    attributes: Mapping[str, str | float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PersonInfo:
+    """What is known of a person besides their place.
+
+    Args:
+        attributes: Attribute -> value of the person in the video. A system that uses them depends on hidden pixels.
+        replacement: What is wished for in the person's place; None leaves it to the system.
+    """
+
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    replacement: Replacement | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Person:
-    """Somebody in the video: the tracks of one face, one body, or both, also across gaps.
+    """A person in the video: the tracks of one face, one body, or both, also across gaps.
 
     Args:
         person_id: Unique in its video, from 1, in order of first appearance.
         tracks: At least one.
+        info: What is known of the person besides their place.
     """
 
     person_id: int
     tracks: tuple[Track, ...]
+    info: PersonInfo = field(default_factory=PersonInfo)
+
+
+class Presence(NamedTuple):
+    """A person in one frame.
+
+    Args:
+        person_id: Number of the person.
+        track: One of the person's tracks.
+        row: Row of the frame in the arrays of the track.
+    """
+
+    person_id: int
+    track: Track
+    row: int
 
 
 @dataclass(frozen=True)
@@ -177,12 +234,14 @@ class ClipMasks:
     Args:
         people: The masks, in any order; they may overlap.
         n_frames, height, width: Size of the clip they belong to.
+        info: Person id -> what is known of that person. People of whom nothing is known are absent.
     """
 
     people: tuple[PersonMask, ...]
     n_frames: int
     height: int
     width: int
+    info: Mapping[int, PersonInfo] = field(default_factory=dict)
 
     def in_frame(self, frame: int) -> Iterator[PersonMask]:
         """The masks of one frame of the clip."""

@@ -18,7 +18,7 @@ from pa_lib.cli.compose import ConfigError, checked, compose, parse
 from pa_lib.errors import PaLibError
 
 if TYPE_CHECKING:  # torch and the codecs are not needed to answer --help or to refuse a wrong setting
-    from pa_lib.pipeline import AnonymizationPipeline, Outcome, RunSettings
+    from pa_lib.pipeline import AnonymizationPipeline, RunOutcome, RunSettings
 
 DESCRIPTION = """\
 Hide the people in a video who did not agree to be in it.
@@ -95,14 +95,14 @@ def _run_one(
     source: Path,
     output: Path | None,
     title: str,
-) -> Outcome:
+) -> RunOutcome:
     from pa_lib.cli.terminal import ProgressBars
 
     with ProgressBars() as bars:
         return pipeline.run(source, output, settings, partial(bars.report, title))
 
 
-def _tell(outcome: Outcome) -> None:
+def _tell(outcome: RunOutcome) -> None:
     """The closing summary: what came out, who was hidden, and what to look at."""
     print(outcome.summary)
     for name, path in outcome.files.items():

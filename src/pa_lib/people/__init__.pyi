@@ -1,33 +1,34 @@
-from .choosers.choose import (
-    AbstractChooser,
-    Choice,
-    HideAll,
-    HideAt,
-    HideIds,
-    KeepAt,
-    KeepIds,
-    KeepMatching,
-    Scene,
-)
+from .choosers.base import AbstractChooser, Choice, Embeddings, VideoTimeline
+from .choosers.by_face import KeepMatching
+from .choosers.by_id import ChooseByIds, HideIds, KeepIds
+from .choosers.by_place import ChooseByPlace, HideAt, KeepAt
+from .choosers.everybody import HideAll
 from .choosers.subject import KeepSubject
 from .find import Findings, find_people
 from .finders import AbstractFinder, CenterFaceFinder, FacesAndPeopleFinder, MtcnnFinder, PeopleFinder
 from .identify import best_faces, embed_people, embed_photos
-from .mask import AbstractMasker, BoxMasker, EllipseMasker, SilhouetteMasker
+from .mask import AbstractMasker, BoxMasker, EllipseMasker, FrameMasks, MaskRequest, SilhouetteMasker
+from .tracking.base import AbstractTracker
 from .tracking.kalman import KalmanTracker
 from .tracking.link import link_people
-from .tracks.record import TracksRecord, check_source, read_tracks, write_tracks
+from .tracks.record import TracksRecord, check_source, read_tracks, stage_tracks, write_tracks
+from .tracks.schema import tracks_schema
 
 __all__ = [
     "AbstractChooser",
     "AbstractFinder",
     "AbstractMasker",
+    "AbstractTracker",
     "BoxMasker",
     "CenterFaceFinder",
     "Choice",
+    "ChooseByIds",
+    "ChooseByPlace",
     "EllipseMasker",
+    "Embeddings",
     "FacesAndPeopleFinder",
     "Findings",
+    "FrameMasks",
     "HideAll",
     "HideAt",
     "HideIds",
@@ -36,11 +37,12 @@ __all__ = [
     "KeepIds",
     "KeepMatching",
     "KeepSubject",
+    "MaskRequest",
     "MtcnnFinder",
     "PeopleFinder",
-    "Scene",
     "SilhouetteMasker",
     "TracksRecord",
+    "VideoTimeline",
     "best_faces",
     "check_source",
     "embed_people",
@@ -48,5 +50,7 @@ __all__ = [
     "find_people",
     "link_people",
     "read_tracks",
+    "stage_tracks",
+    "tracks_schema",
     "write_tracks",
 ]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pa_lib.contracts import Box
+from pa_lib.contracts import Box, Presence
 from pa_lib.errors import PaLibError
 from pa_lib.functional.boxes import bounding_box
 from pa_lib.functional.masks import Patch, box_raster, union
@@ -23,7 +23,7 @@ from pa_lib.people.mask_shapes import (
     Canvas,
     Edge,
     FrameMasks,
-    Presence,
+    MaskRequest,
     box_of,
     checked_scales,
     edited_mask,
@@ -32,7 +32,15 @@ from pa_lib.people.mask_shapes import (
     part_inside,
 )
 
-__all__ = ["AbstractMasker", "BoxMasker", "EllipseMasker", "FrameMasks", "Presence", "SilhouetteMasker", "Silhouettes"]
+__all__ = [
+    "AbstractMasker",
+    "BoxMasker",
+    "EllipseMasker",
+    "FrameMasks",
+    "MaskRequest",
+    "SilhouetteMasker",
+    "Silhouettes",
+]
 
 # A silhouette is believed if it looks like somebody who fills the box. On the 116 annotated people of at least 30 px in
 # 31 COCO pictures these limits accept 100, of whom the masks cover 99.4 % of the pixels on average (1st-worst 76 %);
@@ -65,26 +73,14 @@ class AbstractMasker(ABC):
     """Decides which pixels hide the people of one frame."""
 
     @abstractmethod
-    def mask(
-        self,
-        image: NDArray[np.uint8],
-        hidden: Sequence[Presence],
-        kept: Sequence[Presence] = (),
-        *,
-        frame: int = 0,
-        grid: tuple[int, int] = (1, 1),
-    ) -> FrameMasks:
+    def mask(self, request: MaskRequest) -> FrameMasks:
         """Cover the hidden people of one frame.
 
         Where a track carries its own silhouette for this frame (`Track.masks`, from an edited tracks file), that is
         taken, whatever the masker; it is grown and softened like any other.
 
         Args:
-            image: RGB, shape h w 3.
-            hidden: Those to cover: person, track, and the track's row at this frame.
-            kept: The others who are in the frame.
-            frame: What the masks give as their frame, an index within the clip.
-            grid: Rows and columns of a chroma cell of the video. Alpha is constant within each cell.
+            request: The frame, the people to cover, and the people who stay.
 
         Returns:
             The masks, clipped to the frame, and where the masker had to fall back to something coarser.
@@ -116,21 +112,12 @@ class BoxMasker(AbstractMasker):
         self.scales = checked_scales(face_scale, body_scale)
         self.edge = Edge(dilation_px, feather_px)
 
-    def mask(
-        self,
-        image: NDArray[np.uint8],
-        hidden: Sequence[Presence],
-        kept: Sequence[Presence] = (),
-        *,
-        frame: int = 0,
-        grid: tuple[int, int] = (1, 1),
-    ) -> FrameMasks:
+    def mask(self, request: MaskRequest) -> FrameMasks:
         """Cover the hidden people by boxes; see `AbstractMasker.mask`."""
-        height, width = image.shape[:2]
-        canvas = Canvas(frame, grid, height, width)
-        for presence in hidden:
-            box = grown(canvas.box(presence), self.scales[presence[1].kind])
-            canvas.add(presence, canvas.edited(presence) or box_raster(box, height, width), self.edge)
+        canvas = Canvas(request)
+        for presence in request.hidden:
+            box = grown(canvas.box(presence), self.scales[presence.track.kind])
+            canvas.add(presence, canvas.edited(presence) or box_raster(box, canvas.height, canvas.width), self.edge)
         return canvas.result()
 
 
@@ -155,22 +142,13 @@ class EllipseMasker(AbstractMasker):
         self.scales = checked_scales(face_scale, body_scale)
         self.edge = Edge(dilation_px, feather_px)
 
-    def mask(
-        self,
-        image: NDArray[np.uint8],
-        hidden: Sequence[Presence],
-        kept: Sequence[Presence] = (),
-        *,
-        frame: int = 0,
-        grid: tuple[int, int] = (1, 1),
-    ) -> FrameMasks:
+    def mask(self, request: MaskRequest) -> FrameMasks:
         """Cover the hidden people by ellipses; see `AbstractMasker.mask`."""
-        height, width = image.shape[:2]
-        canvas = Canvas(frame, grid, height, width)
-        for presence in hidden:
-            kind = presence[1].kind
+        canvas = Canvas(request)
+        for presence in request.hidden:
+            kind = presence.track.kind
             shape = canvas.edited(presence) or ellipse_around(
-                canvas.box(presence), kind, self.scales[kind], height, width
+                canvas.box(presence), kind, self.scales[kind], canvas.height, canvas.width
             )
             canvas.add(presence, shape, self.edge)
         return canvas.result()
@@ -226,24 +204,16 @@ class SilhouetteMasker(AbstractMasker):
         self.threshold = threshold
         self.spare_kept = spare_kept
 
-    def mask(
-        self,
-        image: NDArray[np.uint8],
-        hidden: Sequence[Presence],
-        kept: Sequence[Presence] = (),
-        *,
-        frame: int = 0,
-        grid: tuple[int, int] = (1, 1),
-    ) -> FrameMasks:
+    def mask(self, request: MaskRequest) -> FrameMasks:
         """Cover the hidden people by silhouettes and face ellipses; see `AbstractMasker.mask`."""
-        canvas = Canvas(frame, grid, *image.shape[:2])
-        sparing = self._sparing(image, hidden, kept, canvas) if self.spare_kept and kept else None
-        for presence in hidden:
+        canvas = Canvas(request)
+        sparing = self._sparing(request, canvas) if self.spare_kept and request.kept else None
+        for presence in request.hidden:
             spared = sparing.within(presence) if sparing is not None else None
-            if presence[1].kind == "face":
+            if presence.track.kind == "face":
                 canvas.add(presence, canvas.edited(presence) or self._head(presence, canvas), self.edge, spared)
             else:
-                shape = canvas.edited(presence) or self._silhouette(image, presence, canvas)
+                shape = canvas.edited(presence) or self._silhouette(request.image, presence, canvas)
                 canvas.add(presence, shape, self.body_edge, spared)
         return canvas.result()
 
@@ -272,22 +242,24 @@ class SilhouetteMasker(AbstractMasker):
         reach = box_raster(grown(box, 1 + 2 * _REACH), canvas.height, canvas.width)
         return patch if reach is None else Patch(reach.top, reach.left, part_inside(patch, reach))
 
-    def _sparing(
-        self, image: NDArray[np.uint8], hidden: Sequence[Presence], kept: Sequence[Presence], canvas: Canvas
-    ) -> _Sparing:
+    def _sparing(self, request: MaskRequest, canvas: Canvas) -> _Sparing:
         """The shapes of those who are kept, and the hidden faces that are nobody's to give up."""
         height, width = canvas.height, canvas.width
         bodies, faces = [], []
-        for other in kept:
-            if other[1].kind == "body":
+        for other in request.kept:
+            if other.track.kind == "body":
                 edited = edited_mask(other, height, width)
-                bodies.append((other, edited or self._seen(image, box_of(other), _KEPT_CERTAINTY, canvas)))
+                bodies.append((other, edited or self._seen(request.image, box_of(other), _KEPT_CERTAINTY, canvas)))
             elif _is_sighted(other, reach=1):
                 faces.append(ellipse_around(box_of(other), "face", _KEPT_FACE_SCALE, height, width))
-        sighted = [one for one in hidden if one[1].kind == "face" and _is_sighted(one)]
+        sighted = [one for one in request.hidden if one.track.kind == "face" and _is_sighted(one)]
         heads = [head for one in sighted if (head := self._head(one, canvas)) is not None]
         return _Sparing(
-            bodies, [face for face in faces if face is not None], heads, {one[0] for one in sighted}, (height, width)
+            bodies,
+            [face for face in faces if face is not None],
+            heads,
+            {one.person_id for one in sighted},
+            (height, width),
         )
 
 
@@ -315,13 +287,13 @@ class _Sparing:
         No other head can be where a kept face is seen. Bodies are in front of one whose feet are higher up, and of one
         that lies within theirs; and of a face that no detector sees just now, which is one that something covers.
         """
-        is_face, is_sighted = presence[1].kind == "face", _is_sighted(presence)
+        is_face, is_sighted = presence.track.kind == "face", _is_sighted(presence)
         if is_face and is_sighted:
             return None
         front = [body for other, body in self.bodies if is_face or _is_before(other, presence)]
         cuts = list(self.faces)
         if front:
-            may_hold_face = not is_face and is_sighted and presence[0] not in self.faced
+            may_hold_face = not is_face and is_sighted and presence.person_id not in self.faced
             cuts.append(_without(union(front), [self._top_of(presence)] if may_hold_face else []))
         return _without(union(cuts), self.heads) if cuts else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from pa_lib.contracts import Box, Kind, PersonMask, Track
+from pa_lib.contracts import Box, Image, Kind, PersonMask, Presence
 from pa_lib.errors import PaLibError
 from pa_lib.functional.masks import (
     Patch,
@@ -23,12 +24,29 @@ from pa_lib.functional.masks import (
     trim,
 )
 
-Presence = tuple[int, Track, int]  # person_id, one of the person's tracks, its row at this frame
-
 # Boxes end a little inside the frame although the person does not: detectors work on a coarser grid than pixels.
 _BORDER_PX, _BORDER_SHARE = 2.0, 0.02
 # Heads in profile are as deep as they are high, but the box of a face in profile is narrow.
 _HEAD_ASPECT = 0.8
+
+
+@dataclass(frozen=True, eq=False)
+class MaskRequest:
+    """One frame whose hidden people are to be covered.
+
+    Args:
+        image: Shape h w 3, uint8 RGB.
+        hidden: The people to cover, with their track and its row at this frame.
+        kept: The other people in the frame.
+        frame: Index that the masks get as their frame, within the clip.
+        grid: Rows and columns of a chroma cell of the video. Alpha is constant within each cell.
+    """
+
+    image: Image
+    hidden: Sequence[Presence]
+    kept: Sequence[Presence] = ()
+    frame: int = 0
+    grid: tuple[int, int] = (1, 1)
 
 
 class FrameMasks(NamedTuple):
@@ -83,14 +101,12 @@ class Canvas:
     """Gathers the masks of one frame.
 
     Args:
-        frame: What the masks give as their frame.
-        grid: Rows and columns of a chroma cell.
-        height: Of the frame, px.
-        width: Of the frame, px.
+        request: The frame.
     """
 
-    def __init__(self, frame: int, grid: tuple[int, int], height: int, width: int) -> None:
-        self.frame, self.grid, self.height, self.width = frame, grid, height, width
+    def __init__(self, request: MaskRequest) -> None:
+        self.frame, self.grid = request.frame, request.grid
+        self.height, self.width = request.image.shape[:2]
         self._masks: list[PersonMask] = []
         self._fallbacks: list[str] = []
 
@@ -108,7 +124,7 @@ class Canvas:
 
     def fall_back(self, presence: Presence, why: str) -> None:
         """Note why a person is not hidden by the shape that was asked for."""
-        self._fallbacks.append(f"person {presence[0]}, track {presence[1].track_id}: {why}")
+        self._fallbacks.append(f"person {presence.person_id}, track {presence.track.track_id}: {why}")
 
     def add(self, presence: Presence, shape: Patch | None, edge: Edge, spared: Patch | None = None) -> None:
         """Grow and soften a shape and put it on the grid.
@@ -129,7 +145,9 @@ class Canvas:
         if patch is None:
             return
         top, left, alpha = snap_to_grid(patch, self.grid, self.height, self.width)
-        self._masks.append(PersonMask(presence[0], self.frame, top, left, alpha.contiguous(), presence[1].kind))
+        self._masks.append(
+            PersonMask(presence.person_id, self.frame, top, left, alpha.contiguous(), presence.track.kind)
+        )
 
     def result(self) -> FrameMasks:
         """Everything that was added."""

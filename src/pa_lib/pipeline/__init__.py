@@ -1,14 +1,15 @@
-"""The walk over a real file, and the report of it; clips of people cut out of videos."""
+"""From a video file to an anonymized one, with its report; from a video to training clips of the people in it."""
 
-from pa_lib.pipeline.anonymize_video import AnonymizationPipeline, Outcome, RunSettings, SearchSettings
+from pa_lib.pipeline.anonymize_video import AnonymizationPipeline, RunOutcome, RunSettings
 from pa_lib.pipeline.cut_tracklets import CutOutcome, CutSettings, TrackletCutter
+from pa_lib.pipeline.passes import SearchSettings
 from pa_lib.reports.run_record import RunReport
 
 __all__ = [
     "AnonymizationPipeline",
     "CutOutcome",
     "CutSettings",
-    "Outcome",
+    "RunOutcome",
     "RunReport",
     "RunSettings",
     "SearchSettings",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pa_lib.contracts import PersonMask, Track, stored_kind
+from pa_lib.contracts import PersonMask, Presence, ProgressCallback, Track, stored_kind
 from pa_lib.errors import PaLibError
 from pa_lib.functional.crops import resample, square_boxes
-from pa_lib.people import AbstractFinder, AbstractMasker, Findings, KalmanTracker, find_people, link_people
-from pa_lib.pipeline.anonymize_video import Progress, SearchSettings
-from pa_lib.video import Frame, Limits, StagedFolder, VideoInfo, fingerprint, probe, read_frames
+from pa_lib.people import AbstractFinder, AbstractMasker, AbstractTracker, Findings, MaskRequest
+from pa_lib.pipeline.passes import SearchSettings, no_progress, read_reported, search_people
+from pa_lib.video import Limits, StagedFolder, VideoInfo, fingerprint, probe
 
 INDEX, VERSION = "tracklets.json", 1
 _REACH = {"face": 1.6, "body": 1.1}  # what the maskers cover over the sides of a box, so that crops hold the masks
@@ -139,7 +139,7 @@ class TrackletCutter:
     def __init__(
         self,
         finder: AbstractFinder,
-        tracker: KalmanTracker,
+        tracker: AbstractTracker,
         masker: AbstractMasker,
         *,
         settings: CutSettings | None = None,
@@ -153,38 +153,31 @@ class TrackletCutter:
         self.search = search or SearchSettings()
         self.limits = limits or Limits()
 
-    def run(self, source: Path, output: Path, on_progress: Progress | None = None) -> CutOutcome:
+    def run(self, source: Path, output: Path, on_progress: ProgressCallback | None = None) -> CutOutcome:
         """Cut one video, unless that has been done.
 
         Args:
             source: A video, GIF, or folder of images.
             output: The folder of all tracklets; each video gets a folder in it.
-            on_progress: Called with (stage, frames done, frames in all or None).
+            on_progress: Called after every frame of both passes.
 
         Raises:
             PaLibError: The video cannot be read, the output not be written, or it was cut with other settings before.
         """
-        tell = on_progress or (lambda stage, done, total: None)
+        on_progress = on_progress or no_progress
         info = probe(source, self.limits)
         sha256 = fingerprint(source)
         folder = output / sha256[:_NAME_LENGTH]
         if folder.exists():
             return self._old(folder)
         output.mkdir(parents=True, exist_ok=True)
-        findings = find_people(
-            _counted(info, "finding people", tell),
-            self.finder,
-            stride=self.search.stride,
-            batch=self.search.batch,
-            cut_threshold=self.search.cut_threshold,
-        )
+        found = search_people(info, self.finder, self.tracker, self.search, on_progress)
         self.finder.release()
-        tracks = self.tracker.track(findings, info.width, info.height)
-        people = link_people(tracks, findings.times_s, findings.cuts)
-        owners = {track.track_id: person.person_id for person in people for track in person.tracks}
-        planned = self._planned(tracks, owners, findings, info.fps)
+        tracks = found.tracks
+        owners = {track.track_id: person.person_id for person in found.people for track in person.tracks}
+        planned = self._planned(tracks, owners, found.findings, info.fps)
         with StagedFolder(folder) as staged:
-            dropped = self._cut(info, tracks, owners, planned, staged.path, tell) if planned else set()
+            dropped = self._cut(info, tracks, owners, planned, staged.path, on_progress) if planned else set()
             kept = [tracklet for tracklet in planned if tracklet.name not in dropped]
             index = {
                 "version": VERSION,
@@ -257,7 +250,7 @@ class TrackletCutter:
         owners: dict[int, int],
         planned: Sequence[_Tracklet],
         folder: Path,
-        tell: Progress,
+        on_progress: ProgressCallback,
     ) -> set[str]:
         """Write crops and masks; returns the tracklets that had to be given up, whose files are removed."""
         starting = defaultdict(list)
@@ -265,21 +258,21 @@ class TrackletCutter:
             starting[tracklet.first].append(tracklet)
         live: list[_Tracklet] = []
         dropped: set[str] = set()
-        for frame in _counted(info, "cutting", tell):
+        for frame in read_reported(info, "cutting", on_progress):
             live += starting.pop(frame.index, [])
             live = [t for t in live if frame.index < t.first + len(t.squares) and t.name not in dropped]
             if not live:
                 continue
             people = {tracklet.person_id for tracklet in live}
             present = [
-                (owners[track.track_id], track, row)
+                Presence(owners[track.track_id], track, row)
                 for track in tracks
                 if owners[track.track_id] in people and (row := track.row(frame.index)) is not None
             ]
             try:
                 if frame.picture is None:
                     raise ValueError(frame.fault)
-                masks = self.masker.mask(frame.picture.rgb(), present, (), frame=frame.index).masks
+                masks = self.masker.mask(MaskRequest(frame.picture.rgb(), present, frame=frame.index)).masks
             except ValueError:  # this frame cannot be masked: whoever is in it has a gap, and no clip may have one
                 dropped |= {tracklet.name for tracklet in live}
                 continue
@@ -322,13 +315,3 @@ def _save(path: Path, image: NDArray[Any], options: list[int]) -> None:
         path.write_bytes(data.tobytes())
     except OSError as error:
         raise PaLibError(f"output {path} cannot be written: {error.strerror}") from error
-
-
-def _counted(info: VideoInfo, stage: str, tell: Callable[[str, int, int | None], None]) -> Iterator[Frame]:
-    """The frames of a video, with progress told after each."""
-    done, total = 0, info.n_frames_estimate
-    for frame in read_frames(info):
-        yield frame
-        done = frame.index + 1
-        tell(stage, done, total if total is None else max(total, done))
-    tell(stage, done, done)

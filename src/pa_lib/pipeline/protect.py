@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal, NamedTuple
@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pa_lib.contracts import Clip, ClipMasks, PersonMask
+from pa_lib.contracts import Clip, ClipMasks, PersonInfo, PersonMask
 from pa_lib.functional import composite
 from pa_lib.modules.systems.base import AbstractAnonymizer
-from pa_lib.people import AbstractMasker, TracksRecord
+from pa_lib.people import AbstractMasker, MaskRequest, TracksRecord
 from pa_lib.reports.frame_log import FrameRecord
 from pa_lib.video import Frame, Picture, VideoInfo, redacted_picture
 
@@ -28,8 +28,8 @@ class ProtectedFrame:
 
     Args:
         frame: Always with a picture.
-        record: What became of it.
-        source: The picture before, None where it could not be decoded.
+        record: Its row in the report.
+        source: The picture of the source; None if it could not be decoded.
     """
 
     frame: Frame
@@ -39,7 +39,7 @@ class ProtectedFrame:
 
 @dataclass(frozen=True, eq=False)
 class MaskedFrame:
-    """A frame with those who are hidden in it, or with the reason why it cannot be protected."""
+    """A frame with the people who are hidden in it, or with the reason why it cannot be protected."""
 
     frame: Frame
     is_searched: bool
@@ -58,8 +58,8 @@ def protect_frames(
 ) -> Generator[ProtectedFrame, None, None]:
     """Every frame once and in order: untouched, anonymized, or redacted whole.
 
-    A frame is redacted where it could not be decoded, where nobody could look for people in it, where its mask or its
-    anonymization failed, and where the anonymizer gave back anything but finite frames of the right shape.
+    A frame is redacted where it could not be decoded, where it could not be searched for people, where its mask or its
+    anonymization failed, and where the anonymizer returned anything but finite frames of the right shape.
 
     Args:
         frames: The source.
@@ -70,35 +70,35 @@ def protect_frames(
         seed: Handed to the module.
     """
     masked = (masked_frame(frame, record, masker, info) for frame in frames)
-    held: dict[int, Tensor] = {}  # frames that come again in the next window, as this one has painted them
+    held: dict[int, Tensor] = {}  # frames that come again in the next window, as this one has anonymized them
     for window in _windows(masked, module.window_frames, module.overlap_frames, set(record.cuts)):
-        painted, fault = {}, None
+        made, fault = {}, None
         try:
-            painted = _painted(window.items, info, module, seed)
-        except Exception as error:  # whatever it was, nobody in this window is protected by it
-            fault = f"anonymizer: {_told(error)}"
-        painted = held | painted | _cross_faded(held, painted)
+            made = _anonymized(window.items, info, module, seed, record.info)
+        except Exception as error:  # whatever it was, this window is not protected
+            fault = f"anonymizer: {_error_text(error)}"
+        made = held | made | _cross_faded(held, made)
         n_done = len(window.items) - window.n_held
         for item in window.items[:n_done]:
-            yield _protected(item, painted.get(item.frame.index), fault, info)
-        held = {index: painted[index] for item in window.items[n_done:] if (index := item.frame.index) in painted}
+            yield _protected(item, made.get(item.frame.index), fault, info)
+        held = {index: made[index] for item in window.items[n_done:] if (index := item.frame.index) in made}
 
 
 def masked_frame(frame: Frame, record: TracksRecord, masker: AbstractMasker, info: VideoInfo) -> MaskedFrame:
-    """Who is hidden where in a frame; a fault where nobody can tell, and then the whole frame has to be redacted."""
+    """Who is hidden where in a frame; a fault if that is unknown, and then the whole frame has to be redacted."""
     is_searched = frame.index in record.searched
     fault = frame.fault or record.faults.get(frame.index)
     if fault is None and frame.index >= record.n_frames:
-        fault = "nobody looked for people in this frame"
+        fault = "this frame was not searched for people"
     if fault is not None or frame.picture is None:
         return MaskedFrame(frame, is_searched, fault=fault or "no picture")
     hidden, kept = record.present_at(frame.index)
     if not hidden:
         return MaskedFrame(frame, is_searched)
     try:
-        result = masker.mask(frame.picture.rgb(), hidden, kept, grid=info.chroma_grid)
+        result = masker.mask(MaskRequest(frame.picture.rgb(), hidden, kept, grid=info.chroma_grid))
     except Exception as error:  # whatever it was, the frame is not protected
-        return MaskedFrame(frame, is_searched, fault=f"mask: {_told(error)}")
+        return MaskedFrame(frame, is_searched, fault=f"mask: {_error_text(error)}")
     return MaskedFrame(frame, is_searched, result.masks, result.fallbacks)
 
 
@@ -124,39 +124,45 @@ def _windows(frames: Iterable[MaskedFrame], size: int, overlap: int, cuts: set[i
         yield _Window(items, 0)
 
 
-def _cross_faded(held: dict[int, Tensor], painted: dict[int, Tensor]) -> dict[int, Tensor]:
-    """Frames that two windows have painted, passing from the first one's to the second one's."""
-    both = sorted(held.keys() & painted.keys())
+def _cross_faded(held: dict[int, Tensor], made: dict[int, Tensor]) -> dict[int, Tensor]:
+    """Frames that two windows hold, passing from the first window's pixels to the second one's."""
+    both = sorted(held.keys() & made.keys())
     steps = [(at + 1) / (len(both) + 1) for at in range(len(both))]
     return {
-        index: torch.lerp(held[index].float(), painted[index].float(), step).round().to(torch.uint8)
+        index: torch.lerp(held[index].float(), made[index].float(), step).round().to(torch.uint8)
         for index, step in zip(both, steps, strict=True)
     }
 
 
-def _protected(item: MaskedFrame, painted: Tensor | None, fault: str | None, info: VideoInfo) -> ProtectedFrame:
-    """One frame as it may be written: what the system painted under the masks, or the whole frame redacted."""
+def _protected(item: MaskedFrame, made: Tensor | None, fault: str | None, info: VideoInfo) -> ProtectedFrame:
+    """One frame as it may be written: with the system's pixels under the masks, or the whole frame redacted."""
     index, source = item.frame.index, item.frame.picture
     n_hidden = len({mask.person_id for mask in item.people})
     record = FrameRecord(
         index, item.frame.time_s, "untouched", n_hidden=n_hidden, searched=item.is_searched, fallbacks=item.fallbacks
     )
     problem = item.fault
-    if problem is None and item.people and painted is None:
+    if problem is None and item.people and made is None:
         problem = fault or "the anonymizer did not reach this frame"
     if problem is not None or source is None:
         record = replace(record, status="redacted", mask_area=1.0, fault=problem)
         return ProtectedFrame(item.frame.with_picture(redacted_picture(info.format)), record, source)
-    if item.people and painted is not None:
+    if item.people and made is not None:
         is_hidden = _hidden(item.people, info)
         record = replace(record, status="anonymized", mask_area=float(is_hidden.mean()))
-        rgb = np.ascontiguousarray(painted.permute(1, 2, 0).numpy())
+        rgb = np.ascontiguousarray(made.permute(1, 2, 0).numpy())
         return ProtectedFrame(item.frame.with_picture(source.replaced(rgb, is_hidden)), record, source)
     return ProtectedFrame(item.frame.with_picture(source), record, source)
 
 
-def _painted(items: list[MaskedFrame], info: VideoInfo, module: AbstractAnonymizer, seed: int) -> dict[int, Tensor]:
-    """Frame index -> the frame with what the system made of the people in it, 3 h w, where anybody is hidden.
+def _anonymized(
+    items: list[MaskedFrame],
+    info: VideoInfo,
+    module: AbstractAnonymizer,
+    seed: int,
+    known: Mapping[int, PersonInfo],
+) -> dict[int, Tensor]:
+    """Frame index -> the frame with the system's pixels under the masks, 3 h w, where anyone is hidden.
 
     Frames that cannot be protected end a run: what a system sees is consecutive.
     """
@@ -167,7 +173,9 @@ def _painted(items: list[MaskedFrame], info: VideoInfo, module: AbstractAnonymiz
         pictures = [item.frame.picture.rgb() for item in run if item.frame.picture is not None]
         frames = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
         people = tuple(replace(mask, frame=at) for at, item in enumerate(run) for mask in item.people)
-        masks = ClipMasks(people, len(run), info.height, info.width)
+        hidden = {mask.person_id for mask in people}
+        about = {person_id: each for person_id, each in known.items() if person_id in hidden}
+        masks = ClipMasks(people, len(run), info.height, info.width, about)
         clip = Clip(frames, run[0].frame.index, info.fps)
         anonymized = module.anonymize(clip, masks, seed=seed)
         for at, item in enumerate(run):
@@ -184,11 +192,11 @@ def _runs(window: list[MaskedFrame]) -> Iterator[list[MaskedFrame]]:
 
 
 def _hidden(people: tuple[PersonMask, ...], info: VideoInfo) -> NDArray[np.bool_]:
-    """The pixels of one frame, h w, that anybody's mask touches."""
+    """The pixels of one frame, h w, that any mask touches."""
     single = ClipMasks(tuple(replace(mask, frame=0) for mask in people), 1, info.height, info.width)
     hidden: NDArray[np.bool_] = (single.union(0) > 0).numpy()
     return hidden
 
 
-def _told(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

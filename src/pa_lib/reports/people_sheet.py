@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pa_lib.contracts import Box, Decision, Person
 from pa_lib.errors import PaLibError
 from pa_lib.reports.sheet_frames import Candidate, body_or_face, candidates, overview_frames
-from pa_lib.video.staging import write_whole
+from pa_lib.video.staging import StagedFile
 
 Colour = tuple[int, int, int]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -116,9 +116,14 @@ class PeopleSheet:
         Raises:
             PaLibError: The file cannot be written.
         """
+        with self.stage(path) as staged:
+            staged.commit()
+
+    def stage(self, path: Path) -> StagedFile:
+        """The picture of `save`, written and waiting for its name."""
         file = io.BytesIO()
         self.image().save(file, "PNG", optimize=True)
-        write_whole(path, file.getvalue())
+        return StagedFile.holding(path, [file.getvalue()])
 
     def image(self) -> Image.Image:
         """The sheet, 1600 px wide and as high as it must be."""

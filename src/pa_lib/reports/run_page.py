@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pa_lib.reports import templates
 from pa_lib.reports.run_record import PersonRecord, RunReport, TrackRecord
 from pa_lib.reports.thumbnails import Thumbnail
-from pa_lib.video import write_whole
+from pa_lib.video import StagedFile
 
 WIDTH = 1000
 """Units across every chart; they are stretched to the width of the window."""
@@ -45,7 +45,13 @@ def write_run_page(report: RunReport, path: Path, thumbnails: Sequence[Thumbnail
     Raises:
         PaLibError: The file cannot be written.
     """
-    write_whole(path, render(report, thumbnails).encode())
+    with stage_run_page(report, path, thumbnails) as staged:
+        staged.commit()
+
+
+def stage_run_page(report: RunReport, path: Path, thumbnails: Sequence[Thumbnail] = ()) -> StagedFile:
+    """The page of `write_run_page`, written and waiting for its name."""
+    return StagedFile.holding(path, [render(report, thumbnails).encode()])
 
 
 def render(report: RunReport, thumbnails: Sequence[Thumbnail]) -> str:
@@ -142,8 +148,6 @@ def _head(report: RunReport) -> _Head:
     redacted = report.frames.is_redacted
     if counts["redacted"]:
         tone, title = "bad", f"{_frames(counts['redacted'])} had to be redacted"
-    elif report.exit_code:
-        tone, title = "bad", f"The run ended with exit code {report.exit_code}"
     elif not report.people:
         tone, title = "care", "No person was found in this video"
     else:  # fallbacks are listed further down: they hide more than was asked for, never less

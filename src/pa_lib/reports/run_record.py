@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import BeforeValidator
@@ -22,6 +22,10 @@ from pa_lib.reports.frame_log import FrameLog, Status
 from pa_lib.reports.json import plain, read_content, record_of
 from pa_lib.reports.software import software_versions
 from pa_lib.video.staging import StagedFile
+
+if TYPE_CHECKING:
+    from pa_lib.people import TracksRecord
+    from pa_lib.video import VideoInfo
 
 SCHEMA = "pa_lib.report"
 SCHEMA_VERSION = 1
@@ -52,6 +56,27 @@ class SourceRecord:
     duration_s: float | None
     codec: str
     audio: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, info: VideoInfo, sha256: str, n_frames: int) -> SourceRecord:
+        """The record of a video.
+
+        Args:
+            info: The video.
+            sha256: Its fingerprint.
+            n_frames: Number of frames that were read.
+        """
+        return cls(
+            info.path.name,
+            sha256,
+            info.width,
+            info.height,
+            info.fps,
+            n_frames,
+            info.duration_s,
+            info.codec,
+            info.audio,
+        )
 
 
 @dataclass(frozen=True)
@@ -189,12 +214,11 @@ class RunReport:
         cuts: First frame of every new shot.
         versions: Package -> version.
         config: The resolved settings, plain dicts, lists and scalars.
-        exit_code: What the process returns.
         warnings: One line each.
         tracks_name: File name of the tracks file that was written beside the output, if one was.
 
     Raises:
-        PaLibError: A frame of the source is not accounted for, or redacted frames come with exit code 0.
+        PaLibError: A frame of the source is not accounted for.
     """
 
     source: SourceRecord
@@ -208,7 +232,6 @@ class RunReport:
     cuts: tuple[int, ...] = ()
     versions: Mapping[str, str] = field(default_factory=software_versions)
     config: Mapping[str, Any] = field(default_factory=dict)
-    exit_code: int = 0
     warnings: tuple[str, ...] = ()
     tracks_name: str | None = None
 
@@ -218,8 +241,47 @@ class RunReport:
                 f"{self.source.name} has {self.source.n_frames} frames, but {len(self.frames)} are accounted for: "
                 "do not use the output, and report this as a bug"
             )
-        if self.exit_code == 0 and self.counts["redacted"]:
-            raise PaLibError(f"{self.counts['redacted']} frames were redacted: the exit code must not be 0")
+
+    @classmethod
+    def of(
+        cls,
+        info: VideoInfo,
+        record: TracksRecord,
+        frames: FrameLog,
+        *,
+        output_name: str,
+        tracks_name: str,
+        started: datetime,
+        config: Mapping[str, Any],
+        warnings: Sequence[str] = (),
+    ) -> RunReport:
+        """The report of a run that ends now.
+
+        Args:
+            info: The video that was read.
+            record: Who is where in it, and who was hidden.
+            frames: What became of every frame.
+            output_name: File name of the result.
+            tracks_name: File name of the tracks file beside it.
+            started: When the run began, with a time zone.
+            config: The resolved settings, plain dicts, lists and scalars.
+            warnings: What else the user should know, one line each, beside what is known of the file.
+        """
+        finished = datetime.now().astimezone()
+        return cls(
+            source=SourceRecord.of(info, record.sha256, record.n_frames),
+            output_name=output_name,
+            started=started,
+            finished=finished,
+            elapsed_s=(finished - started).total_seconds(),
+            frames=frames,
+            people=people_records(record.people, record.decisions, record.stride),
+            chooser_summary=record.summary,
+            cuts=record.cuts,
+            config=config,
+            warnings=(*info.faults, *info.remarks, *warnings),
+            tracks_name=tracks_name,
+        )
 
     @property
     def counts(self) -> dict[Status, int]:
@@ -254,7 +316,12 @@ class RunReport:
         Raises:
             PaLibError: The file cannot be written.
         """
-        _write(path, self._json_parts())
+        with self.stage_json(path) as staged:
+            staged.commit()
+
+    def stage_json(self, path: Path) -> StagedFile:
+        """The file of `write_json`, written and waiting for its name."""
+        return StagedFile.holding(path, (part.encode() for part in self._json_parts()))
 
     @classmethod
     def read_json(cls, path: Path) -> RunReport:
@@ -281,14 +348,3 @@ class RunReport:
         yield ',\n  "frames": '
         yield from self.frames.json_parts()
         yield "\n}\n"
-
-
-def _write(path: Path, parts: Iterable[str]) -> None:
-    """The parts as UTF-8, under the final name only when all of them are on the disk."""
-    with StagedFile(path) as staged:
-        try:
-            with staged.path.open("wb") as file:
-                file.writelines(part.encode() for part in parts)
-        except OSError as error:
-            raise PaLibError(f"{path} cannot be written ({error.strerror or error}); free some space") from error
-        staged.commit()

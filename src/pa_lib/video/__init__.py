@@ -5,7 +5,7 @@ from pa_lib.video.frame import Frame, Picture, PixelFormat, redacted_picture
 from pa_lib.video.probe import VideoInfo, fingerprint, is_supported, probe
 from pa_lib.video.read import read_frames
 from pa_lib.video.sinks import WriteSettings
-from pa_lib.video.staging import StagedFile, StagedFolder, check_writable, write_whole
+from pa_lib.video.staging import StagedFile, StagedFolder, check_writable, commit_together, write_whole
 from pa_lib.video.write import VideoWriter, check_output, default_output
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "WriteSettings",
     "check_output",
     "check_writable",
+    "commit_together",
     "default_output",
     "fingerprint",
     "is_supported",

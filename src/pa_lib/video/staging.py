@@ -1,37 +1,29 @@
 """A place to write that vanishes unless it is committed, also when the process is killed.
 
 On Linux a file is written without a name (O_TMPFILE) and linked into its folder at the end: whatever kills the
-process, the kernel frees it. Where the file system cannot do that, and for folders, a hidden name is used, and a small
-process in a session of its own waits for our death to remove it.
+process, the kernel frees it. Where the file system cannot do that, for folders, and while several files get their
+names, a small process in a session of its own waits for our death to clean up.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 import subprocess
 import sys
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from pa_lib.errors import PaLibError
-
-# Waits until the other end of its standard input is closed, which the kernel does at the latest when we die, and
-# removes what is still there then. It takes no signal meant for us: it has its own session.
-_JANITOR = """
-import os, shutil, sys
-sys.stdin.buffer.read()
-for path in sys.argv[1:]:
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path, ignore_errors=True)
-    elif os.path.lexists(path):
-        os.unlink(path)
-"""
+from pa_lib.video import rollback
+from pa_lib.video.rollback import Name, Plan
 
 
 class AbstractStaged(ABC):
@@ -40,10 +32,12 @@ class AbstractStaged(ABC):
     Attributes:
         final: The name that it gets.
         path: Where to write meanwhile: a file that is open already, or an empty folder.
+        hidden: A name beside `final` that may be in use until the commit.
     """
 
     final: Path
     path: Path
+    hidden: Path
 
     @abstractmethod
     def commit(self) -> None:
@@ -56,6 +50,17 @@ class AbstractStaged(ABC):
     @abstractmethod
     def discard(self) -> None:
         """Remove it. Nothing happens after `commit` or a second time."""
+
+    def name(self, backup: Path | None = None) -> Name:
+        """Its final name, with which a `Plan` recognizes it.
+
+        Args:
+            backup: Where the old file of this name is kept meanwhile.
+        """
+        found = self.path.stat()
+        return Name(
+            str(self.final.absolute()), found.st_dev, found.st_ino, None if backup is None else str(backup.absolute())
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -78,26 +83,48 @@ class StagedFile(AbstractStaged):
 
     def __init__(self, final: Path) -> None:
         self.final = final
-        self._hidden = _hidden_name(final)
+        self.hidden = _hidden_name(final)
         self._janitor: _Janitor | None = None
         self._fd = -1
         try:
             self._fd = self._open_nameless()
         except OSError as error:
             raise _unwritable(final, error) from error
-        self.path = Path(f"/proc/self/fd/{self._fd}") if self._janitor is None else self._hidden
+        self.path = Path(f"/proc/self/fd/{self._fd}") if self._janitor is None else self.hidden
 
     def _open_nameless(self) -> int:
         flag = getattr(os, "O_TMPFILE", None)
         if flag is not None and os.path.isdir("/proc/self/fd"):
             with contextlib.suppress(OSError):
                 return os.open(self.final.parent, flag | os.O_RDWR, 0o666)
-        self._janitor = _Janitor(self._hidden)
+        self._janitor = _Janitor(Plan(remove=[str(self.hidden.absolute())]))
         try:
-            return os.open(self._hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            return os.open(self.hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         except OSError:
             self._janitor.dismiss()
             raise
+
+    @classmethod
+    def holding(cls, final: Path, parts: Iterable[bytes]) -> Self:
+        """A staged file that is written already and waits for its commit.
+
+        Args:
+            final: Its name at the end.
+            parts: Its content, piece by piece.
+
+        Raises:
+            PaLibError: If it cannot be written; nothing is left then.
+        """
+        staged = cls(final)
+        try:
+            with staged.path.open("wb") as file:
+                file.writelines(parts)
+        except BaseException as error:
+            staged.discard()
+            if isinstance(error, OSError):
+                raise _failed(final, error) from error
+            raise
+        return staged
 
     def commit(self) -> None:
         """Flush to the disk and give it its final name, in one step.
@@ -110,11 +137,11 @@ class StagedFile(AbstractStaged):
             if self._janitor is None:
                 self._link()
             else:
-                os.replace(self._hidden, self.final)
-            _sync_folder(self.final.parent)
+                os.replace(self.hidden, self.final)
         except OSError as error:
             self.discard()
             raise _failed(self.final, error) from error
+        _sync_folder(self.final.parent)
         self.discard()
 
     def _link(self) -> None:
@@ -124,20 +151,20 @@ class StagedFile(AbstractStaged):
             try:
                 os.link(self.path, self.final.name, dst_dir_fd=folder)
             except FileExistsError:
-                self._janitor = _Janitor(self._hidden)
-                os.link(self.path, self._hidden.name, dst_dir_fd=folder)
-                os.replace(self._hidden, self.final)
+                os.link(self.path, self.hidden.name, dst_dir_fd=folder)
+                os.replace(self.hidden, self.final)
         finally:
             os.close(folder)
 
     def discard(self) -> None:
         """Remove it. Nothing happens after `commit` or a second time."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        if self._fd < 0:
+            return
+        os.close(self._fd)
+        self._fd = -1
+        with contextlib.suppress(OSError):
+            self.hidden.unlink(missing_ok=True)
         if self._janitor is not None:
-            with contextlib.suppress(OSError):
-                self._hidden.unlink(missing_ok=True)
             self._janitor.dismiss()
 
 
@@ -153,8 +180,8 @@ class StagedFolder(AbstractStaged):
 
     def __init__(self, final: Path) -> None:
         self.final = final
-        self.path = _hidden_name(final)
-        self._janitor = _Janitor(self.path)
+        self.path = self.hidden = _hidden_name(final)
+        self._janitor = _Janitor(Plan(remove=[str(self.path.absolute())]))
         try:
             if final.is_dir() and any(final.iterdir()):
                 raise PaLibError(f"output folder {final} is not empty; empty it or choose another name")
@@ -178,10 +205,10 @@ class StagedFolder(AbstractStaged):
                     os.fsync(opened.fileno())
             _sync_folder(self.path)
             os.rename(self.path, self.final)
-            _sync_folder(self.final.parent)
         except OSError as error:
             self.discard()
             raise _failed(self.final, error) from error
+        _sync_folder(self.final.parent)
         self._janitor.dismiss()
 
     def discard(self) -> None:
@@ -190,17 +217,67 @@ class StagedFolder(AbstractStaged):
         self._janitor.dismiss()
 
 
+def commit_together(beside: Sequence[StagedFile], last: AbstractStaged) -> None:
+    """Give several staged files their names: those beside it first, the one that matters at the end.
+
+    Old files are replaced, but kept until the last name is given: where that fails, or where the process is killed
+    before, they come back as they were, and names that did not exist before vanish again.
+
+    Args:
+        beside: Files that must not be there without the last one.
+        last: The file or folder that the others belong to.
+
+    Raises:
+        PaLibError: If any of them cannot get its name; all is as it was before then.
+    """
+    try:
+        backups = [_hidden_name(file.final, ".old") if os.path.lexists(file.final) else None for file in beside]
+        hidden = [*(file.hidden for file in (*beside, last)), *(_unfinished(path) for path in backups if path)]
+        plan = Plan(
+            [file.name(backup) for file, backup in zip(beside, backups, strict=True)],
+            last.name(),
+            [str(path.absolute()) for path in hidden],
+        )
+        janitor = _Janitor(plan)
+    except OSError as error:
+        raise _failed(last.final, error) from error
+    problems: list[str] = []
+    try:
+        for file, backup in zip(beside, backups, strict=True):
+            if backup is not None:
+                _keep(file.final, backup)
+            file.commit()
+        last.commit()
+    except BaseException as error:
+        problems = rollback.settle(plan)
+        if problems and isinstance(error, PaLibError):
+            raise PaLibError(f"{error}; {'; '.join(problems)}") from error
+        raise
+    finally:
+        rollback.settle(plan)
+        janitor.dismiss()
+
+
+def _keep(final: Path, backup: Path) -> None:
+    """Give an old file a second name; a copy where the file system has no links."""
+    try:
+        try:
+            os.link(final, backup, follow_symlinks=False)
+        except OSError:
+            # A copy that is cut short must not be taken for the old file.
+            shutil.copy2(final, _unfinished(backup), follow_symlinks=False)
+            os.rename(_unfinished(backup), backup)
+    except OSError as error:
+        raise _failed(final, error) from error
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a small file, e.g. a report, that is there whole or not at all.
 
     Raises:
         PaLibError: If it cannot be written.
     """
-    with StagedFile(path) as staged:
-        try:
-            staged.path.write_bytes(content)
-        except OSError as error:
-            raise _failed(path, error) from error
+    with StagedFile.holding(path, [content]) as staged:
         staged.commit()
 
 
@@ -219,11 +296,11 @@ def check_writable(final: Path) -> None:
 
 
 class _Janitor:
-    """The process that removes a path when we die."""
+    """The process that settles a plan when ours dies. It has its own session, so signals for us do not reach it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, plan: Plan) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _JANITOR, str(path.absolute())],
+            [sys.executable, "-I", "-S", rollback.__file__, json.dumps(plan)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -231,22 +308,28 @@ class _Janitor:
         )
 
     def dismiss(self) -> None:
-        """Let it end; it removes the path if that is still there."""
+        """Let it settle the plan and end."""
         if self._process.stdin is not None and not self._process.stdin.closed:
             self._process.stdin.close()
             self._process.wait()
 
 
-def _hidden_name(final: Path) -> Path:
-    return final.with_name(f".{final.name[:100]}.{uuid.uuid4().hex[:12]}.part")
+def _hidden_name(final: Path, suffix: str = ".part") -> Path:
+    return final.with_name(f".{final.name[:100]}.{uuid.uuid4().hex[:12]}{suffix}")
+
+
+def _unfinished(backup: Path) -> Path:
+    return backup.with_name(f"{backup.name}.part")
 
 
 def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    """Bring the names in a folder to the disk. Not every file system can; the files themselves are there already."""
+    with contextlib.suppress(OSError):
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def _unwritable(final: Path, error: OSError) -> PaLibError:
@@ -260,4 +343,4 @@ def _unwritable(final: Path, error: OSError) -> PaLibError:
 def _failed(final: Path, error: OSError) -> PaLibError:
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     hint = "free some space" if error.errno in full else "check the disk"
-    return PaLibError(f"writing output {final} failed ({error.strerror or error}); nothing was left there; {hint}")
+    return PaLibError(f"writing output {final} failed ({error.strerror or error}); no file was changed; {hint}")

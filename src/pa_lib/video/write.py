@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,7 @@ from pa_lib.video.frame import Frame, redacted_picture
 from pa_lib.video.images import IMAGE_SUFFIXES
 from pa_lib.video.probe import VideoInfo
 from pa_lib.video.sinks import AbstractSink, FolderSink, GifSink, ImageSink, VideoSink, WriteSettings
-from pa_lib.video.staging import AbstractStaged, StagedFile, StagedFolder, check_writable
+from pa_lib.video.staging import AbstractStaged, StagedFile, StagedFolder, check_writable, commit_together
 
 _AUDIO_OF_MP4 = {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"}
 _DEFAULT = WriteSettings()
@@ -109,14 +109,15 @@ class VideoWriter:
         self._last_pts = frame.pts
         self._n_frames += 1
 
-    def commit(self, n_frames: int) -> None:
+    def commit(self, n_frames: int, beside: Sequence[StagedFile] = ()) -> None:
         """Finish, read back what was written, and give it its final name.
 
         Args:
-            n_frames: How many frames there should be.
+            n_frames: Number of frames that the file must hold.
+            beside: Files that belong to the video. They get their names just before it, see `commit_together`.
 
         Raises:
-            PaLibError: If writing fails, or the file does not hold that many frames; nothing is left then.
+            PaLibError: If writing fails, or the file does not hold that many frames; every file is as it was before.
         """
         if self._n_frames == 0:
             raise PaLibError(f"output {self.path}: no frame was written; nothing was left there")
@@ -128,7 +129,7 @@ class VideoWriter:
                 f"output {self.path} holds {found} frames, {self._n_frames} were written, {n_frames} expected; "
                 "nothing was left there"
             )
-        self._staged.commit()
+        commit_together(beside, self._staged)
 
     def __enter__(self) -> Self:
         return self

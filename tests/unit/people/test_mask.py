@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pa_lib.contracts import ClipMasks, Kind, Track
+from pa_lib.contracts import ClipMasks, Kind, Presence, Track
 from pa_lib.errors import PaLibError
 from pa_lib.functional import run_lengths
 from pa_lib.people.mask import (
@@ -22,7 +22,7 @@ from pa_lib.people.mask import (
     BoxMasker,
     EllipseMasker,
     FrameMasks,
-    Presence,
+    MaskRequest,
     SilhouetteMasker,
 )
 
@@ -42,7 +42,7 @@ def presence(
         np.ones(2, dtype=np.float32),
         masks=masks or {},
     )
-    return person_id, track, 1
+    return Presence(person_id, track, 1)
 
 
 def hidden(result: FrameMasks) -> NDArray[np.float32]:
@@ -92,7 +92,7 @@ def test_any_box_gives_masks_inside_the_frame_on_whole_chroma_cells(
     which: int, kind: Kind, corner: tuple[float, float], size: tuple[float, float], grid: tuple[int, int]
 ) -> None:
     (x, y), (w, h) = corner, size
-    alpha = hidden(ALL_MASKERS[which].mask(IMAGE, [presence((x, y, x + w, y + h), kind)], grid=grid))
+    alpha = hidden(ALL_MASKERS[which].mask(MaskRequest(IMAGE, [presence((x, y, x + w, y + h), kind)], grid=grid)))
 
     assert alpha.min() >= 0
     assert alpha.max() <= 1
@@ -123,15 +123,17 @@ def test_boxes_that_end_at_the_border_cover_its_last_pixels(
     which: int, box: Box, rows: slice | int, columns: slice | int
 ) -> None:
     for kind in ("face", "body"):
-        alpha = hidden(ALL_MASKERS[which].mask(IMAGE, [presence(box, kind)], grid=(2, 2)))  # type: ignore[arg-type]
+        alpha = hidden(ALL_MASKERS[which].mask(MaskRequest(IMAGE, [presence(box, kind)], grid=(2, 2))))  # type: ignore[arg-type]
         assert (alpha[rows, columns] == 1).all()
 
 
 def test_nobody_outside_the_frame_is_drawn_and_nobody_hidden_gives_nothing() -> None:
     for masker in ALL_MASKERS:
-        far = masker.mask(IMAGE, [presence((-90.0, 0.0, -60.0, 30.0)), presence((0.0, 200.0, 9.0, 220.0), "face")])
+        far = masker.mask(
+            MaskRequest(IMAGE, [presence((-90.0, 0.0, -60.0, 30.0)), presence((0.0, 200.0, 9.0, 220.0), "face")])
+        )
         assert far == FrameMasks((), ())
-        assert masker.mask(IMAGE, [], [presence(BODY)]) == FrameMasks((), ())
+        assert masker.mask(MaskRequest(IMAGE, [], [presence(BODY)])) == FrameMasks((), ())
 
 
 @pytest.mark.parametrize("box", [(float("nan"), 0.0, 9.0, 9.0), (0.0, 0.0, float("inf"), 9.0), (50.0, 9.0, 20.0, 19.0)])
@@ -139,13 +141,13 @@ def test_senseless_boxes_are_an_error_and_not_an_unmasked_person(box: Box) -> No
     for masker in ALL_MASKERS:
         for kind in ("face", "body"):
             with pytest.raises(ValueError, match="box"):
-                masker.mask(IMAGE, [presence(box, kind)])  # type: ignore[arg-type]
+                masker.mask(MaskRequest(IMAGE, [presence(box, kind)]))  # type: ignore[arg-type]
 
 
 def test_masks_say_whom_they_hide_and_where() -> None:
     people = [presence(BODY, "body", 4), presence((50.0, 22.0, 60.0, 34.0), "face", 4), presence(BODY, "face", 9)]
     for masker in ALL_MASKERS:
-        masks = masker.mask(IMAGE, people, frame=3).masks
+        masks = masker.mask(MaskRequest(IMAGE, people, frame=3)).masks
         assert [(mask.person_id, mask.kind, mask.frame) for mask in masks] == [
             (4, "body", 3),
             (4, "face", 3),
@@ -155,20 +157,20 @@ def test_masks_say_whom_they_hide_and_where() -> None:
 
 def test_a_hard_ellipse_without_growth_has_the_area_of_one() -> None:
     masker = EllipseMasker(body_scale=1.0, dilation_px=0, feather_px=0)
-    area = hidden(masker.mask(IMAGE, [presence((20.0, 20.0, 80.0, 60.0))])).sum()
+    area = hidden(masker.mask(MaskRequest(IMAGE, [presence((20.0, 20.0, 80.0, 60.0))]))).sum()
     assert np.pi * 30 * 20 <= area <= np.pi * 30 * 20 + np.pi * 52  # plus at most the pixels its edge crosses
 
 
 def test_a_face_in_profile_is_as_wide_as_a_head_is_deep() -> None:
     masker = EllipseMasker(dilation_px=0, feather_px=0)
-    alpha = hidden(masker.mask(IMAGE, [presence((60.0, 30.0, 70.0, 60.0), "face")]))
+    alpha = hidden(masker.mask(MaskRequest(IMAGE, [presence((60.0, 30.0, 70.0, 60.0), "face")])))
     assert alpha.any(0).sum() >= 36  # 0.8 x 1.5 x 30
     assert alpha.any(1).sum() >= 45
 
 
 def test_the_soft_edge_goes_inward_from_the_grown_shape() -> None:
-    hard = hidden(BoxMasker(body_scale=1, dilation_px=6, feather_px=0).mask(IMAGE, [presence(BODY)]))
-    soft = hidden(BoxMasker(body_scale=1, dilation_px=6, feather_px=6).mask(IMAGE, [presence(BODY)]))
+    hard = hidden(BoxMasker(body_scale=1, dilation_px=6, feather_px=0).mask(MaskRequest(IMAGE, [presence(BODY)])))
+    soft = hidden(BoxMasker(body_scale=1, dilation_px=6, feather_px=6).mask(MaskRequest(IMAGE, [presence(BODY)])))
     assert ((soft > 0) == (hard > 0)).all()
     assert (soft[20:80, 40:70] == 1).all()
     assert soft[50, 34:41].tolist() == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1, 1])
@@ -199,7 +201,9 @@ def test_a_threshold_that_marks_all_or_nothing_is_refused(threshold: float) -> N
 
 
 def test_a_plausible_silhouette_is_followed() -> None:
-    result = SilhouetteMasker(Painted(SOMEBODY), dilation_px=2, dilation=0, feather_px=2).mask(IMAGE, [presence(BODY)])
+    result = SilhouetteMasker(Painted(SOMEBODY), dilation_px=2, dilation=0, feather_px=2).mask(
+        MaskRequest(IMAGE, [presence(BODY)])
+    )
     alpha = hidden(result)
     assert result.fallbacks == ()
     assert (alpha[SOMEBODY > 0] == 1).all()
@@ -219,7 +223,7 @@ NO_TOP[20:34, 40:41] = 1  # a raised arm reaches the top, the head is missing
 
 @pytest.mark.parametrize("likely", [NOBODY, HEADLESS, LEGLESS, HALF, NO_TOP, SOMEBODY * 0.09])
 def test_a_silhouette_that_cannot_be_right_becomes_the_box_and_is_reported(likely: NDArray[np.float32]) -> None:
-    result = SilhouetteMasker(Painted(likely)).mask(IMAGE, [presence(BODY, person_id=3)])
+    result = SilhouetteMasker(Painted(likely)).mask(MaskRequest(IMAGE, [presence(BODY, person_id=3)]))
     assert (hidden(result)[20:80, 40:70] == 1).all()
     assert len(result.fallbacks) == 1
     assert result.fallbacks[0].startswith("person 3, track 13: the silhouette ")
@@ -227,7 +231,7 @@ def test_a_silhouette_that_cannot_be_right_becomes_the_box_and_is_reported(likel
 
 
 def test_a_silhouette_does_not_hide_people_far_from_its_box() -> None:
-    alpha = hidden(SilhouetteMasker(Painted(np.ones_like(SOMEBODY))).mask(IMAGE, [presence(BODY)]))
+    alpha = hidden(SilhouetteMasker(Painted(np.ones_like(SOMEBODY))).mask(MaskRequest(IMAGE, [presence(BODY)])))
     assert (alpha[20:80, 40:70] == 1).all()
     assert not alpha[:, :30].any()
     assert not alpha[:, 80:].any()
@@ -235,12 +239,12 @@ def test_a_silhouette_does_not_hide_people_far_from_its_box() -> None:
 
 def test_a_network_that_gives_nan_is_an_error() -> None:
     with pytest.raises(ValueError, match="NaN"):
-        SilhouetteMasker(Painted(SOMEBODY * np.float32("nan"))).mask(IMAGE, [presence(BODY)])
+        SilhouetteMasker(Painted(SOMEBODY * np.float32("nan"))).mask(MaskRequest(IMAGE, [presence(BODY)]))
 
 
 def test_a_tracked_face_is_covered_whatever_the_silhouette_says() -> None:
     face = (90.0, 20.0, 100.0, 32.0)
-    result = SilhouetteMasker(Painted(SOMEBODY)).mask(IMAGE, [presence(BODY), presence(face, "face")])
+    result = SilhouetteMasker(Painted(SOMEBODY)).mask(MaskRequest(IMAGE, [presence(BODY), presence(face, "face")]))
     assert (hidden(result)[20:32, 90:100] == 1).all()
 
 
@@ -252,7 +256,7 @@ EDITED[10:20, 90:110] = True
 @masker_and_kind
 def test_the_mask_of_a_tracks_file_comes_first(which: int, kind: Kind) -> None:
     masks = {7: run_lengths(torch.from_numpy(EDITED))}
-    result = ALL_MASKERS[which].mask(IMAGE, [presence(BODY, kind, masks=masks)])
+    result = ALL_MASKERS[which].mask(MaskRequest(IMAGE, [presence(BODY, kind, masks=masks)]))
     alpha = hidden(result)
     assert (alpha[EDITED] == 1).all()
     assert not alpha[40:, :80].any()
@@ -263,13 +267,15 @@ def test_the_mask_of_a_tracks_file_comes_first(which: int, kind: Kind) -> None:
 def test_an_edited_mask_of_another_frame_is_not_used_and_an_empty_one_hides_nobody_so_the_shape_does(
     which: int,
 ) -> None:
-    other = ALL_MASKERS[which].mask(IMAGE, [presence(BODY, masks={6: run_lengths(torch.from_numpy(EDITED))})])
+    other = ALL_MASKERS[which].mask(
+        MaskRequest(IMAGE, [presence(BODY, masks={6: run_lengths(torch.from_numpy(EDITED))})])
+    )
     assert (hidden(other)[SOMEBODY > 0] == 1).all()
-    empty = ALL_MASKERS[which].mask(IMAGE, [presence(BODY, masks={7: [HEIGHT * WIDTH]})])
+    empty = ALL_MASKERS[which].mask(MaskRequest(IMAGE, [presence(BODY, masks={7: [HEIGHT * WIDTH]})]))
     assert (hidden(empty)[SOMEBODY > 0] == 1).all()
     assert "empty" in empty.fallbacks[0]
     with pytest.raises(PaLibError, match="add up to"):
-        ALL_MASKERS[which].mask(IMAGE, [presence(BODY, masks={7: [3]})])
+        ALL_MASKERS[which].mask(MaskRequest(IMAGE, [presence(BODY, masks={7: [3]})]))
 
 
 class ByBox(Painted):
@@ -291,9 +297,9 @@ IN_FRONT = (55.0, 15.0, 90.0, 88.0)
 
 def test_somebody_kept_in_front_is_hidden_too_unless_told_otherwise() -> None:
     people = [presence(BODY)], [presence(IN_FRONT, person_id=2)]
-    careful = hidden(SilhouetteMasker(ByBox()).mask(IMAGE, *people))
+    careful = hidden(SilhouetteMasker(ByBox()).mask(MaskRequest(IMAGE, *people)))
     assert (careful[20:80, 40:70] == 1).all()
-    sparing = hidden(SilhouetteMasker(ByBox(), spare_kept=True).mask(IMAGE, *people, grid=(2, 2)))
+    sparing = hidden(SilhouetteMasker(ByBox(), spare_kept=True).mask(MaskRequest(IMAGE, *people, grid=(2, 2))))
     assert not sparing[42:80, 58:70].any()
     assert (sparing[20:80, 40:54] == 1).all()
     assert (sparing[20:38, 40:70] == 1).all()  # where the hidden one's head may be
@@ -302,37 +308,39 @@ def test_somebody_kept_in_front_is_hidden_too_unless_told_otherwise() -> None:
 def test_sparing_never_uncovers_a_hidden_face_nor_gives_way_to_somebody_behind() -> None:
     masker = SilhouetteMasker(ByBox(), spare_kept=True)
     face = (56.0, 50.0, 66.0, 62.0)  # low in the box: somebody who bends down
-    alpha = hidden(masker.mask(IMAGE, [presence(BODY), presence(face, "face")], [presence(IN_FRONT, person_id=2)]))
+    alpha = hidden(
+        masker.mask(MaskRequest(IMAGE, [presence(BODY), presence(face, "face")], [presence(IN_FRONT, person_id=2)]))
+    )
     assert (alpha[50:62, 56:66] == 1).all()
     behind = presence((55.0, 5.0, 90.0, 70.0), person_id=2)
-    assert (hidden(masker.mask(IMAGE, [presence(BODY)], [behind]))[20:80, 40:70] == 1).all()
+    assert (hidden(masker.mask(MaskRequest(IMAGE, [presence(BODY)], [behind])))[20:80, 40:70] == 1).all()
 
 
 def test_a_kept_face_that_was_seen_is_spared_even_at_a_hidden_head() -> None:
     masker = SilhouetteMasker(ByBox(), spare_kept=True)
     kept_face = presence((50.0, 24.0, 60.0, 36.0), "face", person_id=2)
-    alpha = hidden(masker.mask(IMAGE, [presence(BODY)], [kept_face]))
+    alpha = hidden(masker.mask(MaskRequest(IMAGE, [presence(BODY)], [kept_face])))
     assert not alpha[26:34, 52:58].any()
     assert (alpha[20:80, 40:47] == 1).all()
     hidden_face = presence((50.0, 24.0, 60.0, 36.0), "face", person_id=3)
-    both = hidden(masker.mask(IMAGE, [presence(BODY), hidden_face], [kept_face]))
+    both = hidden(masker.mask(MaskRequest(IMAGE, [presence(BODY), hidden_face], [kept_face])))
     assert (both[24:36, 50:60] == 1).all()  # whoever is in doubt is hidden
-    assert (hidden(masker.mask(IMAGE, [presence(BODY)], [unsighted(kept_face)]))[20:80, 40:70] == 1).all()
+    assert (hidden(masker.mask(MaskRequest(IMAGE, [presence(BODY)], [unsighted(kept_face)])))[20:80, 40:70] == 1).all()
 
 
 def unsighted(who: Presence) -> Presence:
     """The same person in a frame where no detector spoke."""
     person_id, track, row = who
-    return person_id, dataclasses.replace(track, scores=np.full_like(track.scores, np.nan)), row
+    return Presence(person_id, dataclasses.replace(track, scores=np.full_like(track.scores, np.nan)), row)
 
 
 def test_what_no_detector_sees_gives_way_to_somebody_kept_in_front() -> None:
     masker = SilhouetteMasker(ByBox(), spare_kept=True)
     kept = [presence(IN_FRONT, person_id=2)]
     face = presence((60.0, 30.0, 72.0, 44.0), "face")
-    assert (hidden(masker.mask(IMAGE, [face], kept))[30:44, 60:72] == 1).all()
-    assert not hidden(masker.mask(IMAGE, [unsighted(face)], kept))[15:88, 55:90].any()
-    gone = hidden(masker.mask(IMAGE, [unsighted(presence(BODY))], kept))
+    assert (hidden(masker.mask(MaskRequest(IMAGE, [face], kept)))[30:44, 60:72] == 1).all()
+    assert not hidden(masker.mask(MaskRequest(IMAGE, [unsighted(face)], kept)))[15:88, 55:90].any()
+    gone = hidden(masker.mask(MaskRequest(IMAGE, [unsighted(presence(BODY))], kept)))
     assert not gone[20:80, 58:70].any()  # its head too
     assert (gone[20:80, 40:54] == 1).all()
 
@@ -341,10 +349,10 @@ def test_the_top_of_a_hidden_body_gives_way_only_where_its_face_is_seen_elsewher
     masker = SilhouetteMasker(ByBox(), spare_kept=True)
     kept = [presence(IN_FRONT, person_id=2)]
     face = presence((42.0, 22.0, 48.0, 30.0), "face")
-    faced = hidden(masker.mask(IMAGE, [presence(BODY), face], kept))
+    faced = hidden(masker.mask(MaskRequest(IMAGE, [presence(BODY), face], kept)))
     assert not faced[20:80, 60:70].any()
     assert (faced[22:30, 42:48] == 1).all()
-    assert (hidden(masker.mask(IMAGE, [presence(BODY), unsighted(face)], kept))[20:38, 40:70] == 1).all()
+    assert (hidden(masker.mask(MaskRequest(IMAGE, [presence(BODY), unsighted(face)], kept)))[20:38, 40:70] == 1).all()
 
 
 def test_who_leaves_the_ground_or_holds_the_other_within_still_stands_in_front() -> None:
@@ -352,9 +360,11 @@ def test_who_leaves_the_ground_or_holds_the_other_within_still_stands_in_front()
     in_the_air = (55.0, 5.0, 90.0, 70.0)
     person_id, track, row = presence(in_the_air, person_id=2)
     landed = dataclasses.replace(track, boxes=np.array([IN_FRONT, in_the_air], dtype=np.float32))
-    assert not hidden(masker.mask(IMAGE, [presence(BODY)], [(person_id, landed, row)]))[42:70, 58:70].any()
+    assert not hidden(masker.mask(MaskRequest(IMAGE, [presence(BODY)], [Presence(person_id, landed, row)])))[
+        42:70, 58:70
+    ].any()
     around = presence((30.0, 10.0, 80.0, 78.0), person_id=2)
-    assert not hidden(masker.mask(IMAGE, [presence(BODY)], [around]))[42:76, 42:68].any()
+    assert not hidden(masker.mask(MaskRequest(IMAGE, [presence(BODY)], [around])))[42:76, 42:68].any()
 
 
 def test_silhouettes_of_real_people(shared_data: Path) -> None:
@@ -368,7 +378,7 @@ def test_silhouettes_of_real_people(shared_data: Path) -> None:
     rows, columns = np.flatnonzero(subject.any(1)), np.flatnonzero(subject.any(0))
     box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
 
-    result = SilhouetteMasker(SelfieSegmentation()).mask(image, [presence(box)], grid=(2, 2))
+    result = SilhouetteMasker(SelfieSegmentation()).mask(MaskRequest(image, [presence(box)], grid=(2, 2)))
 
     alpha = ClipMasks(result.masks, 1, *subject.shape).union(0).numpy()
     assert float((alpha[subject] == 1).mean()) > 0.97

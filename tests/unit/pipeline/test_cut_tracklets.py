@@ -17,7 +17,7 @@ from pa_lib.cli.tracklets import find_videos, main
 from pa_lib.contracts import Detection
 from pa_lib.data import TrackletDataModule
 from pa_lib.errors import PaLibError
-from pa_lib.people import AbstractFinder, BoxMasker, KalmanTracker
+from pa_lib.people import AbstractFinder, BoxMasker, FrameMasks, KalmanTracker, MaskRequest
 from pa_lib.pipeline.cut_tracklets import CutSettings, TrackletCutter
 from pa_lib.video import fingerprint
 
@@ -45,10 +45,10 @@ class FailingMasker(BoxMasker):
 
     error: BaseException = ValueError("no mask")
 
-    def mask(self, *arguments: Any, frame: int = 0, **options: Any) -> Any:
-        if frame == 5:
+    def mask(self, request: MaskRequest) -> FrameMasks:
+        if request.frame == 5:
             raise self.error
-        return super().mask(*arguments, frame=frame, **options)
+        return super().mask(request)
 
 
 def cutter(masker: BoxMasker | None = None, **settings: Any) -> TrackletCutter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,14 @@ import pytest
 import torch
 
 from _clips import make_clip
-from pa_lib.contracts import Clip, ClipMasks, Decision, Person, Track
+from pa_lib.contracts import Attribute, Clip, ClipMasks, Decision, Person, PersonInfo, Replacement, Track
 from pa_lib.modules import AbstractAnonymizer
 from pa_lib.people import BoxMasker, TracksRecord
 from pa_lib.pipeline.protect import ProtectedFrame, protect_frames
 from pa_lib.video import probe, read_frames
 
 N_FRAMES = 12
+NOTHING = PersonInfo()
 
 
 class CountsWindows(AbstractAnonymizer):
@@ -27,15 +29,19 @@ class CountsWindows(AbstractAnonymizer):
     def __init__(self, window_frames: int, overlap_frames: int, fails_in: int = -1) -> None:
         self.window_frames, self.overlap_frames, self.fails_in = window_frames, overlap_frames, fails_in
         self.seen: list[list[int]] = []
+        self.infos: list[Mapping[int, PersonInfo]] = []
 
     def anonymize(self, clip: Clip, masks: ClipMasks, *, seed: int = 0) -> Clip:
+        self.infos.append(masks.info)
         self.seen.append([clip.first_frame + at for at in range(len(clip.frames))])
         if len(self.seen) - 1 == self.fails_in:
             raise RuntimeError("no")
         return dataclasses.replace(clip, frames=torch.full_like(clip.frames, 60 * (len(self.seen) - 1)))
 
 
-def protected(system: AbstractAnonymizer, folder: Path, cuts: tuple[int, ...] = ()) -> list[ProtectedFrame]:
+def protected(
+    system: AbstractAnonymizer, folder: Path, cuts: tuple[int, ...] = (), info_of_1: PersonInfo = NOTHING
+) -> list[ProtectedFrame]:
     """A clip with one person who is hidden in every frame."""
     info = probe(make_clip(folder / "clip.mp4", n_frames=N_FRAMES))
     boxes = np.tile(np.array([[8, 8, 40, 40]], dtype=np.float32), (N_FRAMES, 1))
@@ -48,7 +54,7 @@ def protected(system: AbstractAnonymizer, folder: Path, cuts: tuple[int, ...] = 
         N_FRAMES,
         25.0,
         np.arange(N_FRAMES) / 25,
-        (Person(1, (track,)),),
+        (Person(1, (track,), info_of_1),),
         (Decision(1, True, "test"),),
         cuts=cuts,
     )
@@ -85,3 +91,13 @@ def test_a_window_that_fails_takes_only_the_frames_that_no_other_painted(
     frames = protected(CountsWindows(6, 2, fails_in), tmp_path)
     assert [done.frame.index for done in frames if done.record.status == "redacted"] == redacted
     assert all("RuntimeError: no" in (frames[index].record.fault or "") for index in redacted)
+
+
+def test_attributes_and_wishes_reach_the_system(tmp_path: Path) -> None:
+    system = CountsWindows(6, 2)
+    info = PersonInfo({"age": Attribute("adult", 0.8, "hand")}, Replacement("P004"))
+    protected(system, tmp_path, info_of_1=info)
+    assert system.infos == [{1: info}] * 3
+    ignorant = CountsWindows(6, 2)
+    protected(ignorant, tmp_path)
+    assert ignorant.infos == [{}] * 3

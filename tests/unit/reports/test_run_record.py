@@ -108,7 +108,6 @@ def a_report(log: FrameLog | None = None, **changes: Any) -> RunReport:
         "people": people,
         "chooser_summary": "nobody stands out",
         "config": {"module": {"strength": 0.5}, "paths": [Path("a"), math.nan]},
-        "exit_code": 3 if log.counts["redacted"] else 0,
         "tracks_name": "out.tracks.json",
     }
     return RunReport(**{**values, **changes})
@@ -135,11 +134,6 @@ def test_a_frame_that_is_not_accounted_for_is_an_error() -> None:
     source = dataclasses.replace(a_report().source, n_frames=11)
     with pytest.raises(PaLibError, match="11 frames, but 10 are accounted for"):
         a_report(source=source)
-
-
-def test_redacted_frames_refuse_exit_code_0() -> None:
-    with pytest.raises(PaLibError, match="exit code"):
-        a_report(a_log(redacted=(4,)), exit_code=0)
 
 
 @pytest.mark.parametrize(
@@ -385,7 +379,6 @@ def test_names_cannot_become_markup(tmp_path: Path) -> None:
         (a_log(fallback=(3,)), {}, "good", "All frames accounted for"),
         (a_log(), {"people": ()}, "care", "No person was found in this video"),
         (a_log(redacted=(3, 4)), {}, "bad", "2 frames had to be redacted"),
-        (a_log(), {"exit_code": 1}, "bad", "The run ended with exit code 1"),
     ],
 )
 def test_the_verdict_is_plain(log: FrameLog, changes: dict[str, Any], tone: str, title: str, tmp_path: Path) -> None:

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pa_lib.errors import PaLibError
-from pa_lib.video import StagedFile, StagedFolder, check_writable, write_whole
+from pa_lib.video import StagedFile, StagedFolder, check_writable, commit_together, write_whole
 
 
 @pytest.fixture(params=["nameless", "hidden"])
@@ -176,3 +179,125 @@ def test_a_killed_process_leaves_nothing(tmp_path, kind, number, delay_s):
     victim.wait()
     victim.stdout.close()
     assert wait_until_empty(tmp_path) == []
+
+
+OLD = {"a.json": b"old a", "main.mp4": b"old main"}  # b.json and c.json did not exist
+NEW = {"a.json": b"new a", "b.json": b"new b", "c.json": b"new c", "main.mp4": b"new main"}
+GIVES_NAMES = ("link", "replace", "rename", "unlink")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    found = {}
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it is being removed
+            found[path.name] = path.read_bytes()
+    return found
+
+
+def give_names(folder: Path) -> None:
+    """Four files together, of which two replace old ones."""
+    for name, content in OLD.items():
+        (folder / name).write_bytes(content)
+    staged = [StagedFile.holding(folder / name, [content]) for name, content in NEW.items()]
+    try:
+        commit_together(staged[:-1], staged[-1])
+    finally:
+        for each in staged:
+            each.discard()
+
+
+def after_calls(n_calls: int, happens: Callable[[], Any], names: tuple[str, ...] = GIVES_NAMES) -> Callable[..., None]:
+    """Lets something happen in place of one of the calls that give names, counted over all of them."""
+    count = 0
+
+    def wrapped(call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            nonlocal count
+            count += 1
+            return happens() if count == n_calls else call(*args, **kwargs)
+
+        return counted
+
+    def install(patch: Callable[[Any, str, Any], None]) -> None:
+        for name in names:
+            patch(os, name, wrapped(getattr(os, name)))
+
+    return install
+
+
+def test_files_get_their_names_together(tmp_path, way):
+    give_names(tmp_path)
+    assert contents(tmp_path) == NEW
+
+
+@pytest.mark.parametrize("n_calls", range(1, 11))
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), KeyboardInterrupt()], ids=["error", "interrupt"])
+def test_if_one_name_fails_all_is_as_it_was(tmp_path, way, n_calls, error):
+    def fail() -> None:
+        raise error
+
+    is_done = False
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(PaLibError, KeyboardInterrupt):
+        after_calls(n_calls, fail, ("link", "replace"))(patch.setattr)
+        give_names(tmp_path)
+        is_done = True
+    # Nameless: a backup, three calls to replace an old file, one for each new file. The first backup may be a copy.
+    is_backup = n_calls == 1 and isinstance(error, OSError)
+    assert is_done == (is_backup or n_calls > {"nameless": 9, "hidden": 5}[way])
+    assert contents(tmp_path) == (NEW if is_done else OLD)
+
+
+def test_without_links_the_old_files_are_copied(tmp_path, monkeypatch):
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.delattr(os, "O_TMPFILE")
+    monkeypatch.setattr(os, "link", refuse)
+    give_names(tmp_path)
+    assert contents(tmp_path) == NEW
+
+
+def test_an_old_file_that_cannot_be_put_back_is_kept_and_named(tmp_path, monkeypatch):
+    replace = os.replace
+
+    class Absent:
+        """In place of the watching process, which would put the file back."""
+
+        def __init__(self, plan: object) -> None: ...
+        def dismiss(self) -> None: ...
+
+    def fail(source: Any, target: Any) -> None:
+        if str(source).endswith(".old") or str(target).endswith("main.mp4"):
+            raise OSError(errno.EROFS, "read-only")
+        replace(source, target)
+
+    monkeypatch.setattr("pa_lib.video.staging._Janitor", Absent)
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(PaLibError, match=r"the old .*a.json is kept as .*\.old"):
+        give_names(tmp_path)
+    (backup,) = tmp_path.glob(".a.json.*.old")
+    assert backup.read_bytes() == b"old a"
+
+
+_NAMING_VICTIM = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_staging import after_calls, give_names
+if sys.argv[3] == "hidden":
+    del os.O_TMPFILE
+after_calls(int(sys.argv[4]), lambda: os.kill(os.getpid(), signal.SIGKILL))(setattr)
+give_names(Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("n_calls", [1, 2, 3, 4, 5, 6, 7, 8])
+def test_a_process_killed_between_two_names_leaves_all_as_it_was(tmp_path, way, n_calls):
+    here = str(Path(__file__).parent)
+    done = subprocess.run([sys.executable, "-c", _NAMING_VICTIM, here, str(tmp_path), way, str(n_calls)], check=False)
+    assert done.returncode in (0, -signal.SIGKILL)
+    end = time.monotonic() + 5
+    while contents(tmp_path) not in (OLD, NEW) and time.monotonic() < end:
+        time.sleep(0.01)
+    now = contents(tmp_path)
+    assert now == OLD or (now == NEW and n_calls > 4), "the main file has its new name, the others have not"

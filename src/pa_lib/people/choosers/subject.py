@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pa_lib.contracts import Decision, Person
-from pa_lib.errors import PaLibError
-from pa_lib.people.choosers.choose import NOBODY, AbstractChooser, Choice, Embeddings, Scene, count_of
+from pa_lib.errors import SettingError
+from pa_lib.people.choosers.base import NOBODY, AbstractChooser, Choice, Embeddings, VideoTimeline, count_of
 from pa_lib.people.choosers.subject_path import face_weight, gather_subject, salience
 
 
@@ -42,23 +42,23 @@ class KeepSubject(AbstractChooser):
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.margin) and self.margin >= 1):
-            raise PaLibError(f"keep_subject margin={self.margin}: expected a factor from 1 on")
+            raise SettingError(f"keep_subject margin={self.margin}: expected a factor from 1 on")
         if not 0 <= self.min_share <= 1:
-            raise PaLibError(f"keep_subject min_share={self.min_share}: expected a share of the frame in [0, 1]")
+            raise SettingError(f"keep_subject min_share={self.min_share}: expected a share of the frame in [0, 1]")
 
-    def choose(self, people: Sequence[Person], scene: Scene, embeddings: Embeddings | None = None) -> Choice:
+    def choose(self, people: Sequence[Person], timeline: VideoTimeline, embeddings: Embeddings | None = None) -> Choice:
         """See `AbstractChooser.choose`."""
         if not people:
             return Choice((), NOBODY)
-        gathered, subject = gather_subject(people, scene)
+        gathered, subject = gather_subject(people, timeline)
         weight = face_weight(people)
-        scores = {p.person_id: salience(p.tracks, scene, weight) for p in gathered}
+        scores = {p.person_id: salience(p.tracks, timeline, weight) for p in gathered}
         score = scores[subject.person_id]
         others = [p.person_id for p in gathered if p is not subject]
         second = max(others, key=lambda i: (scores[i], -i), default=None)
         factor = score / max(scores[second], 1e-12) if second is not None else float("inf")
         if score < self.min_share or factor < self.margin:
-            return self._nobody(people, scene, score, factor)
+            return self._nobody(people, timeline, score, factor)
         found = f"{count_of(len(gathered))} found; kept person {subject.person_id}, who"
         if second is None:
             return Choice(
@@ -77,7 +77,7 @@ class KeepSubject(AbstractChooser):
         )
         return Choice(decisions, f"{found} {lead}; the other {len(others)} hidden", gathered)
 
-    def _nobody(self, people: Sequence[Person], scene: Scene, score: float, factor: float) -> Choice:
+    def _nobody(self, people: Sequence[Person], timeline: VideoTimeline, score: float, factor: float) -> Choice:
         why = (
             f"nobody is large enough to be the subject ({score:.2%} of the picture, {self.min_share:.0%} needed)"
             if score < self.min_share
@@ -85,6 +85,6 @@ class KeepSubject(AbstractChooser):
         )
         weight = face_weight(people)
         decisions = tuple(
-            Decision(p.person_id, True, "nobody stands out", salience(p.tracks, scene, weight)) for p in people
+            Decision(p.person_id, True, "nobody stands out", salience(p.tracks, timeline, weight)) for p in people
         )
         return Choice(decisions, f"{count_of(len(people))} found; everybody is hidden: {why}")

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pa_lib.contracts import Person, Track
+from pa_lib.contracts import Person, PersonInfo, Track
 from pa_lib.functional.boxes import aligned_overlaps
-from pa_lib.people.choosers.choose import Scene
+from pa_lib.people.choosers.base import VideoTimeline
 from pa_lib.people.tracking.heads import STILL_SIDES, detected_rows, head_fits, moves_along
 from pa_lib.people.tracking.motion import Array
 
@@ -38,28 +38,28 @@ SAME_IOU = 0.5
 FACE_TIMES = 3
 
 
-def salience(tracks: Sequence[Track], scene: Scene, face_weight: float = 1.0) -> float:
+def salience(tracks: Sequence[Track], timeline: VideoTimeline, face_weight: float = 1.0) -> float:
     """Area x centrality x duration of somebody, in [0, 1]: 1 fills the frame from the first frame to the last.
 
     Args:
         tracks: Of one person; in each frame the largest body counts, or what the face implies where there is none.
-        scene: The video.
+        timeline: The video.
         face_weight: What a body that only a face implies counts for; see `face_weight`.
     """
     begin = min(int(t.frames[0]) for t in tracks)
     values = np.zeros(max(int(t.frames[-1]) for t in tracks) + 1 - begin)
     has_body = np.zeros(len(values), dtype=bool)
     for track in sorted(tracks, key=lambda t: t.kind != "body"):
-        near = _near_detections(track, scene)
+        near = _near_detections(track, timeline)
         frames = track.frames[near] - begin
-        value = _values(_bodies(track)[near], scene) * (1.0 if track.kind == "body" else face_weight)
+        value = _values(_bodies(track)[near], timeline) * (1.0 if track.kind == "body" else face_weight)
         if track.kind == "body":
             has_body[frames] = True
             np.maximum.at(values, frames, value)
         else:
             free = ~has_body[frames]
             np.maximum.at(values, frames[free], value[free])
-    return float(values.sum()) / scene.n_frames
+    return float(values.sum()) / timeline.n_frames
 
 
 def face_weight(people: Sequence[Person]) -> float:
@@ -67,7 +67,7 @@ def face_weight(people: Sequence[Person]) -> float:
     return 0.5 if any(t.kind == "body" for p in people for t in p.tracks) else 1.0
 
 
-def gather_subject(people: Sequence[Person], scene: Scene) -> tuple[tuple[Person, ...], Person]:
+def gather_subject(people: Sequence[Person], timeline: VideoTimeline) -> tuple[tuple[Person, ...], Person]:
     """Gathers the tracks of whoever fills most of the picture for longest into one person.
 
     The best chain of bodies is found by dynamic programming: every step stays on a track or goes over to a body at the
@@ -76,7 +76,7 @@ def gather_subject(people: Sequence[Person], scene: Scene) -> tuple[tuple[Person
 
     Args:
         people: At least one.
-        scene: The video.
+        timeline: The video.
 
     Returns:
         Everybody, numbered in order of first appearance, and which of them is the subject.
@@ -85,8 +85,8 @@ def gather_subject(people: Sequence[Person], scene: Scene) -> tuple[tuple[Person
     candidates = [
         t for p in people for t in p.tracks if t.kind == "body" or all(other.kind == "face" for other in p.tracks)
     ]
-    chain = _best_chain(candidates, scene)
-    path = _path(chain, scene)
+    chain = _best_chain(candidates, timeline)
+    path = _path(chain, timeline)
     used: dict[int, tuple[int, int]] = {}
     for before, at, after in zip([chain[0], *chain[:-1]], chain, [*chain[1:], chain[-1]], strict=True):
         # What was left out between two tracks belongs to both.
@@ -95,7 +95,7 @@ def gather_subject(people: Sequence[Person], scene: Scene) -> tuple[tuple[Person
         used[at.track.track_id] = (min(first, since), max(last, until))
     next_id = max(t.track_id for p in people for t in p.tracks) + 1
     subject: list[Track] = []
-    others: list[list[Track]] = []
+    others: list[tuple[list[Track], PersonInfo]] = []
     for person in people:
         rest: list[Track] = []
         is_linked = any(t.kind == "body" and t.track_id in used for t in person.tracks)
@@ -115,10 +115,12 @@ def gather_subject(people: Sequence[Person], scene: Scene) -> tuple[tuple[Person
             subject.append(_held_open(mine))
             rest += left
         if rest:
-            others.append(rest)
-    groups = sorted([subject, *others], key=lambda g: (min(int(t.frames[0]) for t in g), g[0].track_id))
-    gathered = tuple(Person(number, tuple(group)) for number, group in enumerate(groups, start=1))
-    return gathered, next(p for p, group in zip(gathered, groups, strict=True) if group is subject)
+            others.append((rest, person.info))
+    owners = [p.info for p in people if any(t.track_id == chain[0].track.track_id for t in p.tracks)]
+    whole = [(subject, owners[0]), *others]
+    groups = sorted(whole, key=lambda group: (min(int(t.frames[0]) for t in group[0]), group[0][0].track_id))
+    gathered = tuple(Person(number, tuple(tracks), info) for number, (tracks, info) in enumerate(groups, start=1))
+    return gathered, next(p for p, (tracks, _) in zip(gathered, groups, strict=True) if tracks is subject)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,13 +144,13 @@ class _Layer:
     place: NDArray[np.intp]  # position in that layer
 
 
-def _best_chain(tracks: Sequence[Track], scene: Scene) -> list[_Step]:
+def _best_chain(tracks: Sequence[Track], timeline: VideoTimeline) -> list[_Step]:
     """The chain of bodies with the highest sum of presence less jumps. It may leave out single searched frames."""
     boxes = [_bodies(t) for t in tracks]
-    nears = [_near_detections(t, scene) for t in tracks]
+    nears = [_near_detections(t, timeline) for t in tracks]
     grid = np.unique(np.concatenate([t.frames[detected_rows(t)] for t in tracks]))
-    times = np.asarray(scene.times_s, dtype=np.float64)[grid]
-    shots = np.searchsorted(np.array(sorted(scene.cuts), dtype=np.int64), grid, side="right")
+    times = np.asarray(timeline.times_s, dtype=np.float64)[grid]
+    shots = np.searchsorted(np.array(sorted(timeline.cuts), dtype=np.int64), grid, side="right")
     is_body = np.array([t.kind == "body" for t in tracks])
     starts = np.array([t.frames[0] for t in tracks])
     ends = np.array([t.frames[-1] for t in tracks])
@@ -157,7 +159,7 @@ def _best_chain(tracks: Sequence[Track], scene: Scene) -> list[_Step]:
         there = map(int, np.flatnonzero((starts <= frame) & (frame <= ends)))
         here = np.array([i for i in there if nears[i][frame - starts[i]]], dtype=np.intp)
         now = np.array([boxes[i][frame - starts[i]] for i in map(int, here)]).reshape(-1, 4)
-        value = _values(now, scene)
+        value = _values(now, timeline)
         score, back, place = value.copy(), np.zeros(len(here), dtype=np.intp), np.zeros(len(here), dtype=np.intp)
         for steps in (1, 2):
             if steps > step or not len(here) or not len(layers[-steps].tracks):
@@ -192,7 +194,7 @@ def _best_chain(tracks: Sequence[Track], scene: Scene) -> list[_Step]:
         step, at = step - int(layer.back[at]), int(layer.place[at])
 
 
-def _path(chain: Sequence[_Step], scene: Scene) -> Track:
+def _path(chain: Sequence[_Step], timeline: VideoTimeline) -> Track:
     """The chain as a track of its own, with a box in every frame from its first to its last."""
     seen = np.array([at.frame for at in chain], dtype=np.int64)
     frames = np.arange(seen[0], seen[-1] + 1)
@@ -306,18 +308,18 @@ def _bodies(track: Track) -> Array:
     return np.stack([centre - half, top, centre + half, top + BODY_HEIGHT * tall], axis=1)
 
 
-def _values(boxes: Array, scene: Scene) -> Array:
+def _values(boxes: Array, timeline: VideoTimeline) -> Array:
     """Area x centrality of each box: shape n, in [0, 1]."""
-    size = np.array([scene.width, scene.height], dtype=np.float64)
+    size = np.array([timeline.width, timeline.height], dtype=np.float64)
     low, high = np.clip(boxes[:, :2], 0, size), np.clip(boxes[:, 2:], 0, size)
     away = ((low + high) / 2 - size / 2) / (size / 2) / (SPREAD_X, SPREAD_Y)
     value: Array = (high - low).prod(axis=1) / size.prod() * np.exp(-0.5 * (away**2).sum(axis=1))
     return value
 
 
-def _near_detections(track: Track, scene: Scene) -> NDArray[np.bool_]:
+def _near_detections(track: Track, timeline: VideoTimeline) -> NDArray[np.bool_]:
     """Which rows of a track lie within `NEAR_S` of a detection."""
-    times = np.asarray(scene.times_s, dtype=np.float64)[track.frames]
+    times = np.asarray(timeline.times_s, dtype=np.float64)[track.frames]
     seen = times[detected_rows(track)]
     after = np.clip(np.searchsorted(seen, times), 0, len(seen) - 1)
     gap = np.minimum(np.abs(seen[after] - times), np.abs(times - seen[np.maximum(after - 1, 0)]))

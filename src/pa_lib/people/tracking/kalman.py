@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pa_lib.contracts import Detection, Kind, Track
 from pa_lib.errors import PaLibError
 from pa_lib.people.tracking.association import SURE, associate, best_pairs, jumps_between
+from pa_lib.people.tracking.base import AbstractTracker
 from pa_lib.people.tracking.motion import Array, Motion, buffered_iou, to_corners
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class _Fragment:
 
 
 @dataclass(frozen=True)
-class KalmanTracker:
+class KalmanTracker(AbstractTracker):
     """Follows faces and bodies with a Kalman filter and optimal assignment, then fills every track in both directions.
 
     Detections with a high score start and extend tracks, those with a low score only extend them. Each kind is followed
@@ -79,16 +80,7 @@ class KalmanTracker:
             raise PaLibError(f"tracker start_score={self.start_score}: expected a score in [0, 1]")
 
     def track(self, findings: Findings, width: int, height: int) -> list[Track]:
-        """Everybody's tracks, in order of first appearance, numbered from 1.
-
-        Args:
-            findings: Detections of the searched frames, the cuts, and the time of every frame.
-            width: Of the upright frame, px.
-            height: The same.
-
-        Raises:
-            PaLibError: If a box is not finite or has no area.
-        """
+        """See `AbstractTracker.track`."""
         times = _usable_times(np.asarray(findings.times_s, dtype=np.float64), findings.n_frames)
         edges = [0, *sorted(c for c in set(findings.cuts) if 0 < c < findings.n_frames), findings.n_frames]
         searched = np.array(sorted(findings.detections), dtype=np.int64)

@@ -10,7 +10,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pa_lib.contracts import Decision, Person, Track
-from pa_lib.errors import PaLibError
-from pa_lib.people.choosers.choose import Choice
+from pa_lib.contracts import Decision, Person, PersonInfo, Presence, Track
+from pa_lib.errors import InputError
+from pa_lib.people.choosers.base import Choice, VideoTimeline
 from pa_lib.video.staging import StagedFile
 
 if TYPE_CHECKING:
@@ -28,12 +28,11 @@ if TYPE_CHECKING:
     from pa_lib.video.probe import VideoInfo
 
 SCHEMA = "pa_lib.tracks"
-VERSION = 2  # 1 called the kind ``body`` ``person``; it is still read
+# Version 1, which is still read, called the kind ``body`` ``person`` and knew neither attributes nor replacements.
+VERSION = 2
 # A hundredth of a pixel is finer than any detector; scores and times as fine as anybody reads them.
 _PX, _SCORE, _SECONDS = 2, 4, 6
 _FRAMES_PER_BUCKET = 256
-
-Present = tuple[int, Track, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +99,7 @@ class TracksRecord:
             n_frames=findings.n_frames,
             fps=float(info.fps),
             times_s=np.asarray(np.round(findings.times_s, _SECONDS), dtype=np.float64),
-            people=tuple(Person(p.person_id, tuple(map(_rounded, p.tracks))) for p in choice.people or people),
+            people=tuple(replace(p, tracks=tuple(map(_rounded, p.tracks))) for p in choice.people or people),
             decisions=choice.decisions,
             summary=choice.summary,
             searched=frozenset(findings.detections),
@@ -114,26 +113,36 @@ class TracksRecord:
         people = self.people if choice.people is None else choice.people
         return replace(self, people=people, decisions=choice.decisions, summary=choice.summary)
 
+    @cached_property
+    def info(self) -> dict[int, PersonInfo]:
+        """Person id -> what is known of the person besides their place; others are absent."""
+        return {person.person_id: person.info for person in self.people if person.info != PersonInfo()}
+
+    @property
+    def timeline(self) -> VideoTimeline:
+        """Size, times and shots of the video, for choosers."""
+        return VideoTimeline(self.width, self.height, self.n_frames, self.times_s, self.cuts)
+
     @property
     def stride(self) -> int:
         """The usual distance between searched frames."""
         gaps = np.diff(sorted(self.searched))
         return int(np.median(gaps)) if len(gaps) else 1
 
-    def present_at(self, frame: int) -> tuple[list[Present], list[Present]]:
+    def present_at(self, frame: int) -> tuple[list[Presence], list[Presence]]:
         """Who is in a frame.
 
         Args:
             frame: Index in the video.
 
         Returns:
-            Those to hide and those to keep, each as (person id, track, row of the frame in the track).
+            The people to hide and the people to keep.
         """
-        both: tuple[list[Present], list[Present]] = ([], [])
+        both: tuple[list[Presence], list[Presence]] = ([], [])
         for person_id, is_hidden, track in self._buckets.get(frame // _FRAMES_PER_BUCKET, ()):
             row = track.row(frame)
             if row is not None:
-                both[0 if is_hidden else 1].append((person_id, track, row))
+                both[0 if is_hidden else 1].append(Presence(person_id, track, row))
         return both
 
     @cached_property
@@ -159,14 +168,21 @@ def write_tracks(path: Path, record: TracksRecord) -> None:
     Raises:
         PaLibError: If the place cannot be written.
     """
-    path = Path(path)
-    with StagedFile(path) as staged:
-        try:
-            with staged.path.open("w", encoding="utf-8") as file:
-                file.writelines(_lines(record))
-        except OSError as error:
-            raise PaLibError(f"tracks file {path}: {error.strerror or error}; nothing was written") from error
+    with stage_tracks(path, record) as staged:
         staged.commit()
+
+
+def stage_tracks(path: Path, record: TracksRecord) -> StagedFile:
+    """Writes a tracks file that gets its name by `StagedFile.commit` or `commit_together`.
+
+    Args:
+        path: Where to.
+        record: What to write.
+
+    Raises:
+        PaLibError: If the place cannot be written.
+    """
+    return StagedFile.holding(Path(path), (line.encode() for line in _lines(record)))
 
 
 def read_tracks(path: Path) -> TracksRecord:
@@ -176,7 +192,7 @@ def read_tracks(path: Path) -> TracksRecord:
         path: The file.
 
     Raises:
-        PaLibError: If it is missing, is no tracks file, is of a newer version, or says what cannot be; the message
+        InputError: If it is missing, is no tracks file, is of a newer version, or says what cannot be; the message
             names the place in the file.
     """
     from pa_lib.people.tracks.schema import parse  # pydantic takes a tenth of a second that other runs can do without
@@ -185,7 +201,7 @@ def read_tracks(path: Path) -> TracksRecord:
     try:
         text = path.read_bytes()
     except OSError as error:
-        raise PaLibError(f"tracks file {path}: {error.strerror or error}") from error
+        raise InputError(f"tracks file {path}: {error.strerror or error}") from error
     return parse(text, path)
 
 
@@ -197,10 +213,10 @@ def check_source(record: TracksRecord, sha256: str) -> None:
         sha256: Fingerprint of the video at hand.
 
     Raises:
-        PaLibError: If they do not belong together.
+        InputError: If they do not belong together.
     """
     if record.sha256 != sha256:
-        raise PaLibError(
+        raise InputError(
             f"the tracks file belongs to another video: it was made for {record.name} with sha256 "
             f"{record.sha256[:12]}…, this one has {sha256[:12]}…; run without tracks= to search this video"
         )
@@ -245,13 +261,19 @@ def _lines(record: TracksRecord) -> Iterator[str]:
 
 
 def _person_row(person: Person, decision: Decision) -> dict[str, Any]:
-    return {
+    row: dict[str, Any] = {
         "person_id": person.person_id,
         "hidden": decision.is_hidden,
         "reason": decision.reason,
         "score": float(decision.score) if math.isfinite(decision.score) else None,
         "tracks": [t.track_id for t in person.tracks],
     }
+    if person.info.attributes:
+        row["attributes"] = {name: asdict(attribute) for name, attribute in person.info.attributes.items()}
+    if person.info.replacement is not None:
+        wish = person.info.replacement
+        row["replacement"] = {"double": wish.double, "attributes": dict(wish.attributes)}
+    return row
 
 
 def _track_lines(track: Track) -> Iterator[str]:

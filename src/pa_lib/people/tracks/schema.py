@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, cast
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, ValidationInfo, field_validator
 
-from pa_lib.contracts import Decision, Kind, Person, Track, stored_kind
-from pa_lib.errors import PaLibError
+from pa_lib.contracts import Attribute, Decision, Kind, Person, PersonInfo, Replacement, Track, stored_kind
+from pa_lib.errors import InputError
 from pa_lib.people.tracks.record import SCHEMA, VERSION, TracksRecord
 
 Count = Annotated[int, Field(ge=0)]
@@ -19,11 +19,15 @@ Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 BoxRow = tuple[Count, Coordinate, Coordinate, Coordinate, Coordinate, Score | None]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A part of the file in which unknown fields and wrong types are refused."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class _Source(_Strict):
+class Source(Strict):
+    """The video that the file belongs to."""
+
     name: str
     sha256: str
     width: Annotated[int, Field(ge=1)]
@@ -32,15 +36,59 @@ class _Source(_Strict):
     fps: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class _Person(_Strict):
+Value = str | FiniteFloat
+Name = Annotated[str, Field(min_length=1)]
+
+
+class AttributeEntry(Strict):
+    """A property of a person's looks."""
+
+    value: Value
+    confidence: Score | None = None
+    method: str = ""
+
+
+class ReplacementEntry(Strict):
+    """A wish for what takes a person's place."""
+
+    double: Name | None = None
+    attributes: dict[Name, Value] = {}
+
+
+class PersonEntryOfVersion1(Strict):
+    """A person and the decision about them, before they had attributes."""
+
     person_id: Annotated[int, Field(ge=1)]
     hidden: bool
     reason: str = ""
     score: FiniteFloat | None = None
     tracks: Annotated[list[int], Field(min_length=1)]
 
+    @property
+    def info(self) -> PersonInfo:
+        """What is known of the person besides their place."""
+        return PersonInfo()
 
-class _Track(_Strict):
+
+class PersonEntry(PersonEntryOfVersion1):
+    """A person, the decision about them, what is known of their looks, and what is wished for in their place."""
+
+    attributes: dict[Name, AttributeEntry] = {}
+    replacement: ReplacementEntry | None = None
+
+    @property
+    def info(self) -> PersonInfo:
+        """What is known of the person besides their place."""
+        wish = self.replacement
+        return PersonInfo(
+            {name: Attribute(each.value, each.confidence, each.method) for name, each in self.attributes.items()},
+            None if wish is None else Replacement(wish.double, wish.attributes),
+        )
+
+
+class TrackEntry(Strict):
+    """One face or body, a row ``frame, x0, y0, x1, y1, score`` for each frame; the score is null between detections."""
+
     track_id: Annotated[int, Field(ge=1)]
     kind: Literal["face", "body"]
     boxes: Annotated[list[BoxRow], Field(min_length=1)]
@@ -95,33 +143,42 @@ class _Track(_Strict):
         return frame
 
 
-class _Search(_Strict):
+class Search(Strict):
+    """Frames that were searched, frames that could not be, and the first frame of each new shot."""
+
     searched: list[Count]
     faults: dict[str, str] = {}
     cuts: list[Count] = []
 
 
-class _TracksFile(_Strict):
+class TracksFile(Strict):
+    """People of a video: where each of them is, and who is hidden."""
+
     schema_: Annotated[str, Field(alias="schema")]
     version: int
-    source: _Source
+    source: Source
     settings: dict[str, Any] = {}
     summary: str = ""
-    people: list[_Person]
-    tracks: list[_Track]
-    search: _Search
+    people: list[PersonEntry]
+    tracks: list[TrackEntry]
+    search: Search
     times_s: list[FiniteFloat]
 
 
-class _TrackOfVersion1(_Track):
+class TrackEntryOfVersion1(TrackEntry):
+    """One face or body, when bodies were called persons."""
+
     kind: Literal["face", "person"]  # type: ignore[assignment]
 
 
-class _FileOfVersion1(_TracksFile):
-    tracks: list[_TrackOfVersion1]  # type: ignore[assignment]
+class TracksFileOfVersion1(TracksFile):
+    """What pa_lib wrote before version 2."""
+
+    people: list[PersonEntryOfVersion1]  # type: ignore[assignment]
+    tracks: list[TrackEntryOfVersion1]  # type: ignore[assignment]
 
 
-_READERS: dict[Any, type[_TracksFile]] = {1: _FileOfVersion1, VERSION: _TracksFile}
+_READERS: dict[Any, type[TracksFile]] = {1: TracksFileOfVersion1, VERSION: TracksFile}
 
 
 class _Head(BaseModel):
@@ -129,6 +186,15 @@ class _Head(BaseModel):
 
     schema_: Annotated[Any, Field(alias="schema")] = None
     version: Any = None
+
+
+def tracks_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of tracks files of the current version, for editors and other tools.
+
+    >>> sorted(tracks_schema()["required"])
+    ['people', 'schema', 'search', 'source', 'times_s', 'tracks', 'version']
+    """
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **TracksFile.model_json_schema(by_alias=True)}
 
 
 def parse(text: bytes, path: Path) -> TracksRecord:
@@ -139,31 +205,31 @@ def parse(text: bytes, path: Path) -> TracksRecord:
         path: Where it is from, for messages.
 
     Raises:
-        PaLibError: One line that names the place and what is expected there.
+        InputError: One line that names the place and what is expected there.
     """
     try:
         head = _Head.model_validate_json(text)
     except ValidationError as error:
-        raise PaLibError(f"tracks file {path} is not JSON or was cut short: {_told(error)}") from None
+        raise InputError(f"tracks file {path} is not JSON or was cut short: {_first_problem(error)}") from None
     if head.schema_ != SCHEMA:
-        raise PaLibError(
+        raise InputError(
             f'tracks file {path} has the schema {head.schema_!r}, expected "{SCHEMA}": is it a tracks file?'
         )
     if head.version not in tuple(_READERS):
         is_newer = isinstance(head.version, int) and head.version > VERSION
-        raise PaLibError(
+        raise InputError(
             f"tracks file {path} has version {head.version!r}, this pa_lib reads {' and '.join(map(str, _READERS))}"
             + ("; upgrade pa_lib" if is_newer else "; run again without tracks= to make a new one")
         )
     try:
         return _record(_READERS[head.version].model_validate_json(text))
     except ValidationError as error:
-        raise PaLibError(f"tracks file {path}: {_told(error)}") from None
+        raise InputError(f"tracks file {path}: {_first_problem(error)}") from None
     except ValueError as error:
-        raise PaLibError(f"tracks file {path}: {error}") from None
+        raise InputError(f"tracks file {path}: {error}") from None
 
 
-def _record(file: _TracksFile) -> TracksRecord:
+def _record(file: TracksFile) -> TracksRecord:
     source = file.source
     n_frames = source.n_frames
     tracks: dict[int, Track] = {}
@@ -184,7 +250,7 @@ def _record(file: _TracksFile) -> TracksRecord:
             if number in owners:
                 raise ValueError(f"track {number} belongs to persons {owners[number]} and {person.person_id}")
             owners[number] = person.person_id
-        people.append(Person(person.person_id, tuple(tracks[number] for number in person.tracks)))
+        people.append(Person(person.person_id, tuple(tracks[number] for number in person.tracks), person.info))
     ids = [p.person_id for p in people]
     if len(set(ids)) != len(ids):
         raise ValueError(f"two people have the number {next(i for i in ids if ids.count(i) > 1)}")
@@ -213,7 +279,7 @@ def _record(file: _TracksFile) -> TracksRecord:
         decisions=tuple(
             Decision(p.person_id, p.hidden, p.reason, float("nan") if p.score is None else p.score) for p in file.people
         ),
-        summary=_summary(file),
+        summary=file.summary,
         searched=frozenset(file.search.searched),
         faults=faults,
         cuts=tuple(file.search.cuts),
@@ -221,11 +287,7 @@ def _record(file: _TracksFile) -> TracksRecord:
     )
 
 
-def _summary(file: _TracksFile) -> str:
-    return file.summary
-
-
-def _told(error: ValidationError) -> str:
+def _first_problem(error: ValidationError) -> str:
     """The first of the errors, as place and reason."""
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"])

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -5,9 +6,9 @@ import numpy as np
 import pytest
 
 from _people import FPS, H, W, person, scene, standing, track
-from pa_lib.contracts import Person
+from pa_lib.contracts import Attribute, Person, PersonInfo
 from pa_lib.errors import PaLibError
-from pa_lib.people import Choice, KeepSubject, Scene, link_people
+from pa_lib.people import Choice, KeepSubject, VideoTimeline, link_people
 from pa_lib.people.choosers.subject_path import gather_subject, salience
 
 
@@ -118,6 +119,21 @@ def test_pieces_that_move_with_the_subject_are_kept_and_bystanders_behind_are_no
     assert kept_tracks(choice) == {1, 2}
 
 
+def test_what_is_known_of_people_stays_with_them() -> None:
+    sway = [80 * np.sin(i / 4) for i in range(60)]
+    dancer = person(1, track(1, "body", 0, [(200 + s, 40, 420 + s, 440) for s in sway]))
+    legs = person(2, track(2, "body", 0, [(240 + s, 240, 380 + s, 440) for s in sway]))
+    behind = person(3, standing(3, "body", 20, 120, 50, 160, n=60))
+    named = [
+        replace(each, info=PersonInfo({"name": Attribute(name)}))
+        for each, name in ((dancer, "dancer"), (legs, "legs"), (behind, "behind"))
+    ]
+    gathered, subject = gather_subject(named, scene(60))
+    names = {tuple(sorted(t.track_id for t in p.tracks)): p.info.attributes["name"].value for p in gathered}
+    assert names == {(1, 2): "dancer", (3,): "behind"}
+    assert subject.info.attributes["name"].value == "dancer"
+
+
 def test_a_track_that_goes_over_to_a_bystander_is_cut() -> None:
     """From frame 30 on the dancer's track sits on a spectator at the side; another track has the dancer then."""
     there, aside = (220.0, 40.0, 420.0, 440.0), (20.0, 150.0, 70.0, 300.0)
@@ -148,7 +164,7 @@ def test_the_subject_is_not_followed_across_a_cut() -> None:
     frames = scene(50)
     whole = KeepSubject(margin=1.0).choose(people, frames)
     assert kept_tracks(whole) == {1, 2}
-    cut = Scene(W, H, 50, frames.times_s, cuts=(30,))
+    cut = VideoTimeline(W, H, 50, frames.times_s, cuts=(30,))
     assert kept_tracks(KeepSubject(margin=1.0).choose(people, cut)) == {1}
 
 
@@ -198,7 +214,7 @@ def test_the_dancer_is_kept_in_every_frame_and_the_crowd_hidden(shared_data: Pat
     info = probe(shared_data / "clips_with_masks" / clip / "frames")
     findings = find_people(read_frames(info), FacesAndPeopleFinder(), stride=3)
     people = link_people(KalmanTracker().track(findings, info.width, info.height), findings.times_s, findings.cuts)
-    choice = KeepSubject().choose(people, Scene(info.width, info.height, findings.n_frames, findings.times_s))
+    choice = KeepSubject().choose(people, VideoTimeline(info.width, info.height, findings.n_frames, findings.times_s))
     assert choice.people is not None
     hidden_ids = {d.person_id for d in choice.decisions if d.is_hidden}
     kept = [t for p in choice.people if p.person_id not in hidden_ids for t in p.tracks]
@@ -230,6 +246,6 @@ def test_equals_side_by_side_are_all_hidden(shared_data: Path, clip: str) -> Non
     info = probe(shared_data / "clips" / f"intel_{clip}.gif")
     findings = find_people(read_frames(info), FacesAndPeopleFinder(), stride=3)
     people = link_people(KalmanTracker().track(findings, info.width, info.height), findings.times_s, findings.cuts)
-    choice = KeepSubject().choose(people, Scene(info.width, info.height, findings.n_frames, findings.times_s))
+    choice = KeepSubject().choose(people, VideoTimeline(info.width, info.height, findings.n_frames, findings.times_s))
     assert len(people) >= 2
     assert all(d.is_hidden for d in choice.decisions)

@@ -11,9 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from _people import H, W, person, standing, track
-from pa_lib.contracts import Decision
+from pa_lib.contracts import Attribute, Decision, PersonInfo, Replacement
 from pa_lib.errors import PaLibError
-from pa_lib.people import Choice, Findings, KeepIds, Scene, TracksRecord, check_source, read_tracks, write_tracks
+from pa_lib.people import (
+    Choice,
+    Findings,
+    KeepIds,
+    TracksRecord,
+    VideoTimeline,
+    check_source,
+    read_tracks,
+    tracks_schema,
+    write_tracks,
+)
 
 SHA = "ab" * 32
 
@@ -137,7 +147,7 @@ def test_the_stride_is_the_usual_gap() -> None:
 
 def test_new_decisions_for_the_same_people() -> None:
     base = record()
-    choice = KeepIds([2]).choose(base.people, Scene(W, H, base.n_frames, base.times_s))
+    choice = KeepIds([2]).choose(base.people, VideoTimeline(W, H, base.n_frames, base.times_s))
     assert [d.is_hidden for d in base.decided(choice).decisions] == [True, False]
     assert base.decided(choice).summary == choice.summary
 
@@ -198,6 +208,16 @@ BAD = {
     "missing part": (_delete("people"), "people: Field required"),
     "unknown key": (_set("peple", to=[]), "peple: Extra inputs are not permitted"),
     "not hidden": (_set("people", 0, "hidden", to="yes"), "people.0.hidden: Input should be a valid boolean"),
+    "odd attribute": (_set("people", 0, "attributes", to={"age": "old"}), "people.0.attributes.age: "),
+    "attribute without a value": (
+        _set("people", 0, "attributes", to={"age": {}}),
+        "attributes.age.value: Field required",
+    ),
+    "sure beyond doubt": (
+        _set("people", 0, "attributes", to={"age": {"value": 3, "confidence": 2}}),
+        "people.0.attributes.age.confidence: Input should be less than or equal to 1",
+    ),
+    "odd wish": (_set("people", 0, "replacement", to={"duble": "P004"}), "people.0.replacement.duble: Extra inputs"),
     "infinite box": (_set("tracks", 0, "boxes", 1, 1, to=float("inf")), "tracks.0.boxes.1.1: "),
     "nan box": (_set("tracks", 0, "boxes", 1, 2, to=float("nan")), "tracks.0.boxes.1.2: "),
     "box inside out": (_set("tracks", 0, "boxes", 1, 3, to=0.0), "tracks.0.boxes: frame 3: the box .* needs x0 < x1"),
@@ -225,6 +245,91 @@ BAD = {
 }
 
 
+names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
+values = st.text(st.characters(codec="utf-8"), max_size=8) | st.floats(allow_nan=False, allow_infinity=False)
+attributes = st.builds(
+    Attribute, values, st.none() | st.floats(0, 1), st.text(st.characters(codec="utf-8"), max_size=8)
+)
+wishes = st.builds(Replacement, st.none() | names, st.dictionaries(names, values, max_size=3))
+infos = st.builds(PersonInfo, st.dictionaries(names, attributes, max_size=3), st.none() | wishes)
+
+
+@settings(max_examples=50, deadline=None)
+@given(infos, infos)
+def test_attributes_and_wishes_come_back_as_they_went(
+    tmp_path_factory: pytest.TempPathFactory, first: PersonInfo, second: PersonInfo
+) -> None:
+    base = record()
+    people = tuple(replace(p, info=info) for p, info in zip(base.people, (first, second), strict=True))
+    path = tmp_path_factory.mktemp("tracks") / "t.json"
+    write_tracks(path, replace(base, people=people))
+    again = read_tracks(path)
+    assert_equal(again, base)
+    assert [p.info for p in again.people] == [first, second]
+    assert again.info == {n: info for n, info in ((1, first), (2, second)) if info != PersonInfo()}
+    before = path.read_bytes()
+    write_tracks(path, again)
+    assert path.read_bytes() == before
+
+
+def test_attributes_are_one_line_of_plain_words(tmp_path: Path) -> None:
+    base, path = record(), tmp_path / "t.json"
+    info = PersonInfo({"age": Attribute("adult", 0.9, "hand")}, Replacement("P004", {"age": "adult", "height_m": 1.8}))
+    write_tracks(path, replace(base, people=(replace(base.people[0], info=info), base.people[1])))
+    line = next(line for line in path.read_text().splitlines() if line.startswith('{"person_id": 1'))
+    assert line.endswith(
+        '"attributes": {"age": {"value": "adult", "confidence": 0.9, "method": "hand"}}, '
+        '"replacement": {"double": "P004", "attributes": {"age": "adult", "height_m": 1.8}}},'
+    )
+
+
+def test_a_wish_can_be_written_by_hand(tmp_path: Path) -> None:
+    wish = {"double": "P004"}
+    assert read_tracks(edited(tmp_path, _set("people", 1, "replacement", to=wish))).info == {
+        2: PersonInfo({}, Replacement("P004"))
+    }
+
+
+def _matches(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> bool:
+    """The part of JSON Schema that says which fields there are and which of them are needed."""
+    if "$ref" in schema:
+        return _matches(value, whole["$defs"][schema["$ref"].rsplit("/", 1)[1]], whole)
+    if "anyOf" in schema:
+        return any(_matches(value, each, whole) for each in schema["anyOf"])
+    if "enum" in schema:
+        return value in schema["enum"]
+    if isinstance(value, dict) and schema.get("type") == "object":
+        known, others = schema.get("properties", {}), schema.get("additionalProperties", True)
+        return set(schema.get("required", ())) <= set(value) and all(
+            _matches(each, known[name], whole)
+            if name in known
+            else others and (others is True or _matches(each, others, whole))
+            for name, each in value.items()
+        )
+    if isinstance(value, list) and schema.get("type") == "array":
+        return all(_matches(each, schema.get("items", {}), whole) for each in value)
+    types = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None)}
+    return "type" not in schema or (schema["type"] in types and isinstance(value, types[schema["type"]]))
+
+
+def test_the_published_schema_describes_the_file(tmp_path: Path) -> None:
+    schema = json.loads(json.dumps(tracks_schema()))
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    info = PersonInfo({"age": Attribute(34.0)}, Replacement("P004"))
+    base, path = record(), tmp_path / "t.json"
+    write_tracks(path, replace(base, people=(replace(base.people[0], info=info), base.people[1])))
+    assert _matches(json.loads(path.read_text()), schema, schema)
+    for change in (
+        _set("people", 0, "wish", to={}),
+        _set("people", 0, "attributes", "age", "value", to=None),
+        _set("tracks", 0, "kind", to="dog"),
+        _delete("source", "sha256"),
+    ):
+        wrong = json.loads(path.read_text())
+        change(wrong)
+        assert not _matches(wrong, schema, schema)
+
+
 def _of_version_1(data: dict[str, Any]) -> None:
     """What pa_lib wrote before the kind ``person`` became ``body``."""
     data["version"] = 1
@@ -246,6 +351,15 @@ def test_each_version_has_its_own_word_for_bodies(tmp_path: Path) -> None:
         read_tracks(edited(tmp_path, _set("tracks", 1, "kind", to="person")))
     with pytest.raises(PaLibError, match=r"tracks.1.kind: Input should be 'face' or 'person'"):
         read_tracks(edited(tmp_path, _set("version", to=1)))
+
+
+def test_version_1_knows_no_attributes(tmp_path: Path) -> None:
+    def change(data: dict[str, Any]) -> None:
+        _of_version_1(data)
+        data["people"][0]["attributes"] = {}
+
+    with pytest.raises(PaLibError, match=r"people.0.attributes: Extra inputs are not permitted"):
+        read_tracks(edited(tmp_path, change))
 
 
 @pytest.mark.parametrize("name", BAD)

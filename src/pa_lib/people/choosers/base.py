@@ -1,0 +1,124 @@
+"""Who is hidden: the interface of choosers, what they get, and what they decide."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pa_lib.contracts import Decision, FaceNetwork, Person
+from pa_lib.errors import SettingError
+
+if TYPE_CHECKING:
+    from pa_lib.people.find import AbstractFinder
+
+Embeddings = Mapping[int, NDArray[np.float32]]
+Mode = Literal["keep", "hide"]
+
+
+@dataclass(frozen=True, eq=False)
+class VideoTimeline:
+    """Size, times and shots of the video that people are chosen in.
+
+    Args:
+        width: Width of the upright frame in pixels.
+        height: Height of the upright frame in pixels.
+        n_frames: Number of frames.
+        times_s: Shape n_frames, time of each frame in seconds.
+        cuts: First frame of each new shot.
+    """
+
+    width: int
+    height: int
+    n_frames: int
+    times_s: NDArray[np.float64]
+    cuts: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a chooser decided.
+
+    Args:
+        decisions: One for each person, in the order they were given.
+        summary: One line for the terminal: who is kept, who is hidden, and by what margin.
+        people: The people the decisions are about, where the chooser gathered their tracks anew; None: as given.
+    """
+
+    decisions: tuple[Decision, ...]
+    summary: str
+    people: tuple[Person, ...] | None = None
+
+
+class AbstractChooser(ABC):
+    """Decides who is hidden.
+
+    Attributes:
+        needs_identity: Whether `choose` needs to know faces: `learn` is called before it then, and it gets embeddings.
+    """
+
+    needs_identity: bool = False
+
+    def learn(self, network: FaceNetwork, finder: AbstractFinder) -> None:  # noqa: B027, most choosers compare nobody
+        """Take in the faces to look for, with the networks that will see the video.
+
+        Args:
+            network: Embeds faces.
+            finder: Sees faces, with landmarks.
+        """
+
+    @abstractmethod
+    def choose(self, people: Sequence[Person], timeline: VideoTimeline, embeddings: Embeddings | None = None) -> Choice:
+        """A decision for everybody.
+
+        Args:
+            people: Everybody found.
+            timeline: The video they are in.
+            embeddings: Person id -> embeddings of their best faces, shape n d; people without a usable face are absent.
+
+        Raises:
+            SettingError: If the user asked for what the video does not hold.
+        """
+
+
+def check_mode(mode: str) -> None:
+    """Refuses a mode that is neither ``keep`` nor ``hide``.
+
+    Raises:
+        SettingError: It is neither.
+    """
+    if mode not in ("keep", "hide"):
+        raise SettingError(f"mode of a chooser: got {mode!r}, expected keep or hide")
+
+
+NOBODY = "nobody was found"
+
+
+def count_of(people: int) -> str:
+    """``1 person`` or ``n people``."""
+    return "1 person" if people == 1 else f"{people} people"
+
+
+def decided(people: Sequence[Person], kept: Iterable[int], keep_reason: str, hide_reason: str) -> Choice:
+    """The choice that keeps these and hides the others."""
+    ids = set(kept)
+    decisions = tuple(
+        Decision(p.person_id, p.person_id not in ids, keep_reason if p.person_id in ids else hide_reason)
+        for p in people
+    )
+    if not people:
+        return Choice((), NOBODY)
+    return Choice(decisions, f"{count_of(len(people))} found; kept {id_list(ids)}; hidden {len(people) - len(ids)}")
+
+
+def id_list(ids: Iterable[int], at_most: int = 20) -> str:
+    """``1, 2, 5`` or ``nobody``; long lists are cut."""
+    sorted_ids = sorted(ids)
+    if not sorted_ids:
+        return "nobody"
+    more = f" and {len(sorted_ids) - at_most} more" if len(sorted_ids) > at_most else ""
+    return ", ".join(map(str, sorted_ids[:at_most])) + more

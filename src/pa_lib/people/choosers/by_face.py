@@ -1,0 +1,79 @@
+"""People are chosen by reference photos."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pa_lib.contracts import Decision, FaceNetwork, Person
+from pa_lib.errors import SettingError
+from pa_lib.people.choosers.base import NOBODY, AbstractChooser, Choice, Embeddings, VideoTimeline, count_of
+
+if TYPE_CHECKING:
+    from pa_lib.people.finders import AbstractFinder
+
+
+class KeepMatching(AbstractChooser):
+    """Keeps the people on reference photos, hides the others. A face that cannot be compared is hidden.
+
+    Args:
+        photos: Pictures with one face each, of everybody to keep; several of one person make it surer.
+        max_distance: Largest Euclidean distance between two faces of one person; None: the network's own
+            ``same_person_distance``.
+    """
+
+    needs_identity = True
+
+    def __init__(self, photos: Sequence[str | Path], max_distance: float | None = None) -> None:
+        if isinstance(photos, str | Path):
+            photos = [photos]
+        if not photos:
+            raise SettingError("keep_matching got no photos: name at least one picture of each person to keep")
+        if max_distance is not None and not (math.isfinite(max_distance) and max_distance > 0):
+            raise SettingError(f"keep_matching max_distance={max_distance}: expected a number above 0")
+        self.photos = tuple(Path(photo) for photo in photos)
+        self.max_distance = max_distance
+        self._references: NDArray[np.float32] | None = None
+
+    def learn(self, network: FaceNetwork, finder: AbstractFinder) -> None:
+        """See `AbstractChooser.learn`; each photo must show exactly one face."""
+        from pa_lib.people.identify import embed_photos
+
+        self._references = embed_photos(self.photos, network, finder)
+        if self.max_distance is None:
+            self.max_distance = float(network.same_person_distance)
+
+    def choose(self, people: Sequence[Person], timeline: VideoTimeline, embeddings: Embeddings | None = None) -> Choice:
+        """See `AbstractChooser.choose`."""
+        if self._references is None or self.max_distance is None or embeddings is None:
+            raise ValueError("KeepMatching.choose needs `learn` before and embeddings of the people")
+        decisions = []
+        for person in people:
+            faces = embeddings.get(person.person_id)
+            if faces is None or not len(faces):
+                decisions.append(Decision(person.person_id, True, "no face to compare"))
+                continue
+            distances = np.linalg.norm(faces[:, None] - self._references[None], axis=2)
+            # The median over a person's faces: one blurred frame that happens to be near keeps nobody.
+            distance = float(np.median(distances, axis=0).min())
+            which = self.photos[int(np.median(distances, axis=0).argmin())].name
+            is_near = distance <= self.max_distance
+            reason = (
+                f"{'matches' if is_near else 'nearest is'} {which} at {distance:.2f}, limit {self.max_distance:.2f}"
+            )
+            decisions.append(Decision(person.person_id, not is_near, reason, distance))
+        kept = [d for d in decisions if not d.is_hidden]
+        names = ", ".join(f"person {d.person_id} ({d.reason})" for d in kept)
+        summary = (
+            NOBODY
+            if not people
+            else f"{count_of(len(people))} found; kept {names}; the other {len(people) - len(kept)} hidden"
+            if kept
+            else f"{count_of(len(people))} found; nobody matches the photos, everybody is hidden"
+        )
+        return Choice(tuple(decisions), summary)
