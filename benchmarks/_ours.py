@@ -55,7 +55,7 @@ class RememberingFinder(AbstractFinder):
 
 def search(path: Path, finder: AbstractFinder, settings: dict[str, Any], **changed: Any) -> Findings:
     """One search of a file, with the program's settings but for those `changed`."""
-    return find_people(read_frames(probe(path)), finder, **{**settings, **changed}, on_frame=None)
+    return find_people(read_frames(probe(path)), finder, **{**settings, **changed})
 
 
 def tracks_of(findings: Findings, path: Path, people: dict[str, Any]) -> list[Track]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import yaml
 
 from pa_lib.cli.build import build_module, build_pipeline
 from pa_lib.cli.compose import ConfigError, build, compose, config_folder, option_groups
+from pa_lib.pipeline import SearchSettings
 from pa_lib.pretrained import asset_manifest
+from pa_lib.video import Limits
 
 GROUPS = option_groups(config_folder())
 NEEDS_A_SETTING = {
@@ -49,6 +52,7 @@ FROM_THE_HUB = {
     ("metrics", "unmasked_lpips"),
     ("metrics", "all"),  # LPIPS among them
 }
+SETTINGS: dict[str, Any] = {"limits": Limits(), "people/search": SearchSettings()}
 NOT_TRAINED = {("module", "conventional"), ("module", "compact")}  # by pa-train: they are used as they are
 TINY = ["module/backbone=tiny", "module.sampler.steps=2"]
 
@@ -56,7 +60,7 @@ TINY = ["module/backbone=tiny", "module.sampler.steps=2"]
 def composed(group: str, option: str) -> Any:
     """A node of the verb that the group belongs to."""
     chosen = f"{group}={option}"
-    if group.split("/")[0] in ("people", "identity") or (group, option) in NOT_TRAINED:
+    if group.split("/")[0] in ("people", "identity", "limits") or (group, option) in NOT_TRAINED:
         node: Any = compose("anonymize", ["input=clip.mp4", chosen, *NEEDS_A_SETTING.get((group, option), [])])
     elif group in ("metrics", "features", "faces", "attack"):
         path = ["features.path=folder"] if option == "videomae" else []
@@ -73,6 +77,11 @@ def composed(group: str, option: str) -> Any:
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_option_composes_and_instantiates(group: str, option: str) -> None:
     node = composed(group, option)
+    if group in SETTINGS:
+        for name in group.split("/"):
+            node = node[name]
+        assert node == asdict(SETTINGS[group]), "the config and Python have different defaults"
+        return
     if group in ("experiment", "sweep", "debug", "paths"):  # they change other nodes
         build(node["module"])
         return

@@ -1,12 +1,11 @@
 """pa-tracklets: videos in, training clips of the people in them out.
 
-Exit codes: 0 all is cut, or had been; 1 a video could not be done, and nothing of it is left; 2 the command line is
-wrong; 130 interrupted. What was interrupted is begun again the next time, what is finished is passed over.
+Exit codes: 0 all videos are cut, now or earlier; 1 a video could not be cut, and no file of it is left; 2 the command
+line is wrong; 130 interrupted. An interrupted video is begun again the next time; finished videos are skipped.
 """
 
 from __future__ import annotations
 
-import glob
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pa_lib.cli.command import FAILED, OK, command, entry_point
 from pa_lib.cli.compose import build, checked, compose, parse
-from pa_lib.errors import PaLibError
+from pa_lib.errors import InputError, PaLibError
 
 if TYPE_CHECKING:  # torch and the codecs are not needed to answer --help or to refuse a wrong setting
     from pa_lib.pipeline.cut_tracklets import CutOutcome, TrackletCutter
@@ -26,7 +25,7 @@ Cut square clips of single people, with masks, out of videos: training data for 
 
   pa-tracklets input=videos output=tracklets             whole bodies, out of every video of a folder
   pa-tracklets input=clip.mp4 output=faces kind=face     faces
-  pa-tracklets input=videos output=tracklets             once more: finished videos are passed over
+  pa-tracklets input=videos output=tracklets             once more: finished videos are skipped
 
 settings (all of them, with their meaning: conf/tracklets.yaml):
   input=PATH  output=FOLDER  side=N  kind=body|face|all  expansion=X  min_px=N  min_frames=N  max_frames=N
@@ -42,10 +41,14 @@ def main(arguments: list[str]) -> int:
 
 
 def _cut(config: dict[str, Any]) -> int:
+    from pa_lib.video import find_inputs
+
     output = Path(config["output"]).expanduser()
     if output.exists() and not output.is_dir():
         raise PaLibError(f"output={output}: got a file, expected a folder")
-    sources = find_videos(config["input"], output)
+    sources = find_inputs(config["input"], has_images=False, besides=output)
+    if not sources:
+        raise InputError(f"input={config['input']}: no video there; give a video, a folder of them, or a glob")
     cutter = _build_cutter(config)
 
     outcomes: list[CutOutcome] = []
@@ -61,49 +64,9 @@ def _cut(config: dict[str, Any]) -> int:
             n_failed += 1
             continue
         outcomes.append(outcome)
-        told = "there already" if outcome.is_old else "cut"
-        dropped = f", {outcome.n_dropped} given up (a frame could not be masked)" if outcome.n_dropped else ""
-        # A finder of faces under the default kind=body would otherwise cut nothing without a reason.
-        other = f"; {outcome.n_other_kind} tracks of another kind passed over" if outcome.n_other_kind else ""
-        hint = " (kind=all takes them)" if other and not outcome.n_tracklets else ""
-        print(f"{source.name}: {_counts([outcome])} {told}{dropped}{other}{hint}")
+        print(f"{source.name}: {_result(outcome)}")
     print(f"{output}: {_counts(outcomes)} of {len(outcomes)} videos" + (f", {n_failed} failed" if n_failed else ""))
     return FAILED if n_failed else OK
-
-
-def find_videos(source: str, output: Path) -> list[Path]:
-    """Every video that an ``input=`` names: a file or a folder of images itself, all below another folder, or a glob.
-
-    Single images, results of `pa-anonymize` and what lies in the output folder are passed over in folders and globs.
-
-    Raises:
-        PaLibError: There is none.
-    """
-    from pa_lib.video import is_supported
-    from pa_lib.video.images import IMAGE_SUFFIXES
-
-    path = Path(source).expanduser()
-    if path.is_dir():
-        inside = [file for file in path.iterdir() if file.name[0] != "."]
-        if inside and all(file.is_file() and file.suffix.lower() in IMAGE_SUFFIXES for file in inside):
-            return [path]
-        candidates = list(path.rglob("*"))
-    elif not path.exists() and glob.has_magic(source):
-        candidates = [Path(file) for file in glob.glob(str(path), recursive=True)]
-    else:
-        return [path]
-    found = sorted(
-        file
-        for file in candidates
-        if file.is_file()
-        and is_supported(file)
-        and file.suffix.lower() not in IMAGE_SUFFIXES
-        and ".anonymized" not in file.suffixes
-        and output not in file.parents
-    )
-    if not found:
-        raise PaLibError(f"input={source}: no video there; give a video, a folder of them, or a glob")
-    return found
 
 
 def _build_cutter(config: dict[str, Any]) -> TrackletCutter:
@@ -125,6 +88,16 @@ def _cut_one(cutter: TrackletCutter, source: Path, output: Path, title: str) -> 
 
     with ProgressBars() as bars:
         return cutter.run(source, output, partial(bars.report, title))
+
+
+def _result(outcome: CutOutcome) -> str:
+    """What was cut out of one video, and what was not."""
+    state = "there already" if outcome.is_old else "cut"
+    dropped = f", {outcome.n_dropped} given up (a frame could not be masked)" if outcome.n_dropped else ""
+    # A finder of faces under the default kind=body would otherwise cut nothing without a reason.
+    other = f"; {outcome.n_other_kind} tracks of another kind skipped" if outcome.n_other_kind else ""
+    hint = " (kind=all takes them)" if other and not outcome.n_tracklets else ""
+    return f"{_counts([outcome])} {state}{dropped}{other}{hint}"
 
 
 def _counts(outcomes: Sequence[CutOutcome]) -> str:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pa_lib.errors import PaLibError
-from pa_lib.video import is_supported
-from pa_lib.video.images import IMAGE_SUFFIXES
+from pa_lib.video import find_inputs, is_supported
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,8 @@ def pair_clips(original: Path, anonymized: Path | None, tracks: Path | None = No
         raise PaLibError(f"original={original}: no such file or folder")
     if anonymized is not None and not anonymized.exists():
         raise PaLibError(f"anonymized={anonymized}: no such file or folder")
-    if not original.is_dir() or _is_one_video(original):
+    sources = find_inputs(original)
+    if sources == [original]:
         partner = anonymized
         if partner is None or (partner.is_dir() and not original.is_dir()):
             folder = partner or original.parent
@@ -60,7 +60,7 @@ def pair_clips(original: Path, anonymized: Path | None, tracks: Path | None = No
     folder = anonymized or original.with_name(f"{original.name}.anonymized")
     if not folder.is_dir():
         raise PaLibError(f"original={original} is a folder of videos, so anonymized={folder} must be a folder too")
-    sources = [file for file in videos_of(original) if folder == original or folder not in file.parents]
+    sources = find_inputs(original, besides=None if folder == original else folder)
     is_other = folder.resolve() != original.resolve()
     partners = {
         file: _partner(file, folder, file.relative_to(original), is_same_name_taken=is_other) for file in sources
@@ -77,20 +77,6 @@ def pair_clips(original: Path, anonymized: Path | None, tracks: Path | None = No
     return pairs, lonely
 
 
-def videos_of(original: Path) -> list[Path]:
-    """A video or a folder of images itself; of any other folder each video and image in it, also further down.
-
-    Files named ``*.anonymized.*`` are results, and are passed over.
-    """
-    if not original.is_dir() or _is_one_video(original):
-        return [original]
-    return [
-        file
-        for file in sorted(original.rglob("*"))
-        if file.is_file() and is_supported(file) and ".anonymized" not in file.suffixes
-    ]
-
-
 def _with_records(original: Path, anonymized: Path, tracks: Path | None) -> ClipPair:
     beside = [anonymized.with_name(f"{_stem(anonymized)}.{name}") for name in ("tracks.json", "report.json")]
     found = [path if path.is_file() else None for path in beside]
@@ -99,11 +85,6 @@ def _with_records(original: Path, anonymized: Path, tracks: Path | None) -> Clip
 
 def _stem(path: Path) -> str:
     return path.stem if path.suffix else path.name
-
-
-def _is_one_video(folder: Path) -> bool:
-    inside = [file for file in folder.iterdir() if not file.name.startswith(".")]
-    return bool(inside) and all(file.is_file() and file.suffix.lower() in IMAGE_SUFFIXES for file in inside)
 
 
 def _partner(original: Path, folder: Path, relative: Path, *, is_same_name_taken: bool) -> Path | None:

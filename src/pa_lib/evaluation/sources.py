@@ -15,7 +15,7 @@ from pa_lib.data import AbstractDataModule, FaceDataModule
 from pa_lib.errors import InputError, SettingError, listed
 from pa_lib.evaluation.clips import module_results
 from pa_lib.evaluation.maskers import Maskers
-from pa_lib.evaluation.pairs import ClipPair, pair_clips, videos_of
+from pa_lib.evaluation.pairs import ClipPair, pair_clips
 from pa_lib.evaluation.shard import AbstractSource, MakeMetrics, OnProgress, Shard, described, errors_named, under
 from pa_lib.evaluation.videos import OpenedPair, check_alike, composited_results
 from pa_lib.metrics import AbstractMetric
@@ -23,7 +23,7 @@ from pa_lib.metrics.feed import feed, needed
 from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.people import AbstractMasker, check_source, read_tracks
 from pa_lib.pipeline import AnonymizationPipeline, RunSettings
-from pa_lib.video import Limits, default_output, fingerprint, probe
+from pa_lib.video import Limits, default_output, find_inputs, fingerprint, probe
 
 Split = Literal["val", "test"]
 
@@ -128,7 +128,7 @@ class ModuleOnVideos(AbstractSource):
 
     def measure(self, make_metrics: MakeMetrics, rank: int, world: int, on_progress: OnProgress) -> Shard:
         """Anonymize and measure every `world`-th video; see `AbstractSource.measure`."""
-        sources = videos_of(self.original)
+        sources = find_inputs(self.original)
         if not sources:
             raise InputError(f"original={self.original}: the folder holds no video or image")
         if self.tracks is not None and len(sources) > 1:

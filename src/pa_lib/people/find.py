@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa_lib.contracts import Detection
-from pa_lib.errors import PaLibError, first_line
+from pa_lib.errors import PaLibError, SettingError, first_line
 from pa_lib.people.finders import (
     AbstractFinder,
     CenterFaceFinder,
@@ -69,7 +69,6 @@ def find_people(
     stride: int = 2,
     batch: int = 1,
     cut_threshold: float = 0.14,
-    on_frame: Callable[[int], None] | None = None,
 ) -> Findings:
     """Search a video, one pass, in constant memory but for the records.
 
@@ -82,17 +81,16 @@ def find_people(
         stride: At least 1.
         batch: Frames handed to the finder at a time, at least 1; so many are held in memory, too.
         cut_threshold: Mean change of a grey thumbnail, in [0, 1], from which a frame begins a new shot.
-        on_frame: Called with the number of frames done, after each.
 
     Returns:
         Also of a video without frames.
 
     Raises:
         PaLibError: From the finder, where no frame can be searched (weights that are missing or damaged).
-        ValueError: A setting is out of its range.
+        SettingError: A setting is out of its range.
     """
     if stride < 1 or batch < 1:
-        raise ValueError(f"stride is {stride} and batch {batch}, expected at least 1")
+        raise SettingError(f"stride is {stride} and batch {batch}, expected at least 1")
     search = _Search(finder, batch)
     previous: tuple[int, Picture] | None = None
     view: NDArray[np.float32] | None = None
@@ -126,8 +124,6 @@ def find_people(
             countdown -= 1
             previous = index, picture
         camera.append(place)
-        if on_frame is not None:
-            on_frame(len(times))
     if previous is not None:
         search.add(*previous)
     search.flush()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa_lib.contracts import Detection
+from pa_lib.errors import SettingError
 from pa_lib.functional.boxes import box_overlaps
 from pa_lib.people.tiles import find_in_tiles, merged, scaled
 from pa_lib.pretrained import MTCNN, CenterFace, NanoDet
@@ -55,7 +56,7 @@ class CenterFaceFinder(AbstractFinder):
         n_threads: Threads of the network, 0 = automatic.
 
     Raises:
-        ValueError: A setting is out of its range.
+        SettingError: A setting is out of its range.
     """
 
     def __init__(
@@ -68,11 +69,11 @@ class CenterFaceFinder(AbstractFinder):
         n_threads: int = 0,
     ) -> None:
         if zoom is not None and not 0.1 <= zoom <= 8:
-            raise ValueError(f"zoom is {zoom}, expected 0.1 to 8, or None")
+            raise SettingError(f"zoom is {zoom}, expected 0.1 to 8, or None")
         if tile_px < 320 or overview_px < 320:
-            raise ValueError(f"tile_px is {tile_px} and overview_px {overview_px}, expected at least 320")
+            raise SettingError(f"tile_px is {tile_px} and overview_px {overview_px}, expected at least 320")
         if not 0 <= overlap_px < tile_px // 2:
-            raise ValueError(f"overlap_px is {overlap_px}, expected 0 to half of tile_px ({tile_px})")
+            raise SettingError(f"overlap_px is {overlap_px}, expected 0 to half of tile_px ({tile_px})")
         self.zoom, self.tile_px, self.overlap_px, self.overview_px = zoom, tile_px, overlap_px, overview_px
         self._detector = CenterFace(min_score, n_threads=n_threads)
 
@@ -108,12 +109,12 @@ class MtcnnFinder(AbstractFinder):
         max_side_px: Larger frames are shrunk to this longer side, which bounds memory.
 
     Raises:
-        ValueError: A setting is out of its range.
+        SettingError: A setting is out of its range.
     """
 
     def __init__(self, min_score: float = 0.5, min_face_px: int = 16, max_side_px: int = 1920) -> None:
         if max_side_px < 64:
-            raise ValueError(f"max_side_px is {max_side_px}, expected at least 64")
+            raise SettingError(f"max_side_px is {max_side_px}, expected at least 64")
         self.max_side_px = max_side_px
         self._detector = MTCNN(min_score, min_face_px)
 
@@ -145,14 +146,14 @@ class PeopleFinder(AbstractFinder):
         n_threads: Threads of the network, 0 = automatic.
 
     Raises:
-        ValueError: A setting is out of its range.
+        SettingError: A setting is out of its range.
     """
 
     overview_px = 416
 
     def __init__(self, min_score: float = 0.25, detail_px: int = 960, n_threads: int = 0) -> None:
         if detail_px < self.overview_px:
-            raise ValueError(f"detail_px is {detail_px}, expected at least {self.overview_px}")
+            raise SettingError(f"detail_px is {detail_px}, expected at least {self.overview_px}")
         self.detail_px = detail_px
         self._detector = NanoDet(min_score, self.overview_px, n_threads)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pa_lib.contracts import FaceNetwork, Person, Track
-from pa_lib.errors import PaLibError
+from pa_lib.errors import InputError, SettingError
 
 if TYPE_CHECKING:
     from pa_lib.people.finders import AbstractFinder
@@ -96,18 +96,18 @@ def embed_photos(photos: Sequence[Path], network: FaceNetwork, finder: AbstractF
         Shape n d, one row per photo.
 
     Raises:
-        PaLibError: If a photo cannot be read, or shows no face or several.
+        InputError: If a photo cannot be read, or shows no face or several.
     """
     rows = []
     for path in photos:
         image = _photo(Path(path))
         faces = [d for d in finder.find([image])[0] if d.kind == "face"]
         if not faces:
-            raise PaLibError(f"photo {path}: no face found; take one that shows the face from the front and larger")
+            raise InputError(f"photo {path}: no face found; take one that shows the face from the front and larger")
         if len(faces) > 1:
-            raise PaLibError(f"photo {path}: {len(faces)} faces found; cut it so that only the person to keep is on it")
+            raise InputError(f"photo {path}: {len(faces)} faces found; cut it so that only the person to keep is on it")
         if faces[0].landmarks is None:
-            raise PaLibError(
+            raise SettingError(
                 f"photo {path}: the finder gives no facial landmarks, and faces cannot be compared without; "
                 "use people/finder=faces_and_people, centerface or mtcnn"
             )
@@ -129,13 +129,13 @@ def _photo(path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as opened:
             if opened.width * opened.height > MAX_PHOTO_PIXELS:
-                raise PaLibError(
+                raise InputError(
                     f"photo {path}: {opened.width} x {opened.height} px, at most {MAX_PHOTO_PIXELS:,} px; scale it down"
                 )
             return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PaLibError(f"photo {path}: {error}; scale it down") from error
+        raise InputError(f"photo {path}: {error}; scale it down") from error
     except UnidentifiedImageError as error:
-        raise PaLibError(f"photo {path}: not an image that can be read; expected JPEG, PNG or WebP") from error
+        raise InputError(f"photo {path}: not an image that can be read; expected JPEG, PNG or WebP") from error
     except (OSError, SyntaxError) as error:
-        raise PaLibError(f"photo {path}: {getattr(error, 'strerror', None) or error}") from error
+        raise InputError(f"photo {path}: {getattr(error, 'strerror', None) or error}") from error

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from pa_lib.contracts import Box, Presence
-from pa_lib.errors import PaLibError
+from pa_lib.errors import ProtectionError, SettingError
 from pa_lib.functional.boxes import bounding_box
 from pa_lib.functional.masks import Patch, box_raster, union
 from pa_lib.people.mask_shapes import (
@@ -196,7 +196,7 @@ class SilhouetteMasker(AbstractMasker):
         spare_kept: bool = False,
     ) -> None:
         if not 0 < threshold < 1:
-            raise PaLibError(f"threshold of the silhouette masker is {threshold}, expected a number between 0 and 1")
+            raise SettingError(f"threshold of the silhouette masker is {threshold}, expected a number between 0 and 1")
         self.network = network
         self.scales = checked_scales(face_scale, body_scale)
         self.edge = Edge(dilation_px, feather_px)
@@ -237,7 +237,7 @@ class SilhouetteMasker(AbstractMasker):
         """What the network takes for a person in and just around a box."""
         (top, left, likely), *_ = self.network.silhouette(image, [box])
         if not np.isfinite(likely).all():
-            raise ValueError("the silhouette network gave NaN or infinity")
+            raise ProtectionError("the silhouette network gave NaN or infinity")
         patch = Patch(top, left, torch.from_numpy(np.ascontiguousarray(likely > threshold)))
         reach = box_raster(grown(box, 1 + 2 * _REACH), canvas.height, canvas.width)
         return patch if reach is None else Patch(reach.top, reach.left, part_inside(patch, reach))

@@ -12,7 +12,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from pa_lib.contracts import Box, Image, Kind, PersonMask, Presence
-from pa_lib.errors import PaLibError
+from pa_lib.errors import SettingError
 from pa_lib.functional.masks import (
     Patch,
     dilate,
@@ -71,7 +71,7 @@ class Edge:
         dilation: The least growth, as a share of the shorter side of the person's box.
 
     Raises:
-        PaLibError: A setting is out of range.
+        SettingError: A setting is out of range.
     """
 
     dilation_px: float
@@ -82,9 +82,9 @@ class Edge:
         for name in ("dilation_px", "feather_px", "dilation"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
-                raise PaLibError(f"{name} of a masker is {value}, expected a number >= 0")
+                raise SettingError(f"{name} of a masker is {value}, expected a number >= 0")
         if self.feather_px > self.dilation_px:
-            raise PaLibError(
+            raise SettingError(
                 f"feather_px {self.feather_px:g} is wider than dilation_px {self.dilation_px:g}, so the person's own "
                 "pixels would show through the soft edge; raise dilation_px or lower feather_px"
             )
@@ -226,5 +226,5 @@ def checked_scales(face_scale: float, body_scale: float) -> dict[Kind, float]:
     """The growth of both kinds of boxes, if it is one."""
     for name, scale in (("face_scale", face_scale), ("body_scale", body_scale)):
         if not (math.isfinite(scale) and 1 <= scale <= 5):
-            raise PaLibError(f"{name} of a masker is {scale}, expected a number from 1 (the detector's box) to 5")
+            raise SettingError(f"{name} of a masker is {scale}, expected a number from 1 (the detector's box) to 5")
     return {"face": face_scale, "body": body_scale}

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa_lib.contracts import Detection
+from pa_lib.errors import SettingError
 from pa_lib.functional.boxes import non_maximum_suppression
 
 Image = NDArray[np.uint8]
@@ -33,7 +34,7 @@ def tile_spans(length: int, longest: int, overlap: int) -> list[tuple[int, int]]
     [(0, 300)]
     """
     if not 0 <= overlap < longest:
-        raise ValueError(f"overlap is {overlap}, expected at least 0 and less than a tile, {longest}")
+        raise SettingError(f"overlap is {overlap}, expected at least 0 and less than a tile, {longest}")
     if length <= longest:
         return [(0, length)]
     count = -(-(length - overlap) // (longest - overlap))

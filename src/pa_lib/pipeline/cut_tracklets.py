@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pa_lib.contracts import PersonMask, Presence, ProgressCallback, Track, stored_kind
-from pa_lib.errors import PaLibError
+from pa_lib.errors import InputError, PaLibError, ProtectionError, SettingError
 from pa_lib.functional.crops import resample, square_boxes
 from pa_lib.people import AbstractFinder, AbstractMasker, AbstractTracker, Findings, MaskRequest
 from pa_lib.pipeline.passes import SearchSettings, no_progress, read_reported, search_people
@@ -46,7 +46,7 @@ class CutSettings:
         jpeg_quality: Of the stored frames, 1 to 100. Masks are stored without loss.
 
     Raises:
-        PaLibError: A value out of its range.
+        SettingError: A value is out of its range.
     """
 
     side: int = 128
@@ -61,7 +61,7 @@ class CutSettings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", stored_kind(self.kind))
         if self.kind not in ("body", "face", "all"):
-            raise PaLibError(f"kind: got '{self.kind}', expected body, face or all")
+            raise SettingError(f"kind: got '{self.kind}', expected body, face or all")
         for name, low, high in (
             ("side", 16, 4096),
             ("expansion", 1, 10),
@@ -71,7 +71,7 @@ class CutSettings:
             ("jpeg_quality", 1, 100),
         ):
             if not low <= getattr(self, name) <= high:
-                raise PaLibError(f"{name}: got {getattr(self, name)}, expected {low:g} to {high:g}")
+                raise SettingError(f"{name}: got {getattr(self, name)}, expected {low:g} to {high:g}")
 
 
 @dataclass(frozen=True)
@@ -198,13 +198,13 @@ class TrackletCutter:
             settings, tracklets = index["settings"], index["tracklets"]
             n_frames = sum(len(tracklet["boxes"]) for tracklet in tracklets)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise PaLibError(
+            raise InputError(
                 f"{folder} is there but holds no tracklets; remove it, or choose another output"
             ) from error
         settings["kind"] = stored_kind(settings.get("kind", ""))
         if changed := [name for name, value in asdict(self.settings).items() if settings.get(name) != value]:
             told = ", ".join(f"{name}={settings.get(name)}" for name in changed)
-            raise PaLibError(f"{folder} was cut with {told}; set the same, or choose another output")
+            raise SettingError(f"{folder} was cut with {told}; set the same, or choose another output")
         return CutOutcome(folder, len(tracklets), n_frames, is_old=True)
 
     def _is_wanted(self, track: Track) -> bool:
@@ -271,9 +271,9 @@ class TrackletCutter:
             ]
             try:
                 if frame.picture is None:
-                    raise ValueError(frame.fault)
+                    raise ProtectionError(frame.fault)
                 masks = self.masker.mask(MaskRequest(frame.picture.rgb(), present, frame=frame.index)).masks
-            except ValueError:  # this frame cannot be masked: whoever is in it has a gap, and no clip may have one
+            except (ValueError, ProtectionError):  # its people have a gap here, and no clip may have one
                 dropped |= {tracklet.name for tracklet in live}
                 continue
             picture = torch.from_numpy(frame.picture.rgb().transpose(2, 0, 1).copy())

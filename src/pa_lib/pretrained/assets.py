@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import WeightsError
 
 FOLDER = Path(__file__).parents[1] / "assets"
 
@@ -43,14 +43,14 @@ def _read_manifest(folder: Path) -> dict[str, Asset]:
             name: Asset(**entry | {"source_sha256": tuple(entry["source_sha256"])}) for name, entry in entries.items()
         }
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise PaLibError(f"{path}: the list of shipped weights cannot be read ({error}); reinstall pa_lib") from error
+        raise WeightsError(f"{path}: the list of shipped weights cannot be read ({error}); reinstall pa_lib") from error
 
 
 def asset_manifest() -> dict[str, Asset]:
     """Every file of weights that ships, by name.
 
     Raises:
-        PaLibError: The manifest is missing or damaged.
+        WeightsError: The manifest is missing or damaged.
 
     >>> asset_manifest()["centerface.onnx"].licence
     'MIT'
@@ -62,15 +62,15 @@ def asset_manifest() -> dict[str, Asset]:
 def _verified(folder: Path, name: str) -> Path:
     manifest = _read_manifest(folder)
     if name not in manifest:
-        raise PaLibError(f"no weights named {name!r} ship with pa_lib; there are: {', '.join(sorted(manifest))}")
+        raise WeightsError(f"no weights named {name!r} ship with pa_lib; there are: {', '.join(sorted(manifest))}")
     asset, path = manifest[name], folder / name
     mend = f"it is {asset.what} ({asset.licence}, from {asset.origin}); reinstall pa_lib"
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise PaLibError(f"{path}: shipped weights cannot be read ({error.strerror}); {mend}") from error
+        raise WeightsError(f"{path}: shipped weights cannot be read ({error.strerror}); {mend}") from error
     if digest != asset.sha256:
-        raise PaLibError(
+        raise WeightsError(
             f"{path}: shipped weights are damaged: sha256 {digest[:12]}…, expected {asset.sha256[:12]}…; {mend}"
         )
     return path
@@ -83,7 +83,7 @@ def asset_path(name: str) -> Path:
         name: File name, e.g. ``centerface.onnx``.
 
     Raises:
-        PaLibError: No such weights, the file is missing, or its content is not what the manifest says.
+        WeightsError: No such weights, the file is missing, or its content is not what the manifest says.
 
     >>> asset_path("centerface.onnx").name
     'centerface.onnx'

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pa_lib.errors import SettingError
 from pa_lib.pretrained.assets import asset_path
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class OnnxNetwork:
 
     def __init__(self, asset: str, n_threads: int = 0) -> None:
         if n_threads < 0:
-            raise ValueError(f"n_threads is {n_threads}, expected 0 (automatic) or more")
+            raise SettingError(f"n_threads is {n_threads}, expected 0 (automatic) or more")
         self.asset = asset
         self.n_threads = n_threads or min(
             MAX_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -57,7 +58,7 @@ class OnnxNetwork:
             image: The graph's one input.
 
         Raises:
-            PaLibError: The shipped file is missing or damaged.
+            WeightsError: The shipped file is missing or damaged.
             RuntimeError: An output holds a number that is not finite.
         """
         if self._session is None:

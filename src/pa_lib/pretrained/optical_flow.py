@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pa_lib.errors import PaLibError, first_line
+from pa_lib.errors import SettingError, WeightsError, first_line
 
 Frames = Float[Tensor, "t 3 h w"] | UInt8[Tensor, "t 3 h w"]
 BothWays = tuple[Float[Tensor, "2 h w"], Float[Tensor, "2 h w"]]
@@ -72,7 +72,7 @@ class DISFlow(AbstractOpticalFlow):
 
     def __init__(self, preset: Literal["ultrafast", "fast", "medium"] = "medium") -> None:
         if preset not in _PRESETS:
-            raise ValueError(f"preset is {preset!r}, expected one of {', '.join(_PRESETS)}")
+            raise SettingError(f"preset is {preset!r}, expected one of {', '.join(_PRESETS)}")
         self.preset = preset
 
     def both_ways(self, frames: Frames) -> Iterator[BothWays]:
@@ -116,7 +116,7 @@ class RAFTFlow(nn.Module, AbstractOpticalFlow):
         n_updates: Refinements, at least 1; torchvision's own default is 12.
 
     Raises:
-        PaLibError: The file is missing, or is not such weights.
+        WeightsError: The file is missing, or is not such weights.
         ValueError: Fewer than 1 update.
 
     Source: Teed and Deng 2020, "RAFT: recurrent all-pairs field transforms for optical flow"; torchvision's models.
@@ -125,7 +125,7 @@ class RAFTFlow(nn.Module, AbstractOpticalFlow):
     def __init__(self, weights: str | Path, n_updates: int = 12) -> None:
         super().__init__()
         if n_updates < 1:
-            raise ValueError(f"n_updates is {n_updates}, expected at least 1")
+            raise SettingError(f"n_updates is {n_updates}, expected at least 1")
         self.n_updates = n_updates
         self.architecture, self.sha256, self.network = _load_raft(Path(weights))
         self.requires_grad_(False)
@@ -200,11 +200,11 @@ def _load_raft(path: Path) -> tuple[str, str, nn.Module]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise PaLibError(f"{path}: the weights of RAFT cannot be read ({error.strerror}); {how}") from error
+        raise WeightsError(f"{path}: the weights of RAFT cannot be read ({error.strerror}); {how}") from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises pickle, zip, key and attribute errors, by the damage
-        raise PaLibError(f"{path}: not a state file ({first_line(error)}); {how}") from error
+        raise WeightsError(f"{path}: not a state file ({first_line(error)}); {how}") from error
     for name, build in (("raft_large", raft_large), ("raft_small", raft_small)):
         network = build(weights=None, progress=False)
         if isinstance(state, dict) and state.keys() == network.state_dict().keys():
@@ -213,4 +213,4 @@ def _load_raft(path: Path) -> tuple[str, str, nn.Module]:
             except RuntimeError:  # same names, other sizes
                 continue
             return name, hashlib.sha256(content).hexdigest(), network
-    raise PaLibError(f"{path}: these are not the weights of RAFT; {how}")
+    raise WeightsError(f"{path}: these are not the weights of RAFT; {how}")

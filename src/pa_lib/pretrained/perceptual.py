@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pa_lib.errors import PaLibError, first_line
+from pa_lib.errors import SettingError, WeightsError, first_line
 from pa_lib.functional.hashing import weights_sha256
 
 Net = Literal["alex", "squeeze", "vgg"]
@@ -40,7 +40,7 @@ class Perceptual(nn.Module):
             takes torchvision's own, from torch's hub folder, where they are downloaded to once.
 
     Raises:
-        PaLibError: No such trunk; the weights cannot be read or downloaded, or are not of this trunk.
+        WeightsError: No such trunk; the weights cannot be read or downloaded, or are not of this trunk.
 
     Source: Zhang et al. 2018, "The unreasonable effectiveness of deep features as a perceptual metric"; package lpips.
     """
@@ -48,7 +48,7 @@ class Perceptual(nn.Module):
     def __init__(self, net: Net = "alex", weights: str | Path | None = None) -> None:
         super().__init__()
         if net not in get_args(Net):
-            raise PaLibError(f"no LPIPS trunk named {net!r}; there are: {', '.join(get_args(Net))}")
+            raise SettingError(f"no LPIPS trunk named {net!r}; there are: {', '.join(get_args(Net))}")
         self.net = net
         self.network = _build(net)
         _fill(self.network.net, net, weights)
@@ -100,7 +100,7 @@ def _fill(trunk: nn.Module, net: Net, weights: str | Path | None) -> None:
         trunk.load_state_dict({name: state["features." + name.split(".", 1)[1]] for name in trunk.state_dict()})
     except (KeyError, RuntimeError, AttributeError, TypeError) as error:
         where = "torchvision's file" if weights is None else os.fspath(weights)
-        raise PaLibError(f"{where}: not the weights of torchvision's {TRUNKS[net]} ({first_line(error)})") from error
+        raise WeightsError(f"{where}: not the weights of torchvision's {TRUNKS[net]} ({first_line(error)})") from error
 
 
 def _downloaded(net: Net) -> dict[str, Tensor]:
@@ -112,7 +112,7 @@ def _downloaded(net: Net) -> dict[str, Tensor]:
     except (OSError, RuntimeError) as error:
         # URLError is an OSError; a damaged file in the cache is a RuntimeError.
         folder = Path(torch.hub.get_dir()) / "checkpoints"
-        raise PaLibError(
+        raise WeightsError(
             f"the LPIPS trunk {TRUNKS[net]} could not be downloaded to, or read from, {folder} "
             f"({first_line(error)}); {HOW}"
         ) from error
@@ -127,9 +127,11 @@ def _read(path: Path, net: Net) -> dict[str, Tensor]:
             return dict(load_file(path))
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise PaLibError(f"no LPIPS weights at {path}, expected a state file of torchvision's {TRUNKS[net]}") from error
+        raise WeightsError(
+            f"no LPIPS weights at {path}, expected a state file of torchvision's {TRUNKS[net]}"
+        ) from error
     except Exception as error:  # torch and safetensors raise pickle, zip, key and header errors, by the damage
-        raise PaLibError(f"{path}: cannot be read as weights ({first_line(error)}); {HOW}") from error
+        raise WeightsError(f"{path}: cannot be read as weights ({first_line(error)}); {HOW}") from error
     return state
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa_lib.contracts import Box
+from pa_lib.errors import SettingError
 from pa_lib.pretrained.onnx_network import OnnxNetwork
 
 SIDE_PX = 256
@@ -26,7 +27,7 @@ class SelfieSegmentation:
 
     def __init__(self, margin: float = 0.15, n_threads: int = 0) -> None:
         if not 0 <= margin <= 2:
-            raise ValueError(f"margin is {margin}, expected a share of the box between 0 and 2")
+            raise SettingError(f"margin is {margin}, expected a share of the box between 0 and 2")
         self.margin = margin
         self._network = OnnxNetwork("selfie_segmentation.onnx", n_threads)
 
@@ -42,7 +43,7 @@ class SelfieSegmentation:
             square that the network saw. An array without pixels where the square lies outside the image.
 
         Raises:
-            PaLibError: The shipped weights are missing or damaged.
+            WeightsError: The shipped weights are missing or damaged.
             RuntimeError: The network's output is not numbers or has another shape.
             ValueError: A box is not finite or has no area.
         """

@@ -1,8 +1,10 @@
 """Files to frames and back, lazily, in constant memory. Nothing else touches codecs."""
 
 from pa_lib.video.container import Limits
+from pa_lib.video.files import find_inputs, is_supported
 from pa_lib.video.frame import Frame, Picture, PixelFormat, redacted_picture
-from pa_lib.video.probe import VideoInfo, fingerprint, is_supported, probe
+from pa_lib.video.info import VideoInfo
+from pa_lib.video.probe import fingerprint, probe
 from pa_lib.video.read import read_frames
 from pa_lib.video.sinks import WriteSettings
 from pa_lib.video.staging import StagedFile, StagedFolder, check_writable, commit_together, write_whole
@@ -22,6 +24,7 @@ __all__ = [
     "check_writable",
     "commit_together",
     "default_output",
+    "find_inputs",
     "fingerprint",
     "is_supported",
     "probe",

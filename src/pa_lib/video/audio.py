@@ -11,9 +11,9 @@ from typing import Any, cast
 import av
 import av.error
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import InputError
 from pa_lib.video.container import open_video
-from pa_lib.video.probe import VideoInfo
+from pa_lib.video.info import VideoInfo
 
 _LEAD_S = Fraction(1, 10)  # Apple's AAC encoder starts 48 ms early, Opus asks for 80 ms
 
@@ -26,7 +26,7 @@ class AudioCopy:
         output: The container that is being made; every track gets a stream in it.
 
     Raises:
-        PaLibError: If a track cannot be read, or the container cannot hold it.
+        InputError: If a track cannot be read, or the container cannot hold it.
     """
 
     def __init__(self, info: VideoInfo, output: av.container.OutputContainer) -> None:
@@ -55,7 +55,7 @@ class AudioCopy:
         try:
             target = output.add_stream_from_template(stream)
         except (ValueError, av.error.FFmpegError) as error:
-            raise PaLibError(
+            raise InputError(
                 f"audio track {number + 1} ({self._info.audio[number]}) does not fit into {output.format.name}; "
                 "write a .mkv file, or go on without sound by audio=drop"
             ) from error
@@ -69,7 +69,7 @@ class AudioCopy:
         """Copy what is to be decoded before `time_s`, or all the rest.
 
         Raises:
-            PaLibError: If the source cannot be read.
+            InputError: If the source cannot be read.
         """
         while True:
             packet = self._next or self._read()
@@ -91,8 +91,8 @@ class AudioCopy:
                 return None
             raise self._unreadable(f"its audio cannot be read to the end ({error.strerror})") from error
 
-    def _unreadable(self, what: str) -> PaLibError:
-        return PaLibError(
+    def _unreadable(self, what: str) -> InputError:
+        return InputError(
             f"input {self._info.path}: {what}; its pictures can be read: go on without sound by audio=drop"
         )
 

@@ -21,19 +21,19 @@ _DEMUXERS = (
 
 @dataclass(frozen=True)
 class Limits:
-    """What is too big to begin with; looked at before anything is decoded.
+    """What is too big to begin with; checked before anything is decoded.
 
     Args:
-        max_pixels: Of one frame.
-        max_frames: Of the video, by what its header says; a header that lies is caught while reading.
-        max_duration_s: Likewise, seconds.
-        max_bytes: Of the file, or of an image folder together.
+        max_pixels: Largest number of pixels of one frame.
+        max_frames: Largest number of frames by the header; a wrong header is caught while reading.
+        max_duration_s: Longest duration by the header, in seconds; a wrong header is caught while reading.
+        max_bytes: Largest size of the file, or of all images of a folder, in bytes.
     """
 
     max_pixels: int = 50_000_000
     max_frames: int = 1_000_000
     max_duration_s: float = 6 * 3600.0
-    max_bytes: int = 1 << 40
+    max_bytes: int = 100_000_000_000
 
 
 @contextmanager

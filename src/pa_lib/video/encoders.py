@@ -10,9 +10,9 @@ from pathlib import Path
 import av
 import av.codec
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import SettingError
 from pa_lib.video.frame import PixelFormat
-from pa_lib.video.probe import VideoInfo
+from pa_lib.video.info import VideoInfo
 
 # What each container may hold, best first for a source whose own codec it cannot hold.
 _HOLDS = {
@@ -105,25 +105,27 @@ def choose_encoding(path: Path, info: VideoInfo, codec: str, crf: int | None, pr
     """Find an encoder for `path` by its suffix: the source's own codec where that fits.
 
     Raises:
-        PaLibError: If the suffix or the codec is unknown, or they do not go together; names what does.
+        SettingError: If the suffix or the codec is unknown, or they do not go together; names what does.
     """
     suffix = path.suffix.lower()
     if suffix not in _HOLDS:
-        raise PaLibError(
+        raise SettingError(
             f"output {path}: {suffix or 'no suffix'} is no container that can be written; "
             f"use {', '.join(VIDEO_OUTPUTS)}, e.g. {path.with_suffix('.mp4').name}"
         )
     muxer, holds = _HOLDS[suffix]
     if codec != "auto" and codec not in _ENCODERS:
-        raise PaLibError(f"codec {codec} is unknown; use auto or one of {', '.join(CODECS)}")
+        raise SettingError(f"codec {codec} is unknown; use auto or one of {', '.join(CODECS)}")
     if codec != "auto" and codec not in holds:
-        raise PaLibError(f"output {path}: {suffix} cannot hold {codec}; use one of {', '.join(holds)}, or a .mkv file")
+        raise SettingError(
+            f"output {path}: {suffix} cannot hold {codec}; use one of {', '.join(holds)}, or a .mkv file"
+        )
     for candidate in [codec] if codec != "auto" else sorted(holds, key=lambda name: name != info.codec):
         encoder = _ENCODERS[candidate]
         taken = _taken(encoder, info)
         if taken is not None:
             return Encoding(muxer, candidate, encoder.name, taken, _options(encoder, crf, preset))
-    raise PaLibError(
+    raise SettingError(
         f"output {path}: no encoder for {' or '.join(holds if codec == 'auto' else [codec])} takes {info.pixel_format} "
         f"at {info.width}x{info.height}; use a .mkv file with codec hevc or ffv1"
     )
@@ -138,13 +140,13 @@ def _options(encoder: _Encoder, crf: int | None, preset: str | None) -> dict[str
     options = dict(encoder.options)
     if encoder.crf is not None:
         if crf is not None and not 0 <= crf <= encoder.max_crf:
-            raise PaLibError(
+            raise SettingError(
                 f"crf {crf} is out of range for {encoder.name}; use 0 (best) to {encoder.max_crf}, or null"
             )
         options["crf"] = str(encoder.crf if crf is None else crf)
     if encoder.speed is not None:
         if preset is not None and preset not in encoder.speeds:
-            raise PaLibError(f"preset {preset} is unknown to {encoder.name}; use one of {', '.join(encoder.speeds)}")
+            raise SettingError(f"preset {preset} is unknown to {encoder.name}; use one of {', '.join(encoder.speeds)}")
         options[encoder.speed[0]] = encoder.speed[1] if preset is None else preset
     return options
 

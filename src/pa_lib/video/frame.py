@@ -183,10 +183,6 @@ class Picture:
             np.copyto(plane[small_box], new, where=small)
         return Picture(planes, self.format)
 
-    def redacted(self) -> Picture:
-        """A uniform grey picture of the same format: it carries nothing of this one."""
-        return redacted_picture(self.format)
-
 
 def redacted_picture(format: PixelFormat) -> Picture:
     """A uniform mid-grey picture, for a frame that must not be shown or never could be decoded."""

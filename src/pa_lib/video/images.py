@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,9 +23,8 @@ from PIL import (  # Pillow knows a format only once its plugin is imported
     WebPImagePlugin,
 )
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import InputError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 _FORMATS = (
     PngImagePlugin.PngImageFile.format,
     JpegImagePlugin.JpegImageFile.format,
@@ -55,22 +53,6 @@ class ImageHead:
     remark: str | None
 
 
-def image_files(folder: Path) -> tuple[Path, ...]:
-    """The images of a folder in natural order: 2 before 10. Hidden files and subfolders are left out."""
-    files = [f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.name[0] != "." and f.is_file()]
-    return tuple(sorted(files, key=_natural))
-
-
-def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
-    parts = re.split(r"(\d+)", path.name.casefold())
-    return [(int(p), "") if p.isdecimal() else (-1, p) for p in parts], path.name
-
-
-def is_still_image(path: Path) -> bool:
-    """Whether the name says that it is an image."""
-    return path.suffix.lower() in IMAGE_SUFFIXES
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     with warnings.catch_warnings():
@@ -78,13 +60,13 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         try:
             image = Image.open(path, formats=_FORMATS)
         except UnidentifiedImageError as error:
-            raise PaLibError(f"image {path} cannot be read: it is no image, or is cut short") from error
+            raise InputError(f"image {path} cannot be read: it is no image, or is cut short") from error
         except Image.DecompressionBombError as error:
-            raise PaLibError(
+            raise InputError(
                 f"image {path} is far beyond limits.max_pixels, a decompression bomb by Pillow's measure; scale it down"
             ) from error
         except _DAMAGE as error:
-            raise PaLibError(f"image {path} cannot be read: {error}") from error
+            raise InputError(f"image {path} cannot be read: {error}") from error
         with image:
             yield image
 
@@ -93,17 +75,17 @@ def image_size(path: Path, max_pixels: int) -> ImageHead:
     """Read the header only.
 
     Raises:
-        PaLibError: If it is no image, has more than `max_pixels`, or is an animation.
+        InputError: If it is no image, has more than `max_pixels`, or is an animation.
     """
     with _opened(path) as image:
         width, height = image.size
         if width * height > max_pixels:
-            raise PaLibError(
+            raise InputError(
                 f"image {path} is {width}x{height} px, limits.max_pixels is {max_pixels}; raise it or scale it down"
             )
         n_frames = getattr(image, "n_frames", 1)
         if n_frames > 1 and image.format != "MPO":  # a second picture in a JPEG is a preview or the other eye
-            raise PaLibError(f"image {path} holds {n_frames} pictures; convert it to GIF or MP4 first")
+            raise InputError(f"image {path} holds {n_frames} pictures; convert it to GIF or MP4 first")
         turn, is_flipped = _TURNS.get(_orientation(image, path), (0, False))
         if turn in (90, 270):
             width, height = height, width
@@ -118,14 +100,14 @@ def _orientation(image: Image.Image, path: Path) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except _DAMAGE as error:
-        raise PaLibError(f"image {path} cannot be read: {error}") from error
+        raise InputError(f"image {path} cannot be read: {error}") from error
 
 
 def read_image(path: Path, max_pixels: int) -> NDArray[np.uint8]:
     """The image upright as uint8 RGB, shape h w 3; transparent places on white, more than 8 bits brought to 8.
 
     Raises:
-        PaLibError: If it cannot be decoded or has more than `max_pixels`.
+        InputError: If it cannot be decoded or has more than `max_pixels`.
     """
     image_size(path, max_pixels)
     with _opened(path) as image:
@@ -139,7 +121,7 @@ def read_image(path: Path, max_pixels: int) -> NDArray[np.uint8]:
                 upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
             return np.asarray(upright.convert("RGB"))
         except _DAMAGE as error:
-            raise PaLibError(f"image {path} cannot be decoded: {error}") from error
+            raise InputError(f"image {path} cannot be decoded: {error}") from error
 
 
 def colour_profile(path: Path) -> bytes | None:

@@ -1,138 +1,28 @@
-"""What a file holds, told before any of it is worked on: every input that cannot work is refused here, in one line."""
+"""Looking at a file before any work: every input that cannot work is refused here, in one line."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import av
 import av.error
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import InputError
 from pa_lib.video.container import Limits, audio_faults, early_end, is_still, open_video, reason_of, video_stream
+from pa_lib.video.files import IMAGE_SUFFIXES, image_files, is_still_image
 from pa_lib.video.frame import PixelFormat
-from pa_lib.video.images import IMAGE_SUFFIXES, image_files, image_size, is_still_image, read_image
-from pa_lib.video.orient import UPRIGHT, Orientation, orientation_of, upright_format, working_format
-
-Container = Literal["video", "gif", "image", "image_folder"]
-
-VIDEO_SUFFIXES = [
-    ".3gp",
-    ".asf",
-    ".avi",
-    ".flv",
-    ".gif",
-    ".ivf",
-    ".m2ts",
-    ".m4v",
-    ".mjpeg",
-    ".mkv",
-    ".mov",
-    ".mp4",
-    ".mpeg",
-    ".mpg",
-    ".mts",
-    ".mxf",
-    ".nut",
-    ".ogv",
-    ".ts",
-    ".vob",
-    ".webm",
-    ".wmv",
-    ".y4m",
-]
+from pa_lib.video.images import image_size, read_image
+from pa_lib.video.info import VideoInfo
+from pa_lib.video.orient import orientation_of, upright_format, working_format
 
 _LIMITS = Limits()
 _MAX_STREAMS = 64
 _PACKETS_TO_FIRST_PICTURE = 2000
 _STILL_FPS = 25
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """What `probe` found. Sizes are those of the upright picture.
-
-    Args:
-        path: The file or image folder.
-        container: What kind of thing it is.
-        format: What the planes of every `Picture` read from it are.
-        fps: Average frames a second.
-        time_base: Seconds in one unit of `Frame.pts`.
-        n_frames_estimate: As the header tells it, or by duration and rate; exact for images; None where unknown.
-        duration_s: Seconds, None where unknown.
-        codec: FFmpeg's name, e.g. ``h264``; the format's for images, e.g. ``png``.
-        source_pixel_format: The decoder's own; `pixel_format` is what becomes of it.
-        is_variable_rate: Whether the first frames are not equally far apart.
-        rotation_deg: Clockwise turn, 0, 90, 180 or 270, that the display matrix or the EXIF orientation asks for; the
-            frames are already turned.
-        is_flipped: Whether it asks for a mirror image, too.
-        sample_aspect_ratio: Width to height of one upright pixel.
-        end_pts: When the last frame ends, in units of `time_base`, where the header tells it exactly; else None.
-        audio: Codec name of each audio track.
-        audio_faults: What hinders copying tracks, one line each.
-        tags: The container's own metadata.
-        files: The images of a folder in their order, or the one file.
-        faults: Damage that can be told without decoding, e.g. a file that ends early; the output is not whole then.
-        remarks: What is changed on the way in without harm, e.g. transparency shown on white.
-        limits: Those it was held against.
-    """
-
-    path: Path
-    container: Container
-    format: PixelFormat
-    fps: float
-    time_base: Fraction
-    n_frames_estimate: int | None
-    duration_s: float | None
-    codec: str
-    source_pixel_format: str
-    is_variable_rate: bool = False
-    rotation_deg: int = 0
-    is_flipped: bool = False
-    sample_aspect_ratio: Fraction = Fraction(1)
-    end_pts: int | None = None
-    audio: tuple[str, ...] = ()
-    audio_faults: tuple[str, ...] = ()
-    tags: dict[str, str] = field(default_factory=dict)
-    files: tuple[Path, ...] = ()
-    faults: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
-    limits: Limits = field(default_factory=Limits)
-    orientation: Orientation = UPRIGHT
-
-    @property
-    def width(self) -> int:
-        """Columns of the upright picture, px."""
-        return self.format.width
-
-    @property
-    def height(self) -> int:
-        """Rows of the upright picture, px."""
-        return self.format.height
-
-    @property
-    def pixel_format(self) -> str:
-        """Name of the working format."""
-        return self.format.name
-
-    @property
-    def chroma_grid(self) -> tuple[int, int]:
-        """Rows and columns of pixels that share one chroma sample."""
-        return self.format.chroma_grid
-
-    @property
-    def nominal_duration(self) -> int:
-        """Units of `time_base` that one frame is shown at the average rate, at least 1."""
-        return max(1, round(1 / (self.fps * self.time_base)))
-
-
-def is_supported(path: Path) -> bool:
-    """Whether the name's suffix is one that `probe` opens; for picking the files of a folder."""
-    return path.suffix.lower() in VIDEO_SUFFIXES or path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def probe(path: str | Path, limits: Limits = _LIMITS) -> VideoInfo:
@@ -146,35 +36,35 @@ def probe(path: str | Path, limits: Limits = _LIMITS) -> VideoInfo:
         What it holds.
 
     Raises:
-        PaLibError: If it is missing, empty, cut short before its first picture, no video, or beyond a limit.
+        InputError: If it is missing, empty, cut short before its first picture, no video, or beyond a limit.
     """
     path = Path(path)
     if not path.exists():
-        raise PaLibError(f"input {path} does not exist; check the path")
+        raise InputError(f"input {path} does not exist; check the path")
     try:
         if path.is_dir():
             return _probe_images(path, image_files(path), limits)
         size = path.stat().st_size
         if size == 0:
-            raise PaLibError(f"input {path} is empty (0 bytes); copy it again from its source")
+            raise InputError(f"input {path} is empty (0 bytes); copy it again from its source")
         if size > limits.max_bytes:
-            raise PaLibError(
+            raise InputError(
                 f"input {path} has {size} bytes, limits.max_bytes is {limits.max_bytes}; raise it or cut the file"
             )
         if path.suffix.lower() in (".heic", ".heif", ".avif"):
-            raise PaLibError(f"input {path}: {path.suffix} images cannot be read; convert it to PNG or JPEG")
+            raise InputError(f"input {path}: {path.suffix} images cannot be read; convert it to PNG or JPEG")
         if is_still_image(path):
             return _probe_images(path, (path,), limits)
         return _probe_video(path, limits)
     except OSError as error:
-        raise PaLibError(f"input {path} cannot be read: {error.strerror or error}") from error
+        raise InputError(f"input {path} cannot be read: {error.strerror or error}") from error
 
 
 def fingerprint(path: str | Path) -> str:
     """The sha256 of a file as hex; for an image folder that of the names and contents in order.
 
     Raises:
-        PaLibError: If it cannot be read.
+        InputError: If it cannot be read.
     """
     path = Path(path)
     try:
@@ -185,7 +75,7 @@ def fingerprint(path: str | Path) -> str:
             total.update(f"{file.name}\0{_file_digest(file)}\n".encode())
         return total.hexdigest()
     except OSError as error:
-        raise PaLibError(f"input {path} cannot be read: {error.strerror or error}") from error
+        raise InputError(f"input {path} cannot be read: {error.strerror or error}") from error
 
 
 def _file_digest(path: Path) -> str:
@@ -195,23 +85,23 @@ def _file_digest(path: Path) -> str:
 
 def _probe_images(path: Path, files: tuple[Path, ...], limits: Limits) -> VideoInfo:
     if not files:
-        raise PaLibError(
+        raise InputError(
             f"input folder {path} holds no image ({' '.join(IMAGE_SUFFIXES)}); give a folder of images or a video file"
         )
     if len(files) > limits.max_frames:
-        raise PaLibError(
+        raise InputError(
             f"input {path} holds {len(files)} images, limits.max_frames is {limits.max_frames}; raise it or split it"
         )
     total = sum(file.stat().st_size for file in files)
     if total > limits.max_bytes:
-        raise PaLibError(
+        raise InputError(
             f"input {path} has {total} bytes, limits.max_bytes is {limits.max_bytes}; raise it or split it"
         )
     first, faults, remarks = None, [], []
     for file in files:
         try:
             head = image_size(file, limits.max_pixels)
-        except PaLibError as error:
+        except InputError as error:
             # one bad image among many is a frame that cannot be decoded, not the end of the folder
             if len(files) == 1 or "max_pixels" in str(error):
                 raise
@@ -222,14 +112,14 @@ def _probe_images(path: Path, files: tuple[Path, ...], limits: Limits) -> VideoI
         if first is None:
             first, first_file = head, file
         elif (head.width, head.height) != (first.width, first.height):
-            raise PaLibError(
+            raise InputError(
                 f"input folder {path} mixes sizes: {first_file.name} is {first.width}x{first.height}, {file.name} is "
                 f"{head.width}x{head.height}; put each size into a folder of its own"
             )
     if len(files) == 1:
         read_image(files[0], limits.max_pixels)  # within the limits, and there would be nothing else to go on with
     if first is None:
-        raise PaLibError(f"input folder {path}: none of its {len(files)} images can be read; the first: {faults[0]}")
+        raise InputError(f"input folder {path}: none of its {len(files)} images can be read; the first: {faults[0]}")
     return VideoInfo(
         path=path,
         container="image_folder" if path.is_dir() else "image",
@@ -259,29 +149,29 @@ def _probe_video(path: Path, limits: Limits) -> VideoInfo:
         with path.open("rb") as file:
             head = file.read(12)
         if head[4:8] == b"ftyp":
-            raise PaLibError(
+            raise InputError(
                 f"input {path} is an MP4 without its index: cut short or damaged ({reason_of(error)}); copy it again"
             ) from error
-        raise PaLibError(
+        raise InputError(
             f"input {path} is not a video that can be read, or is cut short ({reason_of(error)})"
         ) from error
 
 
 def _describe(path: Path, container: av.container.InputContainer, limits: Limits) -> VideoInfo:
     if len(container.streams) > _MAX_STREAMS:
-        raise PaLibError(
+        raise InputError(
             f"input {path} has {len(container.streams)} streams, at most {_MAX_STREAMS} are read; re-mux what you need"
         )
     stream = video_stream(container)
     if stream is None:
         kinds = sorted({str(s.type) for s in container.streams}) or ["nothing"]
         hint = "; its codec is unknown" if any(s.codec_context is None for s in container.streams.video) else ""
-        raise PaLibError(
+        raise InputError(
             f"input {path} has no video stream that can be read (it holds {', '.join(kinds)}){hint}; give a video"
         )
     coded = stream.codec_context
     if coded.width * coded.height > limits.max_pixels:
-        raise PaLibError(
+        raise InputError(
             f"input {path} has frames of {coded.width}x{coded.height} px, limits.max_pixels is "
             f"{limits.max_pixels}; raise it or scale down"
         )
@@ -291,18 +181,18 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
     fps = float(rate) if rate and 0 < rate <= 1000 else 25.0
     n_frames = stream.frames or (round(duration_s * fps) if duration_s else None)
     if duration_s and duration_s > limits.max_duration_s:
-        raise PaLibError(
+        raise InputError(
             f"input {path} is {duration_s:.0f} s long, "
             f"limits.max_duration_s is {limits.max_duration_s:g}; raise it or cut it"
         )
     if n_frames and n_frames > limits.max_frames:
-        raise PaLibError(
+        raise InputError(
             f"input {path} has about {n_frames} frames, limits.max_frames is {limits.max_frames}; raise it or cut it"
         )
 
     frame, is_variable_rate = _first_picture(path, container, stream)
     if frame.width * frame.height > limits.max_pixels:
-        raise PaLibError(
+        raise InputError(
             f"input {path} has frames of {frame.width}x{frame.height} px, limits.max_pixels is {limits.max_pixels}"
         )
     orientation, remarks = orientation_of(frame)
@@ -372,7 +262,7 @@ def _first_picture(
     except av.error.FFmpegError as error:
         reason = f"it cannot be read ({reason_of(error)})"
     if found is None:
-        raise PaLibError(
+        raise InputError(
             f"input {path} has no picture: {reason}; it may be cut short or damaged, copy it again from its source"
         )
     # the last few are left out: with reordering their neighbours may not have been read yet

@@ -10,12 +10,12 @@ from typing import Any
 import av
 import av.error
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import InputError
 from pa_lib.video.container import open_video, video_stream
 from pa_lib.video.frame import Frame, Picture
 from pa_lib.video.images import read_image
+from pa_lib.video.info import VideoInfo
 from pa_lib.video.orient import picture_of
-from pa_lib.video.probe import VideoInfo
 
 
 def read_frames(info: VideoInfo) -> Iterator[Frame]:
@@ -32,12 +32,12 @@ def read_frames(info: VideoInfo) -> Iterator[Frame]:
         Frames in order of presentation. Hold few of them: each keeps its planes alive.
 
     Raises:
-        PaLibError: If the file cannot be opened any more, or goes beyond its limits in spite of its header.
+        InputError: If the file cannot be opened any more, or goes beyond its limits in spite of its header.
     """
     try:
         yield from _read_within_limits(info)
     except av.error.FFmpegError as error:
-        raise PaLibError(f"input {info.path} cannot be read any more ({error}); was it changed meanwhile?") from error
+        raise InputError(f"input {info.path} cannot be read any more ({error}); was it changed meanwhile?") from error
 
 
 def _read_within_limits(info: VideoInfo) -> Iterator[Frame]:
@@ -47,12 +47,12 @@ def _read_within_limits(info: VideoInfo) -> Iterator[Frame]:
     for frame in source:
         start = frame.pts if start is None else start
         if frame.index >= limits.max_frames:
-            raise PaLibError(
+            raise InputError(
                 f"input {info.path} has more than limits.max_frames = {limits.max_frames} frames, against its header; "
                 "raise it or cut it"
             )
         if (frame.pts - start) * info.time_base > limits.max_duration_s:
-            raise PaLibError(
+            raise InputError(
                 f"input {info.path} is longer than limits.max_duration_s = {limits.max_duration_s:g}, against its "
                 "header; raise it or cut it"
             )
@@ -64,7 +64,7 @@ def _read_images(info: VideoInfo) -> Iterator[Frame]:
         picture, fault = None, None
         try:
             picture = Picture((read_image(file, info.limits.max_pixels),), info.format)
-        except (PaLibError, ValueError) as error:
+        except (InputError, ValueError) as error:
             fault = str(error)
         yield Frame(index, index, 1, float(index * info.time_base), picture, fault)
 
@@ -80,7 +80,7 @@ def _read_video(info: VideoInfo) -> Iterator[Frame]:
         index = held.index + 1 if held is not None else 0
         held = Frame(index, pts, duration or info.nominal_duration, float(pts * info.time_base), picture, fault)
     if held is None:
-        raise PaLibError(f"input {info.path} has no picture any more; was it changed while it was read?")
+        raise InputError(f"input {info.path} has no picture any more; was it changed while it was read?")
     if info.is_variable_rate and info.end_pts is not None and info.end_pts > held.pts and not info.faults:
         # MP4 keeps durations in the order of decoding, so that of the last frame shown may be another's
         held = replace(held, duration=info.end_pts - held.pts)
@@ -99,7 +99,7 @@ def _decode(info: VideoInfo) -> Iterator[_Shown]:
     with open_video(info.path, info.limits) as container:
         stream = video_stream(container)
         if stream is None:
-            raise PaLibError(f"input {info.path} has no video stream any more; was it changed while it was read?")
+            raise InputError(f"input {info.path} has no video stream any more; was it changed while it was read?")
         stream.thread_type = "AUTO"
         waiting: list[
             tuple[int, int, bool]

@@ -20,7 +20,7 @@ from pa_lib.video.encoders import Encoding, choose_encoding, quiet
 from pa_lib.video.frame import Frame, Picture, converted, to_av_frame
 from pa_lib.video.gif import to_palette_frame
 from pa_lib.video.images import colour_profile, image_size, write_image
-from pa_lib.video.probe import VideoInfo
+from pa_lib.video.info import VideoInfo
 
 
 @dataclass(frozen=True)

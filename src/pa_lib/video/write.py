@@ -11,11 +11,11 @@ from typing import Self
 
 import av.error
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import PaLibError, SettingError
 from pa_lib.video.encoders import VIDEO_OUTPUTS, choose_encoding
+from pa_lib.video.files import IMAGE_SUFFIXES
 from pa_lib.video.frame import Frame, redacted_picture
-from pa_lib.video.images import IMAGE_SUFFIXES
-from pa_lib.video.probe import VideoInfo
+from pa_lib.video.info import VideoInfo
 from pa_lib.video.sinks import AbstractSink, FolderSink, GifSink, ImageSink, VideoSink, WriteSettings
 from pa_lib.video.staging import AbstractStaged, StagedFile, StagedFolder, check_writable, commit_together
 
@@ -151,17 +151,19 @@ def _kind(path: Path, info: VideoInfo, settings: WriteSettings) -> type[Abstract
         or (info.container == "image_folder" and suffix not in (*VIDEO_OUTPUTS, *IMAGE_SUFFIXES))
     ):
         if settings.image_suffix not in IMAGE_SUFFIXES:
-            raise PaLibError(f"image_suffix {settings.image_suffix} is unknown; use one of {', '.join(IMAGE_SUFFIXES)}")
+            raise SettingError(
+                f"image_suffix {settings.image_suffix} is unknown; use one of {', '.join(IMAGE_SUFFIXES)}"
+            )
         return FolderSink
     if suffix in IMAGE_SUFFIXES:
         if info.container != "image":
-            raise PaLibError(
+            raise SettingError(
                 f"output {path} is one image, the input is a {info.container}; name a folder or a .mp4 file"
             )
         return ImageSink
     if suffix == ".gif":
         if info.audio and settings.audio == "copy":
-            raise PaLibError(
+            raise SettingError(
                 f"output {path}: a GIF cannot hold sound; write a .mp4 file, or go on without sound by audio=drop"
             )
         return GifSink
@@ -174,7 +176,7 @@ def _check_not_input(path: Path, info: VideoInfo) -> None:
     for file in (info.path, *info.files):
         same = os.path.realpath(file) == os.path.realpath(path)
         if same or (path.exists() and file.exists() and os.path.samefile(file, path)):
-            raise PaLibError(f"output {path} is the input {file} itself; choose another name")
+            raise SettingError(f"output {path} is the input {file} itself; choose another name")
 
 
 @contextmanager

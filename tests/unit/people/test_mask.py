@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pa_lib.contracts import ClipMasks, Kind, Presence, Track
-from pa_lib.errors import PaLibError
+from pa_lib.errors import PaLibError, ProtectionError
 from pa_lib.functional import run_lengths
 from pa_lib.people.mask import (
     AbstractMasker,
@@ -238,7 +238,7 @@ def test_a_silhouette_does_not_hide_people_far_from_its_box() -> None:
 
 
 def test_a_network_that_gives_nan_is_an_error() -> None:
-    with pytest.raises(ValueError, match="NaN"):
+    with pytest.raises(ProtectionError, match="NaN"):
         SilhouetteMasker(Painted(SOMEBODY * np.float32("nan"))).mask(MaskRequest(IMAGE, [presence(BODY)]))
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from _clips import make_clip
-from pa_lib.cli.tracklets import find_videos, main
+from pa_lib.cli.tracklets import main
 from pa_lib.contracts import Detection
 from pa_lib.data import TrackletDataModule
 from pa_lib.errors import PaLibError
@@ -152,19 +152,12 @@ def test_wrong_settings_are_refused(settings: dict[str, Any]) -> None:
         CutSettings(**settings)
 
 
-def test_videos_are_found(video: Path, tmp_path: Path) -> None:
-    folder = video.parent
-    (folder / "deep").mkdir()
-    other = (folder / "deep" / "clip.mp4").resolve()
-    other.write_bytes(video.read_bytes())
-    for name in ("clip.anonymized.mp4", "photo.jpg", "notes.txt", "out/cut.mp4"):
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(b"")
-    assert find_videos(str(folder), folder / "out") == [other, video]
-    assert find_videos(str(folder / "*.mp4"), folder / "out") == [video]
-    assert find_videos(str(video), folder / "out") == [video]
-    with pytest.raises(PaLibError, match="no video there"):
-        find_videos(str(folder / "out"), folder / "out")
+def test_a_folder_without_videos_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "photo.jpg").touch()
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "clip.anonymized.mp4").touch()
+    assert main([f"input={tmp_path / 'notes'}", f"output={tmp_path / 'out'}"]) == 1
+    assert "no video there" in capsys.readouterr().err
 
 
 def test_command_cuts_a_folder_and_goes_on_after_a_bad_file(

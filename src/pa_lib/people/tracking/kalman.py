@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa_lib.contracts import Detection, Kind, Track
-from pa_lib.errors import PaLibError
+from pa_lib.errors import PaLibError, SettingError
 from pa_lib.people.tracking.association import SURE, associate, best_pairs, jumps_between
 from pa_lib.people.tracking.base import AbstractTracker
 from pa_lib.people.tracking.motion import Array, Motion, buffered_iou, to_corners
@@ -75,9 +75,9 @@ class KalmanTracker(AbstractTracker):
     def __post_init__(self) -> None:
         for name in ("max_gap_s", "margin_s", "margin_frames", "growth_per_s", "border_px"):
             if not (np.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise PaLibError(f"tracker {name}={getattr(self, name)}: expected a number from 0 on")
+                raise SettingError(f"tracker {name}={getattr(self, name)}: expected a number from 0 on")
         if not 0 <= self.start_score <= 1:
-            raise PaLibError(f"tracker start_score={self.start_score}: expected a score in [0, 1]")
+            raise SettingError(f"tracker start_score={self.start_score}: expected a score in [0, 1]")
 
     def track(self, findings: Findings, width: int, height: int) -> list[Track]:
         """See `AbstractTracker.track`."""

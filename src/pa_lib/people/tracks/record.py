@@ -25,7 +25,7 @@ from pa_lib.video.staging import StagedFile
 
 if TYPE_CHECKING:
     from pa_lib.people.find import Findings
-    from pa_lib.video.probe import VideoInfo
+    from pa_lib.video.info import VideoInfo
 
 SCHEMA = "pa_lib.tracks"
 # Version 1, which is still read, called the kind ``body`` ``person`` and knew neither attributes nor replacements.

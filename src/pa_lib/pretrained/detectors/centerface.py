@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa_lib.contracts import Detection
+from pa_lib.errors import SettingError
 from pa_lib.functional.boxes import non_maximum_suppression
 from pa_lib.pretrained.onnx_network import OnnxNetwork
 
@@ -33,9 +34,9 @@ class CenterFace:
 
     def __init__(self, min_score: float = 0.2, max_side_px: int | None = None, n_threads: int = 0) -> None:
         if not 0 < min_score < 1:
-            raise ValueError(f"min_score is {min_score}, expected a number between 0 and 1")
+            raise SettingError(f"min_score is {min_score}, expected a number between 0 and 1")
         if max_side_px is not None and max_side_px < MULTIPLE_PX:
-            raise ValueError(f"max_side_px is {max_side_px}, expected at least {MULTIPLE_PX}, or None")
+            raise SettingError(f"max_side_px is {max_side_px}, expected at least {MULTIPLE_PX}, or None")
         self.min_score = min_score
         self.max_side_px = max_side_px
         self._network = OnnxNetwork("centerface.onnx", n_threads)
@@ -47,7 +48,7 @@ class CenterFace:
             images: RGB, shape h w 3 each.
 
         Raises:
-            PaLibError: The shipped weights are missing or damaged.
+            WeightsError: The shipped weights are missing or damaged.
             RuntimeError: The network's outputs are not numbers, or have another shape than its input asks for.
         """
         return [self._detect(image) for image in images]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa_lib.contracts import Detection
+from pa_lib.errors import SettingError
 
 
 class MTCNN:
@@ -23,9 +24,9 @@ class MTCNN:
 
     def __init__(self, min_score: float = 0.5, min_face_px: int = 16) -> None:
         if not 0 < min_score < 1:
-            raise ValueError(f"min_score is {min_score}, expected a number between 0 and 1")
+            raise SettingError(f"min_score is {min_score}, expected a number between 0 and 1")
         if min_face_px < 12:
-            raise ValueError(f"min_face_px is {min_face_px}, expected at least 12, the input of the first network")
+            raise SettingError(f"min_face_px is {min_face_px}, expected at least 12, the input of the first network")
         self.min_score = min_score
         self.min_face_px = min_face_px
         self._network: Any = None

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa_lib.contracts import Detection
+from pa_lib.errors import SettingError
 from pa_lib.functional.boxes import non_maximum_suppression
 from pa_lib.pretrained.onnx_network import OnnxNetwork
 
@@ -39,9 +40,9 @@ class NanoDet:
 
     def __init__(self, min_score: float = 0.25, side_px: int = 416, n_threads: int = 0) -> None:
         if not 0 < min_score < 1:
-            raise ValueError(f"min_score is {min_score}, expected a number between 0 and 1")
+            raise SettingError(f"min_score is {min_score}, expected a number between 0 and 1")
         if side_px < MULTIPLE_PX:
-            raise ValueError(f"side_px is {side_px}, expected at least {MULTIPLE_PX}")
+            raise SettingError(f"side_px is {side_px}, expected at least {MULTIPLE_PX}")
         self.min_score = min_score
         self.side_px = side_px
         self._network = OnnxNetwork("nanodet_g.onnx", n_threads)
@@ -54,7 +55,7 @@ class NanoDet:
             side_px: In place of the constructor's.
 
         Raises:
-            PaLibError: The shipped weights are missing or damaged.
+            WeightsError: The shipped weights are missing or damaged.
             RuntimeError: The network's outputs are not numbers, or have another shape than its input asks for.
         """
         return [self._detect(image, side_px or self.side_px) for image in images]

@@ -12,7 +12,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from pa_lib.errors import PaLibError, first_line
+from pa_lib.errors import WeightsError, first_line
 from pa_lib.pretrained.features.base import AbstractVideoFeatures
 
 FILE = "i3d_torchscript.pt"
@@ -32,7 +32,7 @@ class I3DFeatures(AbstractVideoFeatures):
         download: Fetch the file (49 MiB) into torch's hub folder where there is none.
 
     Raises:
-        PaLibError: No file, a download that fails, or a file with other content than that of published numbers.
+        WeightsError: No file, a download that fails, or a file with other content than that of published numbers.
 
     Source: Carreira and Zisserman 2017, "Quo vadis, action recognition?"; the TorchScript of StyleGAN-V (Skorokhodov
     et al. 2022), made from the network on TensorFlow Hub that FVD was defined with, which differs from the weights
@@ -78,12 +78,12 @@ def _find(path: str | Path | None, *, is_download_allowed: bool) -> Path:
         return kept
     how = f"give the path of {FILE} (sha256 {SHA256[:12]}…, from {ORIGIN}), or set {VARIABLE} to it"
     if not is_download_allowed:
-        raise PaLibError(f"no I3D weights: none ship, and {kept} is not there; {how}, or allow its download")
+        raise WeightsError(f"no I3D weights: none ship, and {kept} is not there; {how}, or allow its download")
     kept.parent.mkdir(parents=True, exist_ok=True)
     try:
         torch.hub.download_url_to_file(ORIGIN, str(kept), hash_prefix=SHA256, progress=False)
     except (OSError, RuntimeError) as error:  # URLError is an OSError; another content is a RuntimeError
-        raise PaLibError(f"the I3D weights could not be downloaded to {kept} ({first_line(error)}); {how}") from error
+        raise WeightsError(f"the I3D weights could not be downloaded to {kept} ({first_line(error)}); {how}") from error
     return kept
 
 
@@ -92,9 +92,9 @@ def _verified(path: Path) -> Path:
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise PaLibError(f"no I3D weights at {path} ({error.strerror}); expected {FILE} from {ORIGIN}") from error
+        raise WeightsError(f"no I3D weights at {path} ({error.strerror}); expected {FILE} from {ORIGIN}") from error
     if digest != SHA256:
-        raise PaLibError(
+        raise WeightsError(
             f"{path}: sha256 {digest[:12]}…, expected {SHA256[:12]}…: other weights give other numbers, which nobody "
             f"could compare; take {FILE} from {ORIGIN}"
         )

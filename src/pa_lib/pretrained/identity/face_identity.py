@@ -71,7 +71,7 @@ class FaceIdentity(nn.Module):
     Frozen and differentiable with respect to its input. Weights ship with pa_lib (CC0), 8-bit for most layers.
 
     Raises:
-        PaLibError: The shipped weights are missing or damaged.
+        WeightsError: The shipped weights are missing or damaged.
 
     Source: King, dlib (2017), dnn_face_recognition_ex; He et al. 2015 with 29 convolutions and half the filters.
     Differs: expanded from 8-bit weights; embeddings are 0.04 (L2, mean) from dlib's own.

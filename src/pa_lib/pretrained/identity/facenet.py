@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pa_lib.errors import PaLibError, first_line
+from pa_lib.errors import WeightsError, first_line
 from pa_lib.pretrained.identity.face_chips import align_faces
 
 # Where MTCNN's landmarks lie in its own boxes scaled to 160 px height, and the height of those boxes over their width:
@@ -34,7 +34,7 @@ class FaceNet(nn.Module):
             downloads once into torch's hub folder.
 
     Raises:
-        PaLibError: The weights cannot be read or downloaded, or are not of this network.
+        WeightsError: The weights cannot be read or downloaded, or are not of this network.
 
     Source: Schroff et al. 2015, "FaceNet"; Szegedy et al. 2016; weights of timesler/facenet-pytorch.
     Differs: faces are set upright by landmarks, where facenet-pytorch cuts MTCNN's box; `same_person_distance` is the
@@ -101,7 +101,7 @@ def _load(weights: str | Path) -> Any:
         except (OSError, RuntimeError) as error:
             # URLError is an OSError; a damaged file in the cache is a RuntimeError.
             hub = Path(torch.hub.get_dir()).parent / "checkpoints"
-            raise PaLibError(
+            raise WeightsError(
                 f"the FaceNet weights {str(weights)!r} could not be downloaded to, or read from, {hub} "
                 f"({first_line(error)}); {how}"
             ) from error
@@ -114,9 +114,9 @@ def _load(weights: str | Path) -> Any:
         network.load_state_dict(state)
     except FileNotFoundError as error:
         names = " or ".join(DOWNLOADS)
-        raise PaLibError(f"no FaceNet weights at {os.fspath(weights)}, expected a file, or {names}; {how}") from error
+        raise WeightsError(f"no FaceNet weights at {os.fspath(weights)}, expected a file, or {names}; {how}") from error
     except Exception as error:  # torch raises pickle, zip, key and attribute errors, by the damage
-        raise PaLibError(
+        raise WeightsError(
             f"{path}: not the weights of facenet-pytorch's InceptionResnetV1 ({first_line(error)}); {how}"
         ) from error
     return network

@@ -1,0 +1,92 @@
+"""What is known of a video before it is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+from pa_lib.video.container import Limits
+from pa_lib.video.frame import PixelFormat
+from pa_lib.video.orient import UPRIGHT, Orientation
+
+Container = Literal["video", "gif", "image", "image_folder"]
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What `probe` found. Sizes are those of the upright picture.
+
+    Args:
+        path: The file or image folder.
+        container: What kind of thing it is.
+        format: What the planes of every `Picture` read from it are.
+        fps: Average rate in frames per second.
+        time_base: Seconds in one unit of `Frame.pts`.
+        n_frames_estimate: Number of frames by the header, or by duration and rate; exact for images; None if unknown.
+        duration_s: Duration in seconds; None if unknown.
+        codec: FFmpeg's name of the codec, e.g. ``h264``; that of the format for images, e.g. ``png``.
+        source_pixel_format: The decoder's own format, which is converted to `pixel_format`.
+        is_variable_rate: Whether the first frames are not equally far apart.
+        rotation_deg: Clockwise turn, 0, 90, 180 or 270, that the display matrix or the EXIF orientation asks for; the
+            frames are already turned.
+        is_flipped: Whether it asks for a mirror image, too.
+        sample_aspect_ratio: Width to height of one upright pixel.
+        end_pts: End of the last frame in units of `time_base`, if the header holds it exactly; else None.
+        audio: Codec name of each audio track.
+        audio_faults: What hinders copying tracks, one line each.
+        tags: The container's own metadata.
+        files: The images of a folder in their order, or the one file.
+        faults: Damage that shows without decoding, e.g. a file that ends early; the output is not whole then.
+        remarks: What is changed on the way in without harm, e.g. transparency shown on white.
+        limits: The limits that it was checked against.
+    """
+
+    path: Path
+    container: Container
+    format: PixelFormat
+    fps: float
+    time_base: Fraction
+    n_frames_estimate: int | None
+    duration_s: float | None
+    codec: str
+    source_pixel_format: str
+    is_variable_rate: bool = False
+    rotation_deg: int = 0
+    is_flipped: bool = False
+    sample_aspect_ratio: Fraction = Fraction(1)
+    end_pts: int | None = None
+    audio: tuple[str, ...] = ()
+    audio_faults: tuple[str, ...] = ()
+    tags: dict[str, str] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+    faults: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    orientation: Orientation = UPRIGHT
+
+    @property
+    def width(self) -> int:
+        """Columns of the upright picture, px."""
+        return self.format.width
+
+    @property
+    def height(self) -> int:
+        """Rows of the upright picture, px."""
+        return self.format.height
+
+    @property
+    def pixel_format(self) -> str:
+        """Name of the working format."""
+        return self.format.name
+
+    @property
+    def chroma_grid(self) -> tuple[int, int]:
+        """Rows and columns of pixels that share one chroma sample."""
+        return self.format.chroma_grid
+
+    @property
+    def nominal_duration(self) -> int:
+        """Units of `time_base` that one frame is shown at the average rate, at least 1."""
+        return max(1, round(1 / (self.fps * self.time_base)))

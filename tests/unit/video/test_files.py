@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pytest
+
+from pa_lib.video import find_inputs
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Videos, an image, results, hidden files, and what is no video."""
+    names = "b.mp4 a.MOV deep/c.webm photo.jpg notes.txt a.anonymized.mov .a.mov .cache/x.mp4 done/d.mp4"
+    for name in (*names.split(), "photos.anonymized/1.png", "clip.mp4/inside.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    return tmp_path
+
+
+def names(found: list[Path], folder: Path) -> list[str]:
+    return [file.relative_to(folder).as_posix() for file in found]
+
+
+def test_a_folder_stands_for_its_videos_and_images(folder: Path) -> None:
+    assert names(find_inputs(folder), folder) == ["a.MOV", "b.mp4", "deep/c.webm", "done/d.mp4", "photo.jpg"]
+
+
+def test_images_and_the_folder_of_the_results_can_be_passed_over(folder: Path) -> None:
+    found = find_inputs(folder, has_images=False, besides=folder / "done")
+    assert names(found, folder) == ["a.MOV", "b.mp4", "deep/c.webm"]
+
+
+def test_a_glob_stands_for_what_it_matches(folder: Path) -> None:
+    assert names(find_inputs(f"{folder}/*.m*"), folder) == ["b.mp4"]
+    assert names(find_inputs(f"{folder}/**/*.mp4"), folder) == ["b.mp4", "done/d.mp4"]
+    assert find_inputs(f"{folder}/*.avi") == []
+
+
+@pytest.mark.parametrize("name", ["b.mp4", "absent.mp4", "a.anonymized.mov", "notes.txt", ".a.mov"])
+def test_a_name_stands_for_itself(folder: Path, name: str) -> None:
+    assert find_inputs(folder / name) == [folder / name]
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "clip[1].mp4").touch()
+    assert find_inputs(str(tmp_path / "clip[1].mp4")) == [tmp_path / "clip[1].mp4"]
+
+
+@pytest.mark.parametrize("other", [".hidden.png", "notes.txt", "1.anonymized.png"])
+def test_a_folder_of_images_is_one_video(tmp_path: Path, other: str) -> None:
+    for name in ("1.png", "2.jpg", other):
+        (tmp_path / name).touch()
+    assert find_inputs(tmp_path, has_images=False) == find_inputs(tmp_path) == [tmp_path]
+    (tmp_path / "clip.mp4").touch()
+    assert find_inputs(tmp_path, has_images=False) == [tmp_path / "clip.mp4"]
+
+
+def test_results_named_on_purpose_are_inputs(folder: Path) -> None:
+    assert find_inputs(folder / "photos.anonymized") == [folder / "photos.anonymized"]
+
+
+def test_an_empty_folder_holds_nothing(tmp_path: Path) -> None:
+    assert find_inputs(tmp_path) == []
