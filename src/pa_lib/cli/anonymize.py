@@ -1,6 +1,6 @@
 """pa-anonymize: a video in, an anonymized video out.
 
-Exit codes: 0 every frame is as it should be; 1 a file could not be done, and nothing carries its output's name; 2 the
+Exit codes: 0 every frame is as it should be; 1 a file could not be anonymized, and none was written or changed for it; 2 the
 command line is wrong; 3 done, but some frames had to be redacted whole (the report says which); 130 interrupted.
 """
 
@@ -72,7 +72,7 @@ def _anonymize(config: dict[str, Any], changed: dict[str, Any], *, is_chosen: bo
             failed.append((source, str(error)))
             continue
         has_redacted |= bool(outcome.n_redacted)
-        _tell(outcome)
+        _print_summary(outcome)
     if len(pairs) > 1:
         print(f"{len(pairs) - len(failed)} of {len(pairs)} files done, {len(failed)} failed")
     return FAILED if failed else REDACTED if has_redacted else OK
@@ -83,10 +83,10 @@ def _run_settings(config: dict[str, Any], *, is_chosen_again: bool) -> RunSettin
 
     names = ("stage", "on_failure", "seed", "is_overwrite", "is_damaged_accepted")
     node = {name: config[name] for name in names} | config["report"]
-    # Folders may name people, and file names are told elsewhere: paths stay out of the record.
-    told = {name: value for name, value in config.items() if name not in ("input", "output", "tracks", "weights")}
+    # Folders may name people, and file names are recorded elsewhere: paths stay out of the record.
+    recorded = {name: value for name, value in config.items() if name not in ("input", "output", "tracks", "weights")}
     tracks = None if config["tracks"] is None else Path(config["tracks"]).expanduser()
-    return replace(checked(RunSettings, node, ""), tracks=tracks, is_chosen_again=is_chosen_again, config=told)
+    return replace(checked(RunSettings, node, ""), tracks=tracks, is_chosen_again=is_chosen_again, config=recorded)
 
 
 def _run_one(
@@ -102,8 +102,8 @@ def _run_one(
         return pipeline.run(source, output, settings, partial(bars.report, title))
 
 
-def _tell(outcome: RunOutcome) -> None:
-    """The closing summary: what came out, who was hidden, and what to look at."""
+def _print_summary(outcome: RunOutcome) -> None:
+    """Print what was written, who was hidden, and what to look at."""
     print(outcome.summary)
     for name, path in outcome.files.items():
         print(f"  {name:<9} {path}")

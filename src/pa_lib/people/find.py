@@ -38,16 +38,16 @@ THUMBNAIL = (48, 27)  # width, height: a person who walks moves less than a pixe
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What the search of a video gave.
+    """The result of searching a video for people.
 
     Args:
-        detections: Frame index -> who was seen, for every frame that was searched, also where it is nobody.
+        detections: Frame index -> detections, for every frame that was searched; empty if there are none.
         faults: Frame index -> one line, for frames that could not be decoded or whose search failed.
         cuts: Index of the first frame of each shot but the first, increasing.
         n_frames: Frames of the video.
         times_s: Shape n_frames, when each is shown, s.
         camera: Shape n_frames 2, how far the scene has moved in the picture since the first frame, in px to the right
-            and down; it does not move over a cut. Zeros where nobody measured it.
+            and down; it does not move over a cut. Zeros if it was not measured.
     """
 
     detections: dict[int, tuple[Detection, ...]]
@@ -77,9 +77,9 @@ def find_people(
 
     Args:
         frames: In order; a frame without a picture is a fault.
-        finder: Sees people in single frames. Any error but `PaLibError` is a fault of that frame alone.
+        finder: Finds people in single frames. Any error but `PaLibError` is a fault of that frame alone.
         stride: At least 1.
-        batch: Frames handed to the finder at a time, at least 1; so many are held in memory, too.
+        batch: Number of frames that the finder gets at a time, >= 1; as many are held in memory.
         cut_threshold: Mean change of a grey thumbnail, in [0, 1], from which a frame begins a new shot.
 
     Returns:
@@ -158,7 +158,7 @@ class _Search:
             self.flush()
 
     def flush(self) -> None:
-        """Search what waits. A batch that fails is searched again frame by frame, to tell whose fault it is."""
+        """Search the waiting frames. A batch that fails is searched again, frame by frame."""
         waiting, self._waiting = self._waiting, {}
         self.must_retry = False
         if waiting and not self._try(waiting) and len(waiting) > 1:

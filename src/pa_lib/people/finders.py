@@ -19,11 +19,11 @@ Image = NDArray[np.uint8]
 
 
 class AbstractFinder(ABC):
-    """Sees faces, whole people or both in single frames."""
+    """Finds faces, whole bodies or both in single frames."""
 
     @abstractmethod
     def find(self, images: Sequence[Image]) -> list[list[Detection]]:
-        """Who is in each image, with the detector's raw score; low ones are for a tracker to hold on by.
+        """The detections in each image, with the detector's raw score; a tracker extends tracks by the low ones.
 
         Args:
             images: RGB, shape h w 3 each.
@@ -176,15 +176,15 @@ class PeopleFinder(AbstractFinder):
 
 
 def without_parts(details: Sequence[Detection], people: Sequence[Detection], min_height: float) -> list[Detection]:
-    """Drop from `details` what is a piece of somebody too large for the pass that found it.
+    """Drop from `details` the pieces of people who are too large for the pass that found them.
 
     Seen too large, a person falls into pieces: head and trunk, legs. A piece is at least 70 % inside a surely seen
     person of more than `min_height` and at least a fifth of their area; people behind or before them are smaller or
     stick out.
 
     Args:
-        details: Of the larger pass.
-        people: Of the overview.
+        details: Detections of the larger pass.
+        people: Detections of the overview.
         min_height: The tallest person that the larger pass sees whole, px of the frame.
     """
     large = [person for person in people if person.score >= 0.4 and person.box[3] - person.box[1] > min_height]
@@ -200,7 +200,7 @@ def without_parts(details: Sequence[Detection], people: Sequence[Detection], min
 
 
 class FacesAndPeopleFinder(AbstractFinder):
-    """Faces and whole people together: whoever turns away keeps a body, whoever is cut by the frame keeps a face.
+    """Faces and whole people together: a person who turns away still has a body, one cut by the frame still has a face.
 
     Args:
         faces: Finds faces; CenterFace if None.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Photos of more pixels than this are refused before they are decoded: 50 Mpx is more than any phone's.
 MAX_PHOTO_PIXELS = 50_000_000
-# A face smaller than this tells nobody apart: below about 20 px between the borders, strangers come as near as friends.
+# Smaller faces are not compared: below about 20 px between the borders, strangers look as similar as one person twice.
 LEAST_FACE_PX = 20.0
 
 
@@ -31,8 +31,8 @@ def best_faces(person: Person, at_most: int = 5) -> list[tuple[int, NDArray[np.f
     and the best of each is taken, so that a head that turns is seen from several sides.
 
     Args:
-        person: With or without faces.
-        at_most: How many.
+        person: The person, with or without faces.
+        at_most: Largest number of views.
 
     Returns:
         Pairs of frame and landmarks (5 2, px), in order of frames; empty where no face is large enough.
@@ -58,9 +58,9 @@ def embed_people(
 
     Args:
         frames: The video from its first frame, lazily.
-        people: Whose.
-        network: Has ``embed(image, landmarks n 5 2) -> n d``.
-        at_most: Faces of one person.
+        people: The people to compare.
+        network: Embeds faces.
+        at_most: Largest number of faces of one person.
 
     Returns:
         Person id -> shape n d. People without a face that can be compared are absent.
@@ -89,8 +89,8 @@ def embed_photos(photos: Sequence[Path], network: FaceNetwork, finder: AbstractF
 
     Args:
         photos: Image files; EXIF orientation is applied.
-        network: Has ``embed(image, landmarks n 5 2) -> n d``.
-        finder: Sees faces, with landmarks.
+        network: Embeds faces.
+        finder: Finds faces, with landmarks.
 
     Returns:
         Shape n d, one row per photo.

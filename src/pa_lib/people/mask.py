@@ -42,7 +42,7 @@ __all__ = [
     "Silhouettes",
 ]
 
-# A silhouette is believed if it looks like somebody who fills the box. On the 116 annotated people of at least 30 px in
+# A silhouette is accepted if it looks like a person who fills the box. On the 116 annotated people of at least 30 px in
 # 31 COCO pictures these limits accept 100, of whom the masks cover 99.4 % of the pixels on average (1st-worst 76 %);
 # over all 116 it would be 93.4 %, with whole people missed. The rest become boxes.
 _LEAST_SHARE = 0.35  # of the box
@@ -50,13 +50,15 @@ _LEAST_SPAN = 0.95  # of the box's height, and of its width
 _LEAST_END_SHARE = 0.15  # of the top fifth of the box, where the head is, and of the bottom fifth
 _REACH = 0.1  # how far a silhouette may leave its box, as a share of each side: arms, and boxes that lag behind
 
-# Who stands in front of whom, where somebody kept and somebody hidden overlap; see `SilhouetteMasker`, spare_kept.
+# Which of a kept and a hidden person who overlap stands in front; see `SilhouetteMasker`, spare_kept.
 _KEPT_CERTAINTY = 0.5  # from which value of the network on a pixel is the kept person's
 _KEPT_FACE_SCALE = 1.2  # of a kept face's box: the face itself with a little hair, not what is beside the head
 _HEAD_SHARE = 0.3  # of a body's box: the part at the top, where the head is
 _INSIDE = 0.6  # share of a hidden box within a kept one from which on it is behind, or a piece of the kept person
-_FEET_REACH = 25  # frames in which the feet's lowest place tells how near somebody stands: dancers leave the ground
-_SIGHTING_REACH = 2  # frames around a sighting in which a detector's word still counts, the default stride
+_FEET_REACH = (
+    25  # frames in which the lowest place of the feet shows how near a person stands: dancers leave the ground
+)
+_SIGHTING_REACH = 2  # frames around a detection in which it still counts, the default stride
 
 
 class Silhouettes(Protocol):
@@ -171,7 +173,7 @@ class SilhouetteMasker(AbstractMasker):
             person at the same size, so its errors grow with the person.
         dilation_px: See `BoxMasker`. 2 px more than the feather: silhouettes of people of 20-90 px leave limbs out.
         feather_px: See `BoxMasker`.
-        spare_kept: Cut somebody who is kept, and stands further in front, out of the masks of the hidden: where the
+        spare_kept: Cut a kept person who stands further in front out of the masks of the hidden: where the
             network marks the kept person, and where a detector saw their face. Off by default in Python, because the
             network marks *anybody* in a box: of what it gave back, a dancer before a distant crowd owned 85 %, a
             breakdancer among the crowd half, and the rest showed clothes and limbs of people who were to be hidden.
@@ -243,7 +245,7 @@ class SilhouetteMasker(AbstractMasker):
         return patch if reach is None else Patch(reach.top, reach.left, part_inside(patch, reach))
 
     def _sparing(self, request: MaskRequest, canvas: Canvas) -> _Sparing:
-        """The shapes of those who are kept, and the hidden faces that are nobody's to give up."""
+        """The shapes of the kept people, and the hidden faces that stay hidden in any case."""
         height, width = canvas.height, canvas.width
         bodies, faces = [], []
         for other in request.kept:
@@ -303,13 +305,13 @@ class _Sparing:
 
 
 def _is_sighted(presence: Presence, reach: int = _SIGHTING_REACH) -> bool:
-    """Whether a detector saw somebody in this frame or one close to it."""
+    """Whether there is a detection of this person in this frame or one close to it."""
     _, track, row = presence
     return bool(np.isfinite(track.scores[max(0, row - reach) : row + reach + 1]).any())
 
 
 def _is_before(kept: Presence, hidden: Presence) -> bool:
-    """Whether the one who is kept stands in front of the one who is hidden, as far as boxes tell."""
+    """Whether the kept person stands in front of the hidden one, by their boxes."""
     its, box = box_of(kept), box_of(hidden)
     wide, high = min(box[2], its[2]) - max(box[0], its[0]), min(box[3], its[3]) - max(box[1], its[1])
     if min(wide, high) <= 0:

@@ -130,8 +130,8 @@ class Canvas:
         """Grow and soften a shape and put it on the grid.
 
         Args:
-            presence: Whom it hides.
-            shape: Bool mask; None is somebody outside of the frame.
+            presence: The person that it hides.
+            shape: Bool mask; None if the person is outside of the frame.
             edge: How it is grown and softened.
             spared: Pixels to leave out. That is done last, on the finished alpha: a feather along the cut would show
                 the hidden person through.

@@ -21,7 +21,7 @@ def tile_spans(length: int, longest: int, overlap: int) -> list[tuple[int, int]]
     """The fewest equal tiles that cover a side, evenly spread, neighbours sharing at least `overlap`.
 
     Args:
-        length: Of the side, px.
+        length: Length of the side in pixels.
         longest: Of a tile, px.
         overlap: Below `longest`, px.
 

@@ -1,7 +1,7 @@
 """Videos in, tracklets out: square crops that follow one person each, with masks, as `TrackletDataModule` reads them.
 
-A video is done whole or not at all: its tracklets are written under a hidden name and appear at the end, under one that
-is made of the video's content. So whatever was interrupted is done again, and whatever is there is passed over.
+A video is cut whole or not at all: its tracklets are written under a hidden name and get their own, which is made of
+the video's content, at the end. So an interrupted video is cut again, and a finished one is skipped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pa_lib.video import Limits, StagedFolder, VideoInfo, fingerprint, probe
 
 INDEX, VERSION = "tracklets.json", 1
 _REACH = {"face": 1.6, "body": 1.1}  # what the maskers cover over the sides of a box, so that crops hold the masks
-_NAME_LENGTH = 16  # of the video's sha256: two of a billion videos share it by a chance of 3 in a hundred
+_NAME_LENGTH = 16  # characters of the video's sha256: among a billion videos, two share it with a probability of 0.03
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class CutSettings:
     """What is cut, and how.
 
     Args:
-        side: Of the stored crops, px, >= 16.
+        side: Side length of the stored crops in pixels, >= 16.
         kind: ``body`` cuts around whole bodies, ``face`` around faces, ``all`` both.
-        expansion: Side of a crop over the longer side of what is masked, >= 1; as the crops of the use have it.
-        steadiness_s: Over how long centre and size of the crop are smoothed (standard deviation of a Gaussian), s.
-        min_px: Tracklets whose box is smaller than this, by its longer side and in the median, are left out.
-        min_frames: Shorter ones are left out.
-        max_frames: Longer ones are divided.
-        jpeg_quality: Of the stored frames, 1 to 100. Masks are stored without loss.
+        expansion: Side of a crop over the longer side of what is masked, >= 1; take that of the system that is trained.
+        steadiness_s: Smoothing of centre and size of the crops over time: standard deviation of a Gaussian in seconds.
+        min_px: Smallest median of the longer side of the box in pixels; smaller tracklets are left out.
+        min_frames: Shortest tracklet in frames; shorter ones are left out.
+        max_frames: Longest tracklet in frames; longer ones are divided.
+        jpeg_quality: Quality of the stored frames, 1 to 100. Masks are stored without loss.
 
     Raises:
         SettingError: A value is out of its range.
@@ -76,15 +76,15 @@ class CutSettings:
 
 @dataclass(frozen=True)
 class CutOutcome:
-    """What became of one video.
+    """The result of one video.
 
     Args:
-        folder: Where its tracklets are.
-        n_tracklets: How many.
-        n_frames: Crops in all of them.
-        is_old: It had been done before, and nothing was touched.
-        n_dropped: Tracklets that were left out because a frame could not be masked.
-        n_other_kind: Tracks that were passed over because `CutSettings.kind` asks for another kind.
+        folder: Folder of its tracklets.
+        n_tracklets: Number of tracklets.
+        n_frames: Number of crops in all of them.
+        is_old: Whether it had been cut before, so that no file was changed.
+        n_dropped: Number of tracklets that were left out because a frame could not be masked.
+        n_other_kind: Number of tracks that were left out because `CutSettings.kind` asks for another kind.
     """
 
     folder: Path
@@ -127,10 +127,10 @@ class TrackletCutter:
     """Cuts tracklets out of whole files with parts that the caller brings.
 
     Args:
-        finder: Sees faces, people or both in single frames.
-        tracker: Joins sightings into tracks without gaps.
-        masker: Decides which pixels are the person's: use the one that will hide people later, so that training sees
-            the masks of the use.
+        finder: Finds faces, bodies or both in single frames.
+        tracker: Joins detections into tracks without gaps.
+        masker: Decides which pixels are the person's: take the one that will hide people later, so that training sees
+            the same masks.
         settings: What is cut, and how.
         search: How densely a video is searched.
         limits: What is refused before it is decoded.
@@ -154,7 +154,7 @@ class TrackletCutter:
         self.limits = limits or Limits()
 
     def run(self, source: Path, output: Path, on_progress: ProgressCallback | None = None) -> CutOutcome:
-        """Cut one video, unless that has been done.
+        """Cut one video, unless it has been cut already.
 
         Args:
             source: A video, GIF, or folder of images.
@@ -203,8 +203,8 @@ class TrackletCutter:
             ) from error
         settings["kind"] = stored_kind(settings.get("kind", ""))
         if changed := [name for name, value in asdict(self.settings).items() if settings.get(name) != value]:
-            told = ", ".join(f"{name}={settings.get(name)}" for name in changed)
-            raise SettingError(f"{folder} was cut with {told}; set the same, or choose another output")
+            old = ", ".join(f"{name}={settings.get(name)}" for name in changed)
+            raise SettingError(f"{folder} was cut with {old}; set the same, or choose another output")
         return CutOutcome(folder, len(tracklets), n_frames, is_old=True)
 
     def _is_wanted(self, track: Track) -> bool:
@@ -213,7 +213,7 @@ class TrackletCutter:
     def _planned(
         self, tracks: Sequence[Track], owners: dict[int, int], findings: Findings, fps: float
     ) -> list[_Tracklet]:
-        """Stretches of tracks from the first sighting to the last, without frames that could not be decoded."""
+        """Stretches of tracks from the first detection to the last, without frames that could not be decoded."""
         settings = self.settings
         planned: list[_Tracklet] = []
         faulty = np.array(sorted(findings.faults), np.int64)

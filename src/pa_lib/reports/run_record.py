@@ -279,7 +279,7 @@ class RunReport:
             chooser_summary=record.summary,
             cuts=record.cuts,
             config=config,
-            warnings=(*info.faults, *info.remarks, *warnings),
+            warnings=(*info.faults, *info.notes, *warnings),
             tracks_name=tracks_name,
         )
 

@@ -60,7 +60,7 @@ class AudioCopy:
                 "write a .mkv file, or go on without sound by audio=drop"
             ) from error
         target.time_base = stream.time_base
-        # the language tells two tracks apart and nothing about anybody
+        # the language distinguishes two tracks and says nothing about a person
         if language := stream.metadata.get("language"):
             target.metadata["language"] = language
         return cast("av.stream.Stream", target)
@@ -87,7 +87,7 @@ class AudioCopy:
         try:
             return next(self._packets, None)
         except av.error.FFmpegError as error:
-            if self._info.faults:  # known to end early, and told so: its sound ends with it
+            if self._info.faults:  # known and reported to end early: its sound ends with it
                 return None
             raise self._unreadable(f"its audio cannot be read to the end ({error.strerror})") from error
 
@@ -97,12 +97,12 @@ class AudioCopy:
         )
 
     def close(self) -> None:
-        """Let go of the source."""
+        """Close the source."""
         self._stack.close()
 
 
 def _shown(packets: Iterator[av.Packet[Any]]) -> Iterator[av.Packet[Any]]:
-    """Leave out what an edit list cuts away: whoever trimmed the sound did not want it to be found in the file.
+    """Leave out what an edit list cuts away: the user who trimmed the sound did not want it to stay in the file.
 
     A decoder needs a little before the cut to get going, and encoders mark their own first packets in the same way, so
     the last 0.1 s before the first sound that is heard stay, still marked.

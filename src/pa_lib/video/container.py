@@ -1,4 +1,4 @@
-"""Opening a file safely, and what is damaged in it as far as its packets tell."""
+"""Opening a file safely, and the damage that its packets show."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def early_end(path: Path, limits: Limits, duration_s: float | None, slack_s: flo
         end = _end_s(path, limits, None)
     if end is not None and end >= enough:
         return ()
-    told = f"after {end:.1f} s" if end is not None else "at once"
-    return (f"the file is cut short: its header promises {duration_s:.1f} s, what can be read ends {told}",)
+    found = f"after {end:.1f} s" if end is not None else "at once"
+    return (f"the file is cut short: its header promises {duration_s:.1f} s, what can be read ends {found}",)
 
 
 def _end_s(path: Path, limits: Limits, from_s: float | None) -> float | None:
@@ -92,7 +92,7 @@ def _end_s(path: Path, limits: Limits, from_s: float | None) -> float | None:
     try:
         with open_video(path, limits) as container:
             video = cast("av.video.stream.VideoStream", video_stream(container))
-            # where the video track does not tell its own length, the file's is that of the longest track
+            # where the video track does not hold its own length, the file's is that of the longest track
             streams = [video] if video.duration else [video, *container.streams.audio]
             if from_s is not None:
                 container.seek((video.start_time or 0) + int(from_s / cast("Fraction", video.time_base)), stream=video)
@@ -132,7 +132,7 @@ def audio_faults(path: Path, limits: Limits) -> tuple[str, ...]:
                 if n > 200 * len(streams) or len(good) == len(streams):
                     break
         except av.error.FFmpegError:
-            pass  # the pictures' reader tells of damage to the file
+            pass  # damage to the file is found where the pictures are read
         for number, stream in enumerate(streams, 1):
             if tried[stream.index] and stream.index not in good:
                 faults.append(f"audio track {number} ({stream.codec_context.name}) cannot be decoded")

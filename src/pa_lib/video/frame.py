@@ -1,6 +1,6 @@
 """One decoded picture in the planes that the encoder will get, and the frame that carries it.
 
-A `Picture` keeps the decoder's own samples. RGB is only a view for whoever looks at it: what nobody replaces is never
+A `Picture` keeps the decoder's own samples. RGB is only a view: what is not replaced is never
 converted, so it reaches the encoder bit for bit.
 """
 
@@ -38,7 +38,7 @@ class PixelFormat:
 
     Args:
         name: ``yuv420p``, ``yuv422p`` or ``yuv444p``, with ``10le`` or ``12le`` behind it for more bits, or ``rgb24``.
-        width, height: Of the upright picture, px.
+        width, height: Size of the upright picture in pixels.
         is_full_range: True where 0 is black and the largest number is white; False for the studio range 16..235.
         matrix, primaries, transfer: Colour codes of ITU-T H.273 as the file states them; 2 = not stated.
     """
@@ -212,7 +212,7 @@ class Frame:
     fault: str | None = None
 
     def with_picture(self, picture: Picture) -> Frame:
-        """The same moment with another picture, e.g. one with somebody hidden."""
+        """The same moment with another picture, e.g. the anonymized one."""
         return replace(self, picture=picture)
 
 

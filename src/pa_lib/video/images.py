@@ -42,7 +42,7 @@ _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, Typ
 
 @dataclass(frozen=True)
 class ImageHead:
-    """What the header of an image tells: upright size, Pillow's mode, codec name and how it is turned."""
+    """The header of an image: upright size, Pillow's mode, codec name and how it is turned."""
 
     width: int
     height: int
@@ -50,7 +50,7 @@ class ImageHead:
     codec: str
     rotation_deg: int
     is_flipped: bool
-    remark: str | None
+    note: str | None
 
 
 @contextmanager
@@ -89,9 +89,9 @@ def image_size(path: Path, max_pixels: int) -> ImageHead:
         turn, is_flipped = _TURNS.get(_orientation(image, path), (0, False))
         if turn in (90, 270):
             width, height = height, width
-        remark = "transparent places are shown on white" if image.has_transparency_data else None
+        note = "transparent places are shown on white" if image.has_transparency_data else None
         codec = "jpeg" if image.format == "MPO" else (image.format or "").lower()
-        return ImageHead(width, height, image.mode, codec, turn, is_flipped, remark)
+        return ImageHead(width, height, image.mode, codec, turn, is_flipped, note)
 
 
 def _orientation(image: Image.Image, path: Path) -> int:

@@ -39,7 +39,7 @@ class VideoInfo:
         tags: The container's own metadata.
         files: The images of a folder in their order, or the one file.
         faults: Damage that shows without decoding, e.g. a file that ends early; the output is not whole then.
-        remarks: What is changed on the way in without harm, e.g. transparency shown on white.
+        notes: What is converted on reading, one line each, e.g. transparency shown on white.
         limits: The limits that it was checked against.
     """
 
@@ -62,7 +62,7 @@ class VideoInfo:
     tags: dict[str, str] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     faults: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     orientation: Orientation = UPRIGHT
 

@@ -47,7 +47,7 @@ UPRIGHT = Orientation()
 
 
 def orientation_of(frame: av.VideoFrame) -> tuple[Orientation, list[str]]:
-    """What the frame's display matrix asks for, and remarks where it asks for what is not done.
+    """What the frame's display matrix asks for, and notes where it asks for what is not done.
 
     The matrix is a b u / c d v / x y w in 16.16 numbers; a pixel (x, y) is shown at (a x + c y, b x + d y).
     """
@@ -67,25 +67,25 @@ def orientation_of(frame: av.VideoFrame) -> tuple[Orientation, list[str]]:
 
 
 def working_format(frame: av.VideoFrame) -> tuple[PixelFormat, list[str]]:
-    """The format that a frame's samples take before they are turned, and remarks where that changes anything.
+    """The format that a frame's samples take before they are turned, and notes where that changes anything.
 
     Planar YUV of 8, 10 or 12 bits stays as it is. Grey gets neutral chroma. RGB of any kind becomes 8-bit RGB. All else
     becomes the nearest planar format that an encoder takes, without loss where the bits and the chroma grid allow.
     """
     source = frame.format
-    remarks = []
+    notes = []
     codes: dict[str, Any] = {"primaries": int(frame.color_primaries), "transfer": int(frame.color_trc)}
     is_full = int(frame.color_range) == _FULL_RANGE or source.name.startswith("yuvj")
     bits = max(c.bits for c in source.components)
     if _has_alpha(frame):
-        remarks.append("transparency is dropped" if not source.is_rgb else "transparent places are shown on white")
+        notes.append("transparency is dropped" if not source.is_rgb else "transparent places are shown on white")
     if source.is_rgb or source.has_palette:
         if bits > 8:
-            remarks.append(f"{source.name} is brought to 8 bits")
-        return PixelFormat("rgb24", frame.width, frame.height, **codes), remarks
+            notes.append(f"{source.name} is brought to 8 bits")
+        return PixelFormat("rgb24", frame.width, frame.height, **codes), notes
     depth = 8 if bits <= 8 else 12 if bits == 12 else 10
     if bits > depth:
-        remarks.append(f"{bits} bits are brought to {depth}")
+        notes.append(f"{bits} bits are brought to {depth}")
     if len(source.components) < 3:
         name, is_full = "yuv420p", is_full
     else:
@@ -95,9 +95,9 @@ def working_format(frame: av.VideoFrame) -> tuple[PixelFormat, list[str]]:
         )
         name = _SUBSAMPLING.get(shifts) or ("yuv444p" if shifts[0] == 0 else "yuv422p" if shifts[1] == 0 else "yuv420p")
         if shifts not in _SUBSAMPLING:
-            remarks.append(f"{source.name} is brought to {name}")
+            notes.append(f"{source.name} is brought to {name}")
     name += f"{depth}le" if depth > 8 else ""
-    return PixelFormat(name, frame.width, frame.height, is_full, matrix=int(frame.colorspace), **codes), remarks
+    return PixelFormat(name, frame.width, frame.height, is_full, matrix=int(frame.colorspace), **codes), notes
 
 
 def upright_format(format: PixelFormat, orientation: Orientation) -> PixelFormat:

@@ -97,7 +97,7 @@ def _probe_images(path: Path, files: tuple[Path, ...], limits: Limits) -> VideoI
         raise InputError(
             f"input {path} has {total} bytes, limits.max_bytes is {limits.max_bytes}; raise it or split it"
         )
-    first, faults, remarks = None, [], []
+    first, faults, notes = None, [], []
     for file in files:
         try:
             head = image_size(file, limits.max_pixels)
@@ -107,8 +107,8 @@ def _probe_images(path: Path, files: tuple[Path, ...], limits: Limits) -> VideoI
                 raise
             faults.append(str(error))
             continue
-        if head.remark and head.remark not in remarks:
-            remarks.append(head.remark)
+        if head.note and head.note not in notes:
+            notes.append(head.note)
         if first is None:
             first, first_file = head, file
         elif (head.width, head.height) != (first.width, first.height):
@@ -134,7 +134,7 @@ def _probe_images(path: Path, files: tuple[Path, ...], limits: Limits) -> VideoI
         is_flipped=first.is_flipped,
         files=files,
         faults=tuple(faults),
-        remarks=tuple(remarks),
+        notes=tuple(notes),
         limits=limits,
     )
 
@@ -195,11 +195,11 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
         raise InputError(
             f"input {path} has frames of {frame.width}x{frame.height} px, limits.max_pixels is {limits.max_pixels}"
         )
-    orientation, remarks = orientation_of(frame)
+    orientation, notes = orientation_of(frame)
     working, more = working_format(frame)
     n_videos = sum(not is_still(s) for s in container.streams.video)
     if n_videos > 1:
-        remarks.append(f"the first of {n_videos} video tracks is used, the others are dropped")
+        notes.append(f"the first of {n_videos} video tracks is used, the others are dropped")
     aspect = stream.sample_aspect_ratio or Fraction(1)
     is_gif, is_mov = container.format.name == "gif", container.format.name.startswith("mov,")
     # the header of these is exact; others state a duration rounded or guessed
@@ -227,7 +227,7 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
         files=(path,),
         faults=early_end(path, limits, duration_s, slack_s),
         end_pts=(stream.start_time or 0) + stream.duration if is_mov and stream.duration else None,
-        remarks=tuple(remarks + more),
+        notes=tuple(notes + more),
         limits=limits,
         orientation=orientation,
     )

@@ -93,7 +93,7 @@ _Shown = tuple[int, int, Picture | None, str | None]
 def _decode(info: VideoInfo) -> Iterator[_Shown]:
     """Pictures in order of presentation, and a placeholder for every packet from which none came.
 
-    Which packets those are is told by their times: the decoder gives back pictures in order of time, so a packet whose
+    Their times show which packets those are: the decoder gives back pictures in order of time, so a packet whose
     time is passed over is lost. Counting exceptions instead would depend on how the decoder's threads were scheduled.
     """
     with open_video(info.path, info.limits) as container:
@@ -151,16 +151,16 @@ def _packets(
             if packet.size:
                 yield packet
     except av.error.FFmpegError:
-        pass  # the rest of the file is unreadable; `probe` has told so
+        pass  # the rest of the file is unreadable; `probe` has reported it
     yield None
 
 
 def _lost(entry: tuple[int, int, bool]) -> _Shown:
     pts, duration, is_corrupt = entry
-    told = (
+    fault = (
         "the file ends or is damaged within this frame" if is_corrupt else "the decoder gave no picture for this frame"
     )
-    return pts, duration, None, told
+    return pts, duration, None, fault
 
 
 def _shown(info: VideoInfo, frame: av.VideoFrame, pts: int, is_damaged: bool) -> _Shown:

@@ -1,6 +1,6 @@
-"""What is undone where several files were to get their names together and not all of them did.
+"""Undoing names where several files were to get theirs together and not all of them did.
 
-Called in the process that failed, and run by a process of its own that waits for the death of one that was killed.
+Called in the process that failed, and run by a process of its own that waits for the end of one that was killed.
 That process starts without pa_lib and without site packages, so this file imports the standard library only.
 """
 

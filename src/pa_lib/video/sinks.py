@@ -1,4 +1,4 @@
-"""What takes the pictures of one output: a video, a GIF, one image or a folder of them."""
+"""Sinks, which take the pictures of one output: a video, a GIF, one image or a folder of them."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 On Linux a file is written without a name (O_TMPFILE) and linked into its folder at the end: whatever kills the
 process, the kernel frees it. Where the file system cannot do that, for folders, and while several files get their
-names, a small process in a session of its own waits for our death to clean up.
+names, a small process in a session of its own waits for the end of this one to clean up.
 """
 
 from __future__ import annotations
@@ -296,7 +296,7 @@ def check_writable(final: Path) -> None:
 
 
 class _Janitor:
-    """The process that settles a plan when ours dies. It has its own session, so signals for us do not reach it."""
+    """A process that settles a plan when this one ends, in a session of its own, which signals for this one do not reach."""
 
     def __init__(self, plan: Plan) -> None:
         self._process = subprocess.Popen(

@@ -24,7 +24,7 @@ _DEFAULT = WriteSettings()
 
 
 def default_output(info: VideoInfo, folder: Path | None = None, settings: WriteSettings = _DEFAULT) -> Path:
-    """Where the result goes if nobody says: ``clip.anonymized.mp4`` beside ``clip.mp4``, or in `folder`.
+    """The name of the result where the user gives none: ``clip.anonymized.mp4`` beside ``clip.mp4``, or in `folder`.
 
     A container that cannot be written becomes MP4, or Matroska where MP4 cannot hold the sound.
     """
@@ -50,7 +50,7 @@ def check_output(path: Path, info: VideoInfo, settings: WriteSettings = _DEFAULT
     if _kind(path, info, settings) is not VideoSink:
         check_writable(path)
         return
-    with StagedFile(path) as staged, _told(path):
+    with StagedFile(path) as staged, _errors_as_one_line(path):
         sink = VideoSink(staged.path, path, info, settings)
         try:
             picture = redacted_picture(info.format)
@@ -85,7 +85,7 @@ class VideoWriter:
         kind = _kind(self.path, info, settings)
         self._staged: AbstractStaged = StagedFolder(self.path) if kind is FolderSink else StagedFile(self.path)
         try:
-            with _told(self.path):
+            with _errors_as_one_line(self.path):
                 self._sink = kind(self._staged.path, self.path, info, settings)
         except BaseException:
             self._staged.discard()
@@ -104,7 +104,7 @@ class VideoWriter:
             raise ValueError(f"frame {frame.index} is {frame.picture.format}, the video {self._info.format}")
         if frame.pts <= self._last_pts:
             raise ValueError(f"frame {frame.index} at {frame.pts} comes after one at {self._last_pts}")
-        with _told(self.path):
+        with _errors_as_one_line(self.path):
             self._sink.write(frame, frame.picture)
         self._last_pts = frame.pts
         self._n_frames += 1
@@ -121,7 +121,7 @@ class VideoWriter:
         """
         if self._n_frames == 0:
             raise PaLibError(f"output {self.path}: no frame was written; nothing was left there")
-        with _told(self.path):
+        with _errors_as_one_line(self.path):
             self._sink.finish()
             found = self._sink.count_frames()
         if found != n_frames or self._n_frames != n_frames:
@@ -180,7 +180,7 @@ def _check_not_input(path: Path, info: VideoInfo) -> None:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _errors_as_one_line(path: Path) -> Iterator[None]:
     """Turn what goes wrong while writing into one line."""
     try:
         yield

@@ -189,7 +189,7 @@ def test_an_image_under_a_videos_name_is_read_as_an_image(tmp_path):
 def test_transparency_is_told(tmp_path):
     Image.new("RGBA", (6, 4), (255, 0, 0, 0)).save(tmp_path / "clear.png")
     info = probe(tmp_path / "clear.png")
-    assert info.remarks == ("transparent places are shown on white",)
+    assert info.notes == ("transparent places are shown on white",)
     assert (next(read_frames(info)).picture.rgb() == 255).all()
 
 
@@ -231,7 +231,7 @@ def test_cover_art_is_not_the_video(tmp_path):
         return lambda: None
 
     info = probe(make_clip(tmp_path / "a.mkv", time_base=Fraction(1, 1000), extra=add_cover))
-    assert (info.codec, info.remarks) == ("h264", ())
+    assert (info.codec, info.notes) == ("h264", ())
 
 
 def test_fingerprint_is_the_sha256_of_the_file(tmp_path):

@@ -1,4 +1,4 @@
-"""Whom the video is about: the one person who clearly stands out is kept, passersby are hidden."""
+"""The main subject is chosen: the one person who clearly stands out is kept, passersby are hidden."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from pa_lib.people.choosers.subject_path import face_weight, gather_subject, sal
 
 @dataclass(frozen=True)
 class KeepSubject(AbstractChooser):
-    r"""Keeps the one person the video is about and hides everybody else; hides all where nobody clearly stands out.
+    r"""Keeps the one person the video is about and hides everybody else; hides all if there is no clear subject.
 
     .. math:: s_p = \frac1T \sum_t \frac{\text{area}_{p,t}}{\text{area of the frame}} \,
               e^{-\frac12 (d_x / 0.7)^2 - \frac12 (d_y / 1.2)^2}
 
     with the distance :math:`d` of the body's centre from the frame's, in half frames: area x centrality x duration.
-    Somebody of whom only the face was found counts with the body that would belong to it, within the frame.
+    A person of whom only the face was found counts with the body that would belong to it, within the frame.
 
     A dancer's track breaks, and takes in spectators, where they are upside down or blurred. So the tracks are gathered
     anew around the one chain of bodies with the highest score (`gather_subject`); the choice holds the people that
-    result. A face is the subject's only if it sits on the subject and moves along: what is in doubt is hidden. Nobody
-    is followed across a cut, so in a video of several shots the subject is kept in the weightiest one only: choose by
-    number or by photo there.
+    result. A face is the subject's only if it sits on the subject and moves along: what is in doubt is hidden. No
+    person is followed across a cut, so in a video of several shots the subject is kept in the weightiest one only:
+    choose by number or by photo there.
 
     Args:
         margin: How many times the next person's score the subject must reach.
-        min_share: Least score: somebody far away in an empty street is nobody's subject.
+        min_share: Least score: a person far away in an empty street is not the subject.
 
     Source: the three factors are those of the task's description; weights and thresholds are ours, from the shared
     clips (a dancer before a crowd: 2.2x and more; equals side by side: below 1.6x).

@@ -17,15 +17,15 @@ from pa_lib.people.tracking.motion import Array
 # A standing person measured in their own face: the height and width of the body, and where it begins above the face.
 # Medians of the linked faces and bodies on the shared clips: the face is 0.13 of the height.
 BODY_HEIGHT, BODY_WIDTH, ABOVE_FACE = 7.5, 3.0, 0.4
-# Distance from the centre, in half frames, at which somebody counts 0.6 of what they would in the middle. Across it is
+# Distance from the centre, in half frames, at which a person counts 0.6 of what they would in the middle. Across it is
 # strict; up and down lenient, as heads are high and bodies low.
 SPREAD_X, SPREAD_Y = 0.7, 1.2
 # Time from a detection that counts as presence, in seconds: margins and bridged gaps make a few false ones weighty.
 NEAR_S = 0.15
 # A body goes on as another one only where the smaller box lies in the larger by this share and neither is more than
-# `HOP` away from the other, in sides or logarithms of the size; it costs as much as so many frames of presence.
+# `HOP` away from the other, in sides or logarithms of the size; it costs as much as `HOP_COST` frames of presence.
 HOP_INSIDE, HOP, HOP_COST = 0.45, 1.3, 0.6
-# A searched frame may be left out within so many seconds, at this cost: rather no box than a bystander's.
+# A searched frame may be left out within `LEAVE_OUT_S` seconds, at this cost: rather no box than a bystander's.
 LEAVE_OUT_S, LEAVE_OUT_COST = 0.5, 0.3
 # How much a jump within a track costs, in frames of presence per squared side: a track that takes in somebody else
 # jumps.
@@ -39,7 +39,7 @@ FACE_TIMES = 3
 
 
 def salience(tracks: Sequence[Track], timeline: VideoTimeline, face_weight: float = 1.0) -> float:
-    """Area x centrality x duration of somebody, in [0, 1]: 1 fills the frame from the first frame to the last.
+    """Area x centrality x duration of a person, in [0, 1]: 1 fills the frame from the first frame to the last.
 
     Args:
         tracks: Of one person; in each frame the largest body counts, or what the face implies where there is none.
@@ -68,7 +68,7 @@ def face_weight(people: Sequence[Person]) -> float:
 
 
 def gather_subject(people: Sequence[Person], timeline: VideoTimeline) -> tuple[tuple[Person, ...], Person]:
-    """Gathers the tracks of whoever fills most of the picture for longest into one person.
+    """Gathers the tracks of the person who fills most of the picture for longest into one.
 
     The best chain of bodies is found by dynamic programming: every step stays on a track or goes over to a body at the
     same place, and pays for jumps. Tracks that are on the chain for a part only are cut; bodies that lie in it most of
@@ -81,7 +81,7 @@ def gather_subject(people: Sequence[Person], timeline: VideoTimeline) -> tuple[t
     Returns:
         Everybody, numbered in order of first appearance, and which of them is the subject.
     """
-    # Whoever has a body is followed by it; a face stands in for the body of those without.
+    # People with a body are followed by it; a face stands in for the body of the others.
     candidates = [
         t for p in people for t in p.tracks if t.kind == "body" or all(other.kind == "face" for other in p.tracks)
     ]

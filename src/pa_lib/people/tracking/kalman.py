@@ -55,10 +55,10 @@ class KalmanTracker(AbstractTracker):
         start_score: Detections from here on start a track; those below, as far down as the finder reports, extend one.
         max_gap_s: Longest time without a detection that is bridged, in seconds.
         margin_s: How long a track goes on before its first and after its last detection, in seconds. It always reaches
-            the neighbouring searched frame, as nobody looked in between.
+            the neighbouring searched frame, as the frames between are not searched.
         margin_frames: The same in frames; the longer one counts.
         growth_per_s: By how much of its size a box grows per second of distance from the nearest detection, at most
-            by half: the longer nobody looked, the less is known.
+            by half: the longer ago the last detection, the less is known.
         border_px: Boxes that come this close to the frame's border are stretched over it, in px.
 
     Source: Zhang et al., "ByteTrack: multi-object tracking by associating every detection box" (ECCV 2022), algorithm
@@ -147,7 +147,7 @@ class KalmanTracker(AbstractTracker):
     def _rejoin(self, fragments: list[_Fragment], times: Array) -> list[_Fragment]:
         """Joins a fragment that ended with one that began soon after, where the motion of both agrees.
 
-        Forwards alone a track is lost where somebody turns behind a pillar; seen from both ends, the two halves are
+        Forwards alone a track is lost where a person goes behind a pillar; seen from both ends, the two halves are
         extrapolated to the middle of the gap and compared there.
         """
         fragments = sorted(fragments, key=lambda f: (f.frames[0], f.detections[0].box))
@@ -256,12 +256,12 @@ def _boxes(detections: Sequence[Detection]) -> Array:
 
 
 def _next_of(seen: NDArray[np.int64], frames: NDArray[np.int64], times: Array) -> Array:
-    """Time of the first sighting at or after each frame; of the last one after it."""
+    """Time of the first detection at or after each frame; of the last one after it."""
     return times[seen[np.clip(np.searchsorted(seen, frames), 0, len(seen) - 1)]]
 
 
 def _last_of(seen: NDArray[np.int64], frames: NDArray[np.int64], times: Array) -> Array:
-    """Time of the last sighting at or before each frame; of the first one before it."""
+    """Time of the last detection at or before each frame; of the first one before it."""
     return times[seen[np.clip(np.searchsorted(seen, frames, side="right") - 1, 0, len(seen) - 1)]]
 
 

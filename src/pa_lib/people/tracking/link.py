@@ -1,4 +1,4 @@
-"""Which face belongs to which body, and which fragments are the same somebody: tracks to people."""
+"""From tracks to people: which face belongs to which body, and which fragments are of the same person."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def link_people(
 
     A face belongs to a body if its centre is in the body's head region, at a believable size, in most of the frames
     both are in; where several bodies would do, the assignment with the most agreeing frames over everybody wins. A body
-    may take several faces that follow each other in time (somebody who turns around), never two at once. Links are
+    may take several faces that follow each other in time (a person who turns around), never two at once. Links are
     made in doubt only where neither answer shows anybody: whoever is kept is kept with all of their tracks, so a wrong
     link shows a passerby and a missing one only hides the subject's face.
 
     Args:
         tracks: Faces and bodies, as `KalmanTracker.track` gives them.
         times_s: Time of every frame of the video, in seconds, increasing; None: 25 frames a second.
-        cuts: First frame of each new shot: nobody is followed across one.
+        cuts: First frame of each new shot: no person is followed across one.
 
     Returns:
         People in order of first appearance, numbered from 1. Every track is in exactly one of them.

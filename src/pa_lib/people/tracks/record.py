@@ -1,7 +1,7 @@
 """The tracks file: who was found where and who is hidden, as JSON that people may read and edit and runs may reuse.
 
 One line per person and per box, so that an editor and a diff show what changed. To change who is hidden, flip
-``"hidden"`` of that person; the next run with ``tracks=...`` does as the file says and looks for nobody again.
+``"hidden"`` of that person; the next run with ``tracks=...`` follows the file and does not search the video again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SCHEMA = "pa_lib.tracks"
 # Version 1, which is still read, called the kind ``body`` ``person`` and knew neither attributes nor replacements.
 VERSION = 2
-# A hundredth of a pixel is finer than any detector; scores and times as fine as anybody reads them.
+# A hundredth of a pixel is finer than any detector; scores and times are as fine as they are read.
 _PX, _SCORE, _SECONDS = 2, 4, 6
 _FRAMES_PER_BUCKET = 256
 
@@ -42,16 +42,16 @@ class TracksRecord:
     Args:
         name: File name of the video.
         sha256: Its fingerprint; the record holds for no other file.
-        width: Of the upright frame, px.
-        height: The same.
+        width: Width of the upright frame in pixels.
+        height: Height of the upright frame in pixels.
         n_frames: Number of frames found.
         fps: Average frames per second.
         times_s: Shape n_frames, time of each frame.
-        people: Everybody.
-        decisions: One for each of them, in the same order.
-        summary: What the chooser said.
-        searched: Frames in which a finder looked for people.
-        faults: Frame -> why nobody could look there.
+        people: Everybody in the video.
+        decisions: One for each person, in the same order.
+        summary: Summary of the chooser, one line.
+        searched: Frames that were searched for people.
+        faults: Frame -> why it could not be searched.
         cuts: First frame of each new shot.
         settings: How it was made, for people to read.
     """

@@ -1,4 +1,4 @@
-"""What a tracks file may say: every line of an edited file is checked before anything is hidden by it."""
+"""Schema of the tracks file: every line of an edited file is checked before it is used."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ _READERS: dict[Any, type[TracksFile]] = {1: TracksFileOfVersion1, VERSION: Track
 
 
 class _Head(BaseModel):
-    """The part that tells whether the rest can be understood."""
+    """The part that says whether the rest can be read."""
 
     schema_: Annotated[Any, Field(alias="schema")] = None
     version: Any = None
@@ -255,8 +255,8 @@ def _record(file: TracksFile) -> TracksRecord:
     if len(set(ids)) != len(ids):
         raise ValueError(f"two people have the number {next(i for i in ids if ids.count(i) > 1)}")
     orphans = sorted(set(tracks) - set(owners))
-    if orphans:  # nobody would decide about them, and they would be seen
-        raise ValueError(f"track {orphans[0]} belongs to nobody; add it to a person or remove it")
+    if orphans:  # no decision would cover them, and they would be seen
+        raise ValueError(f"track {orphans[0]} belongs to no person; add it to a person or remove it")
     if len(file.times_s) != n_frames:
         raise ValueError(f"times_s has {len(file.times_s)} entries, the video has {n_frames} frames")
     faults = {}

@@ -231,7 +231,7 @@ BAD = {
     "times": (_set("times_s", to=[0.0]), "times_s has 1 entries, the video has 12 frames"),
     "unknown track": (_set("people", 0, "tracks", to=[1, 2, 9]), "person 1 has track 9, which is not in the file"),
     "shared track": (_set("people", 0, "tracks", to=[1, 2, 3]), "track 3 belongs to persons 1 and 2"),
-    "orphan": (_delete("people", 1), "track 3 belongs to nobody"),
+    "orphan": (_delete("people", 1), "track 3 belongs to no person"),
     "same person": (_set("people", 1, "person_id", to=1), "two people have the number 1"),
     "same track": (_set("tracks", 1, "track_id", to=1), "two tracks have the number 1"),
     "kind": (_set("tracks", 0, "kind", to="dog"), "tracks.0.kind: Input should be 'face' or 'body'"),
