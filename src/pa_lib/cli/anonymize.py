@@ -1,7 +1,7 @@
 """pa-anonymize: a video in, an anonymized video out.
 
-Exit codes: 0 every frame is as it should be; 1 a file could not be anonymized, and none was written or changed for it; 2 the
-command line is wrong; 3 done, but some frames had to be redacted whole (the report says which); 130 interrupted.
+Exit codes: 0 every frame is as it should be; 1 a file could not be anonymized, and no output file was written for it;
+2 the command line is wrong; 3 done, but some frames had to be redacted whole (the report says which); 130 interrupted.
 """
 
 from __future__ import annotations

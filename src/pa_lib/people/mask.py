@@ -7,7 +7,7 @@ reach over it, shapes are grown before their edge is softened, and a silhouette 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -93,6 +93,14 @@ class AbstractMasker(ABC):
         """
 
 
+def _covered(request: MaskRequest, edge: Edge, shape: Callable[[Presence, Canvas], Patch | None]) -> FrameMasks:
+    """Every hidden person of a frame under one kind of shape, or under the silhouette of an edited tracks file."""
+    canvas = Canvas(request)
+    for presence in request.hidden:
+        canvas.add(presence, canvas.edited(presence) or shape(presence, canvas), edge)
+    return canvas.result()
+
+
 class BoxMasker(AbstractMasker):
     """Hides everybody by a box.
 
@@ -116,11 +124,11 @@ class BoxMasker(AbstractMasker):
 
     def mask(self, request: MaskRequest) -> FrameMasks:
         """Cover the hidden people by boxes; see `AbstractMasker.mask`."""
-        canvas = Canvas(request)
-        for presence in request.hidden:
-            box = grown(canvas.box(presence), self.scales[presence.track.kind])
-            canvas.add(presence, canvas.edited(presence) or box_raster(box, canvas.height, canvas.width), self.edge)
-        return canvas.result()
+        return _covered(request, self.edge, self._shape)
+
+    def _shape(self, presence: Presence, canvas: Canvas) -> Patch | None:
+        box = grown(canvas.box(presence), self.scales[presence.track.kind])
+        return box_raster(box, canvas.height, canvas.width)
 
 
 class EllipseMasker(AbstractMasker):
@@ -146,14 +154,11 @@ class EllipseMasker(AbstractMasker):
 
     def mask(self, request: MaskRequest) -> FrameMasks:
         """Cover the hidden people by ellipses; see `AbstractMasker.mask`."""
-        canvas = Canvas(request)
-        for presence in request.hidden:
-            kind = presence.track.kind
-            shape = canvas.edited(presence) or ellipse_around(
-                canvas.box(presence), kind, self.scales[kind], canvas.height, canvas.width
-            )
-            canvas.add(presence, shape, self.edge)
-        return canvas.result()
+        return _covered(request, self.edge, self._shape)
+
+    def _shape(self, presence: Presence, canvas: Canvas) -> Patch | None:
+        kind = presence.track.kind
+        return ellipse_around(canvas.box(presence), kind, self.scales[kind], canvas.height, canvas.width)
 
 
 class SilhouetteMasker(AbstractMasker):

@@ -296,7 +296,7 @@ def check_writable(final: Path) -> None:
 
 
 class _Janitor:
-    """A process that settles a plan when this one ends, in a session of its own, which signals for this one do not reach."""
+    """A process that settles a plan when this one ends. Signals for this one do not reach its session."""
 
     def __init__(self, plan: Plan) -> None:
         self._process = subprocess.Popen(

@@ -25,6 +25,7 @@ class CountsWindows(AbstractAnonymizer):
     """Paints 60 times the number of the window, and fails in one of them."""
 
     is_non_interfering = True
+    window_frames, overlap_frames = 1, 0
 
     def __init__(self, window_frames: int, overlap_frames: int, fails_in: int = -1) -> None:
         self.window_frames, self.overlap_frames, self.fails_in = window_frames, overlap_frames, fails_in
