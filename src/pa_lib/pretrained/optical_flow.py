@@ -117,7 +117,7 @@ class RAFTFlow(nn.Module, AbstractOpticalFlow):
 
     Raises:
         WeightsError: The file is missing, or is not such weights.
-        ValueError: Fewer than 1 update.
+        SettingError: Fewer than 1 update.
 
     Source: Teed and Deng 2020, "RAFT: recurrent all-pairs field transforms for optical flow"; torchvision's models.
     """

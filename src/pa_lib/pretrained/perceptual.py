@@ -40,7 +40,8 @@ class Perceptual(nn.Module):
             takes torchvision's own, from torch's hub folder, where they are downloaded to once.
 
     Raises:
-        WeightsError: No such trunk; the weights cannot be read or downloaded, or are not of this trunk.
+        SettingError: No such trunk.
+        WeightsError: The weights cannot be read or downloaded, or are not of this trunk.
 
     Source: Zhang et al. 2018, "The unreasonable effectiveness of deep features as a perceptual metric"; package lpips.
     """

@@ -110,6 +110,15 @@ def test_batches_come_out(tmp_path: Path) -> None:
     assert torch.equal(batch.identities, torch.zeros(4, dtype=torch.int64))
 
 
+def test_folders_that_call_bodies_persons_are_read(tmp_path: Path) -> None:
+    add_video(tmp_path, "a", {"0001": ("1", 4), "f002": ("1", 4)})
+    index = tmp_path / "a" / "tracklets.json"
+    index.write_text(index.read_text().replace('"kind": "body"', '"kind": "person"'))
+    for word in ("body", "person"):
+        data = TrackletDataModule(tmp_path, n_frames=4, side=SIDE, kind=word, val_share=0)  # type: ignore[arg-type]
+        assert [window.tracklet.kind for window in data.train_set.windows] == ["body"]  # type: ignore[attr-defined]
+
+
 def test_what_is_missing_or_wrong_gets_one_clear_line(tmp_path: Path) -> None:
     def refused(message: str, **options: Any) -> None:
         with pytest.raises(PaLibError, match=message) as caught:

@@ -152,6 +152,14 @@ def test_wrong_settings_are_refused(settings: dict[str, Any]) -> None:
         CutSettings(**settings)
 
 
+def test_videos_that_were_cut_as_persons_are_finished(video: Path, tmp_path: Path) -> None:
+    cutter().run(video, tmp_path / "out")
+    (index,) = (tmp_path / "out").glob("*/tracklets.json")
+    index.write_text(index.read_text().replace('"kind": "body"', '"kind": "person"'))
+    assert cutter().run(video, tmp_path / "out").is_old
+    assert cutter(kind="person").run(video, tmp_path / "out").is_old
+
+
 def test_a_folder_without_videos_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "photo.jpg").touch()
     (tmp_path / "notes").mkdir()
