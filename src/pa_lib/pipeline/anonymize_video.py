@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pa_lib.contracts import FaceNetwork, Person, ProgressCallback
-from pa_lib.errors import DamagedInputError, InputError, ProtectionError, SettingError
+from pa_lib.errors import DamagedInputError, InputError, PaLibError, ProtectionError, SettingError
 from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.people import (
     AbstractChooser,
@@ -205,7 +205,7 @@ class AnonymizationPipeline:
         precious = [output] if settings.stage == "all" else list(files.values())
         old = [path for path in precious if path.exists()]
         if old and not settings.is_overwrite:
-            raise SettingError(f"output {old[0]} exists; choose another name or set is_overwrite=true")
+            raise PaLibError(f"output {old[0]} exists; choose another name or set is_overwrite=true")
         check_output(output, info, self.write)
         return files
 
