@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from functools import partial
+from pathlib import Path
 from typing import Any, Unpack
 
 import torch
-from lightning import LightningModule
+from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from pa_lib.contracts import Batch, Clip, ClipMasks
@@ -64,6 +67,7 @@ class ToyGan(AbstractLearnedAnonymizer):
         self.seen.append((self.train_step, self.trainer.global_step))
         x = self.values(batch)
         fake = self.generator(x)
+        self.log_loss("train/loss", (fake**2).sum(), torch.tensor(fake.numel()), len(fake))
         if self.is_due("critic"):
             self.step("critic", (self.critic(fake.detach()) ** 2).mean() - self.critic(x).mean())
         self.step("generator", -self.critic(fake).mean() + ((self.recovery(fake) - x) ** 2).mean())
@@ -82,3 +86,47 @@ def two(**generator: Any) -> dict[str, OptimizerSpec]:
         "generator": OptimizerSpec(("generator", "recovery"), ADAM, **generator),
         "critic": OptimizerSpec(("critic",), SGD),
     }
+
+
+class Losses(Callback):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Any] = {"train/loss": [], "val/loss": [], "sizes": []}
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *arguments: Any) -> None:
+        self.found["train/loss"].append(float(trainer.callback_metrics["train/loss"]))
+        self.found["sizes"] = sorted({*self.found["sizes"], len(arguments[1].frames)})
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self.found["val/loss"].append(float(trainer.callback_metrics["val/loss"]))
+
+
+def main(n_processes: int, folder: Path) -> None:
+    """Train the GAN in some processes and write what was logged."""
+    from pa_lib.callbacks import LastCheckpoint
+    from pa_lib.data import SyntheticDataModule
+
+    module = ToyGan(optimizers=two(clip=0.5))
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=n_processes,
+        strategy="ddp" if n_processes > 1 else "auto",
+        max_steps=4,
+        val_check_interval=2,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        logger=False,
+        use_distributed_sampler=False,
+        callbacks=[losses := Losses(), LastCheckpoint(folder / "last.ckpt")],
+    )
+    trainer.fit(module, datamodule=SyntheticDataModule(n_clips=24, n_frames=1, side=16, n_identities=4, batch_size=4))
+    if trainer.is_global_zero:
+        (folder / "found.json").write_text(json.dumps(losses.found | {"steps": trainer.global_step}))
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    torch.set_num_threads(1)
+    main(int(sys.argv[1]), Path(sys.argv[2]))

@@ -5,6 +5,7 @@ from .nan_guard import NanGuard
 from .preview import Preview
 from .progress import Progress
 from .random_state import RandomState
+from .training_monitor import TrainingMonitor
 
 __all__ = [
     "ConfigInCheckpoint",
@@ -15,4 +16,5 @@ __all__ = [
     "Preview",
     "Progress",
     "RandomState",
+    "TrainingMonitor",
 ]

@@ -1,0 +1,81 @@
+"""Old names of settings go on working, with one line of warning."""
+
+from __future__ import annotations
+
+import pytest
+
+from pa_lib.errors import SettingError
+from pa_lib.renamed import RENAMED, Renamed, migrated, renamed_overrides, renamed_setting
+
+ROWS = (
+    Renamed("module.crops.steadiness", "module.crops.temporal_smoothing"),
+    Renamed("module.sampler.guidance", "module.guidance.scale", lambda value: value - 1),
+    Renamed("module.colour", "module.color", on="A"),
+    Renamed("data.veil_p", "data.haze_p"),
+)
+
+
+def test_a_stored_config_gets_todays_names() -> None:
+    stored = {"crops": {"steadiness": 2.0, "side": 64}, "sampler": {"guidance": 7.5, "steps": 3}}
+    assert migrated(stored, rows=ROWS) == {
+        "crops": {"temporal_smoothing": 2.0, "side": 64},
+        "sampler": {"steps": 3},
+        "guidance": {"scale": 6.5},
+    }
+    assert stored["crops"] == {"steadiness": 2.0, "side": 64}  # not changed
+
+
+def test_what_has_todays_name_already_stays() -> None:
+    config = {"crops": {"steadiness": 2.0, "temporal_smoothing": 5.0}}
+    assert migrated(config, rows=ROWS) == {"crops": {"temporal_smoothing": 5.0}}
+    assert migrated({"crops": None, "veil_p": 1}, rows=ROWS) == {"crops": None, "veil_p": 1}
+
+
+def test_a_name_may_have_changed_in_one_class_only() -> None:
+    assert migrated({"_target_": "A", "colour": 1}, rows=ROWS) == {"_target_": "A", "color": 1}
+    assert migrated({"_target_": "B", "colour": 1}, rows=ROWS) == {"_target_": "B", "colour": 1}
+
+
+def test_a_whole_config_is_migrated_without_a_prefix() -> None:
+    config = {"module": {"crops": {"steadiness": 1}}, "data": {"veil_p": 0.5}}
+    expected = {"module": {"crops": {"temporal_smoothing": 1}}, "data": {"haze_p": 0.5}}
+    assert migrated(config, prefix="", rows=ROWS) == expected
+
+
+def test_classes_that_have_moved() -> None:
+    config = {"_target_": "new", "a": [{"_target_": "old"}]}
+    assert migrated(config, targets={"old": "newer"}) == {"_target_": "new", "a": [{"_target_": "newer"}]}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("module.crops.steadiness=2", "module.crops.temporal_smoothing=2"),
+        ("+module.crops.steadiness=2", "+module.crops.temporal_smoothing=2"),
+        ("++module.crops.steadiness=1,2", "++module.crops.temporal_smoothing=1,2"),
+        ("~module.crops.steadiness", "~module.crops.temporal_smoothing"),
+        ("module.sampler.guidance=3.5", "module.guidance.scale=2.5"),
+    ],
+)
+def test_an_old_name_on_a_command_line_gets_one_line(given: str, expected: str) -> None:
+    overrides, warnings = renamed_overrides(["seed=1", given, "module=passersby"], ROWS)
+    assert overrides == ["seed=1", expected, "module=passersby"]
+    (line,) = warnings
+    assert "is called module." in line
+    assert "\n" not in line
+
+
+def test_several_values_of_other_meaning_are_refused() -> None:
+    with pytest.raises(SettingError, match=r"module\.sampler\.guidance is called module\.guidance\.scale now"):
+        renamed_overrides(["module.sampler.guidance=1,2"], ROWS)
+
+
+def test_a_changed_setting_may_have_its_old_name() -> None:
+    assert renamed_setting("crops.steadiness", rows=ROWS) == "crops.temporal_smoothing"
+    assert renamed_setting("crops.side", rows=ROWS) == "crops.side"
+
+
+def test_no_name_is_old_and_new_at_once() -> None:
+    old, new = [row.old for row in RENAMED], [row.new for row in RENAMED]
+    assert len(set(old)) == len(old)
+    assert not set(old) & set(new)
