@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from pa_lib.checkpoint import load_config, load_module, save_module
+from pa_lib.checkpoint import external_prefixes, load_config, load_module, save_module
 from pa_lib.errors import PaLibError
 
 ASSETS = Path(__file__).parents[1] / "src" / "pa_lib" / "assets"
@@ -53,7 +53,7 @@ def pack(checkpoint: Path, out: Path, most_bytes: int = MOST_BYTES) -> float:
     config = load_config(checkpoint)
     left_out = {name: value for name, value in ONLY_FOR_TRAINING.items() if name in config}
     module = load_module(checkpoint, changed=left_out)
-    elsewhere: set[str] = getattr(module, "external_slots", set)()
+    elsewhere = [prefix.removesuffix(".") for prefix in external_prefixes(module)]
     if elsewhere:
         raise PaLibError(
             f"{checkpoint}: {', '.join(sorted(elsewhere))} comes from a path of its own and would not be in the file; "

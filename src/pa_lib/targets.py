@@ -113,7 +113,7 @@ def public_name(member: Any) -> str | None:
             is_exported = package not in COMMAND_LINE or name in exported.__all__
             if is_exported and getattr(exported, name, None) is member:
                 return f"{package}.{name}"
-    found = getattr(importlib.import_module(module), name, None)
+    found = getattr(sys.modules.get(module), name, None)
     return f"{module}.{name}" if found is member else None
 
 

@@ -1,4 +1,4 @@
-"""An average of the weights over the training, which is what gets used."""
+"""An average of the weights over the training, which is what is validated, saved and used."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import SettingError, WeightsError
 
 
 class ExponentialAverage(Callback):
     """Exponential moving average of the weights that are trained, used for validation and in checkpoints.
 
-    ``a <- d a + (1 - d) w`` after every optimizer step, with ``d = min(decay, (1 + n) / (10 + n))`` for the n-th, so
-    that the average does not hang on the initial weights. Frozen weights and buffers are not averaged: with a frozen
-    backbone a copy of it would cost its memory again and an update of it most of a step (Lightning's
-    `EMAWeightAveraging` copies the whole module). The average is kept in float32 also where weights are bfloat16.
+    ``a <- d a + (1 - d) w`` after every training step, with ``d = min(decay, (1 + n) / (10 + n))`` for the n-th, so
+    that the average does not depend on the initial weights. Frozen weights and buffers are not averaged.
 
-    A checkpoint's ``state_dict`` holds the average, under ``training_weights`` lie the weights that training goes on
-    from; a resumed run goes on exactly. After `fit` the module holds the average.
+    A checkpoint's ``state_dict`` holds the average, its entry ``training_weights`` the weights that training continues
+    from; a resumed run is exactly the run that was not interrupted. After `fit` the module holds the average.
 
     Args:
         decay: d in [0, 1).
+
+    Differs: from Lightning's `EMAWeightAveraging`, which averages a copy of the whole module. With a frozen backbone
+    that copy takes the backbone's memory again, and updating it takes most of a step; and it averages in the type of
+    the weights, where bfloat16 loses small changes.
 
     Source: Karras et al. 2024, "Analyzing and improving the training dynamics of diffusion models", section 3, on why
     to average; the warm-up is TensorFlow's `ExponentialMovingAverage` with ``num_updates``.
@@ -33,7 +35,7 @@ class ExponentialAverage(Callback):
     def __init__(self, decay: float = 0.999) -> None:
         super().__init__()
         if not 0 <= decay < 1:
-            raise PaLibError(f"decay {decay}: expected a number in [0, 1)")
+            raise SettingError(f"decay {decay}: expected a number in [0, 1)")
         self.decay = decay
         self.n_updates = 0
         self._weights: dict[str, nn.Parameter] = {}  # that are trained; listed once, for a walk takes milliseconds
@@ -42,15 +44,15 @@ class ExponentialAverage(Callback):
         self._seen_at = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """How many steps went into the average."""
+        """Number of steps that the average is of."""
         return {"n_updates": self.n_updates}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Continue to count."""
         self.n_updates = int(state_dict["n_updates"])
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """List what is trained; take up the training weights again where the same callback fits twice."""
+        """List what is trained; restore the training weights if the same callback fits twice."""
         self._take_up_training(pl_module)
         self._weights = _trained(pl_module)
 
@@ -90,7 +92,7 @@ class ExponentialAverage(Callback):
         self._show_average(pl_module)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """The average where weights are looked for, the training weights beside it."""
+        """Store the average as the weights, and the training weights beside it."""
         if not self._averages:
             return
         held = self._weights
@@ -99,7 +101,7 @@ class ExponentialAverage(Callback):
         kept: dict[str, Tensor] = {}
         precise: dict[str, Tensor] = {}
         for name in held:
-            # Where weights are divided among processes all of them must come by, though one saves.
+            # Where weights are divided among processes all of them must take part, though one saves.
             kept[name], averaged = _whole(training[name]), _whole(self._averages[name])
             if name in state:
                 state[name] = averaged.to(held[name].dtype)
@@ -109,10 +111,10 @@ class ExponentialAverage(Callback):
         checkpoint["precise_averages"] = precise
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Part the two again: the module has just been given the average.
+        """Separate the two: the module has just been given the average.
 
         Raises:
-            PaLibError: Other weights are trained than in the run that saved.
+            WeightsError: Other weights are trained than in the run that saved.
         """
         kept = checkpoint.get("training_weights")
         if trainer.state.fn != "fit" or kept is None:
@@ -121,7 +123,7 @@ class ExponentialAverage(Callback):
         own = _trained(pl_module)
         if odd := sorted(own.keys() ^ kept.keys()):
             side = "not trained" if odd[0] in own else "trained"
-            raise PaLibError(
+            raise WeightsError(
                 f"the checkpoint cannot be resumed: {odd[0]} was {side} in it ({len(odd)} such weights differ); "
                 "resume with the same trainable slots, or begin a new stage with init_from"
             )
@@ -162,7 +164,7 @@ def _trained(module: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def _reshard(module: nn.Module) -> None:
-    """Where weights are divided among processes, let go of what a validation has gathered and not given back."""
+    """Where weights are divided among processes, release what a validation has gathered and kept."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         from torch.distributed.fsdp import FSDPModule
 
@@ -177,7 +179,7 @@ def _average_of(weight: Tensor) -> Tensor:
 
 
 def _whole(tensor: Tensor) -> Tensor:
-    """A tensor put together from the shares of all processes, on the CPU."""
+    """The full tensor from the shards of all processes, on the CPU."""
     from torch.distributed.tensor import DTensor
 
     plain = tensor.detach()
@@ -186,10 +188,10 @@ def _whole(tensor: Tensor) -> Tensor:
     return plain.cpu().clone()
 
 
-def _like(whole: Tensor, share: Tensor) -> Tensor:
-    """`whole` divided as `share` is."""
+def _like(whole: Tensor, shard: Tensor) -> Tensor:
+    """`whole` divided as `shard` is."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
-    if isinstance(share, DTensor):
-        return distribute_tensor(whole.to(share.device), share.device_mesh, share.placements)
+    if isinstance(shard, DTensor):
+        return distribute_tensor(whole.to(shard.device), shard.device_mesh, shard.placements)
     return whole

@@ -1,4 +1,4 @@
-"""How far the training is, on the terminal."""
+"""Progress of the training, on the terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 
 
 class Progress(RichProgressBar):
-    """Lightning's rich bar; where steps and not epochs end a run it says so, instead of counting to epoch -1."""
+    """Lightning's rich bar; where steps and not epochs end a run it shows steps, instead of counting to epoch -1."""
 
     def _get_train_description(self, current_epoch: int) -> str:
         if (self.trainer.max_epochs or -1) > 0 or self.trainer.max_steps < 0:

@@ -1,4 +1,4 @@
-"""Random numbers that go on in a resumed run where they stopped."""
+"""Random numbers that continue in a resumed run where they stopped."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import SettingError
 
 State = dict[str, Any]
 
 
 class RandomState(Callback):
-    """Keeps the state of the global random generators (torch, its devices, numpy, python), each process's own.
+    """Keeps the state of the global random generators (torch, its devices, numpy, Python) of each process.
 
-    Our own systems draw what matters from (seed, clip, step) and need no state; dropout and foreign parts do. The state
-    is put back right before the first resumed batch, for making the loaders draws numbers too. Validation gets its
-    numbers apart, so that how often one looks does not change what is learned.
+    The systems of pa_lib draw their random numbers from (seed, clip, step) and need no state; dropout and foreign parts
+    do. The state is restored right before the first resumed batch, because constructing the loaders draws numbers too.
+    Validation gets separate numbers, so that how often it runs does not change what is learned.
 
     Raises:
-        PaLibError: At resuming, where the number of processes has changed; leave the callback out to go on regardless.
+        SettingError: The number of processes has changed in a resumed run; leave the callback out to resume regardless.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class RandomState(Callback):
         self._before_validation: State | None = None
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Gather the states of all processes; every one of them gets here."""
+        """Gather the states of all processes; every process calls this."""
         own = _plain(self._before_validation or _read(pl_module.device))
         states = [own]
         if trainer.world_size > 1:
@@ -46,7 +46,7 @@ class RandomState(Callback):
         if states is None:
             return
         if len(states) != trainer.world_size:
-            raise PaLibError(
+            raise SettingError(
                 f"the checkpoint is of {len(states)} processes, this run has {trainer.world_size}: it cannot go on "
                 "exactly; add ~callbacks.random_state to go on with other random numbers"
             )
@@ -61,7 +61,7 @@ class RandomState(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Take note of the state: a validation draws numbers for its loaders before anybody is told of it."""
+        """Note the state: a validation draws numbers for its loaders before any callback is called."""
         self._after_batch = _read(pl_module.device)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -69,7 +69,7 @@ class RandomState(Callback):
         self._before_validation = self._after_batch
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take them up again."""
+        """Restore them."""
         if self._before_validation is not None:
             _write(self._before_validation, pl_module.device)
             self._before_validation = None
