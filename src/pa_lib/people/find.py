@@ -12,24 +12,8 @@ from numpy.typing import NDArray
 
 from pa_lib.contracts import Detection
 from pa_lib.errors import PaLibError, SettingError, first_line
-from pa_lib.people.finders import (
-    AbstractFinder,
-    CenterFaceFinder,
-    FacesAndPeopleFinder,
-    MtcnnFinder,
-    PeopleFinder,
-)
+from pa_lib.people.finders import AbstractFinder
 from pa_lib.video.frame import Frame, Picture
-
-__all__ = [
-    "AbstractFinder",
-    "CenterFaceFinder",
-    "FacesAndPeopleFinder",
-    "Findings",
-    "MtcnnFinder",
-    "PeopleFinder",
-    "find_people",
-]
 
 VIEW_PX = 256  # longer side of the small grey view in which the motion of the camera is measured
 _BETTER = 0.95  # what a shift must leave of the difference between two views; over a still scene it is never below 1

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pa_lib.contracts import Detection
 from pa_lib.errors import PaLibError
-from pa_lib.people.find import AbstractFinder, find_people
+from pa_lib.people import AbstractFinder, find_people
 from pa_lib.video.frame import Frame, Picture, PixelFormat
 
 WIDTH, HEIGHT = 64, 48

@@ -11,8 +11,14 @@ from numpy.typing import NDArray
 
 from pa_lib.contracts import Detection
 from pa_lib.functional.boxes import box_overlaps
-from pa_lib.people.find import CenterFaceFinder, FacesAndPeopleFinder, MtcnnFinder, PeopleFinder
-from pa_lib.people.finders import AbstractFinder, without_parts
+from pa_lib.people.finders import (
+    AbstractFinder,
+    CenterFaceFinder,
+    FacesAndPeopleFinder,
+    MtcnnFinder,
+    PeopleFinder,
+    without_parts,
+)
 
 FACE = np.array([182.0, 60.0, 268.0, 178.0])  # of the astronaut, read off the picture, px
 

@@ -14,7 +14,7 @@ from pa_lib.contracts import Decision, FaceNetwork, Person
 from pa_lib.errors import SettingError
 
 if TYPE_CHECKING:
-    from pa_lib.people.find import AbstractFinder
+    from pa_lib.people.finders import AbstractFinder
 
 Embeddings = Mapping[int, NDArray[np.float32]]
 Mode = Literal["keep", "hide"]

@@ -42,7 +42,7 @@ def test_bad_settings() -> None:
 
 def test_finders_are_made_without_torch_and_without_a_session() -> None:
     probe = (
-        "from pa_lib.people.find import CenterFaceFinder, FacesAndPeopleFinder, MtcnnFinder; import sys;"
+        "from pa_lib.people.finders import CenterFaceFinder, FacesAndPeopleFinder, MtcnnFinder; import sys;"
         "FacesAndPeopleFinder(); MtcnnFinder();"
         "print([name for name in ('torch', 'facenet_pytorch', 'onnxruntime') if name in sys.modules])"
     )
