@@ -68,7 +68,7 @@ def _evaluate(composed: Composition, overrides: Sequence[str]) -> int:
             MetricsOfConfig(config["metrics"]) if config["attack"] is None else (),
             processes=config["processes"],
             on_progress=bars.report,
-            config={name: value for name, value in config.items() if name not in _PATHS},
+            config=_recorded(config),
         )
     if evaluation is None:  # the first process of the launcher writes
         return OK
@@ -121,6 +121,23 @@ def _output_folder(config: dict[str, Any], choices: dict[str, str]) -> Path:
 
 def _stem(path: Path) -> str:
     return path.stem if path.suffix and not path.is_dir() else path.name
+
+
+def _recorded(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings without paths; of weights the config that they were trained with, so that runs can be told apart."""
+    recorded = {name: value for name, value in config.items() if name not in _PATHS}
+    if config["weights"] is not None:
+        from pa_lib.checkpoint import load_config
+
+        recorded["trained"] = _without_paths(load_config(config["weights"]))
+    return recorded
+
+
+def _without_paths(node: Any) -> Any:
+    """Settings without those named ``path``: folders may name people."""
+    if isinstance(node, dict):
+        return {name: _without_paths(value) for name, value in node.items() if name != "path"}
+    return [_without_paths(item) for item in node] if isinstance(node, list) else node
 
 
 def _check_writable(folder: Path) -> None:

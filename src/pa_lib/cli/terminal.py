@@ -127,8 +127,9 @@ def comparison_table(comparison: Comparison) -> Table:
     table = Table(title_justify="left")
     table.add_column("name", overflow="fold")
     table.add_column("", justify="center")
-    for name in comparison.names:
-        table.add_column(name, justify="right", overflow="fold")
+    for column in comparison.columns:
+        several = f"\n[dim]n = {len(column.runs)} runs[/dim]" if column.seeds else ""
+        table.add_column(f"{column.name}{several}", justify="right", overflow="fold")
     has_marks = any(row.mark for row in comparison.rows)
     if has_marks:
         table.add_column("", overflow="fold")

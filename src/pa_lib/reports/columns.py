@@ -48,7 +48,7 @@ def columns_of(
         runs: The evaluations.
         is_grouped_by_seed: False makes every run a column of its own.
     """
-    settings = [dict(flat(plain(run.config))) for run in runs]
+    settings = [_settings(run) for run in runs]
     folders = _folders(files)
     groups: dict[str, list[int]] = {}
     for at, run in enumerate(runs):
@@ -76,16 +76,16 @@ def columns_of(
     )
 
 
+def _settings(run: Evaluation) -> dict[str, Any]:
+    """Settings that can move a value, by dotted name."""
+    config = {name: value for name, value in run.config.items() if name not in _NOT_OF_THE_SYSTEM}
+    return dict(flat(plain(config)))
+
+
 def _names(settings: Sequence[Mapping[str, Any]], folders: Sequence[str]) -> Sequence[str]:
     """Columns by the settings that all of them have and that differ, else by their folders."""
     shared = [name for name in settings[0] if all(name in other for other in settings)]
-    differing = [
-        name
-        for name in shared
-        if len({json.dumps(one[name]) for one in settings}) > 1
-        and not _is_seed(name)
-        and name.partition(".")[0] not in _NOT_OF_THE_SYSTEM
-    ]
+    differing = [name for name in shared if len({json.dumps(one[name]) for one in settings}) > 1 and not _is_seed(name)]
     if not 0 < len(differing) <= _MOST_SETTINGS:
         return folders
     short = _shortened(differing)

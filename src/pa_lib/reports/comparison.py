@@ -62,6 +62,7 @@ class ColumnValue:
         counted: dict[str, int] = {}
         for value in values:
             for name, count in value.counted.items():
+                name = name if len(values) == 1 else f"{name} in {len(values)} runs"
                 counted[name] = counted.get(name, 0) + count
         n = min(value.n for value in values)
         if len(values) == 1:
@@ -174,15 +175,15 @@ def compare(
 
 
 def cell(value: ColumnValue | None) -> tuple[str, str]:
-    """A value as people read it, and its spread: its interval, or the number of runs that it is a mean of.
+    """A value as people read it, and its interval; of several runs the mean with its standard deviation instead.
 
     >>> cell(ColumnValue(3.0, 5, "clips", sd=0.25, n_runs=3)), cell(ColumnValue(0.5, 8, "faces", (0.25, 0.75)))
-    (('3.00 ± 0.25', 'n = 3 runs'), ('0.5', '0.25 … 0.75'))
+    (('3.00 ± 0.25', ''), ('0.5', '0.25 … 0.75'))
     """
     if value is None:
         return "", ""
     if value.sd is not None:
-        return mean_and_sd(value.value, value.sd), f"n = {value.n_runs} runs"
+        return mean_and_sd(value.value, value.sd), ""
     return number(value.value), interval(value)
 
 

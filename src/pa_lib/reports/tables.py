@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 from pa_lib.reports.comparison import ColumnValue, Comparison, Row, cell
 from pa_lib.reports.text import NOTHING
@@ -18,6 +19,7 @@ _LATEX = {
     "…": r"\ldots{}",
     NOTHING: "--",
 }
+_POWER = re.compile(r"(-?\d+\.\d+)e([+-]\d+)")
 _COLUMNS = (
     "measured_on", "metric", "name", "column", "value", "sd", "n_runs", "low", "high", "n", "n_of", "better", "is_best",
     "protocol_hash", "mark",
@@ -105,7 +107,8 @@ def _notes(comparison: Comparison) -> list[str]:
 
 
 def _latex(text: str) -> str:
-    return "".join(_LATEX.get(letter, letter) for letter in text)
+    escaped = "".join(_LATEX.get(letter, letter) for letter in text)
+    return _POWER.sub(lambda found: rf"${found[1]} \times 10^{{{int(found[2])}}}$", escaped)
 
 
 def _markdown(text: str) -> str:

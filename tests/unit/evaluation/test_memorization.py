@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _attacks import SIDE, photos
-from pa_lib.errors import PaLibError
+import pa_lib
+from _attacks import SIDE, Same, photos
+from pa_lib.data import FaceDataModule, SyntheticDataModule
+from pa_lib.errors import InputError, PaLibError, SettingError
+from pa_lib.evaluation import MemorizationOnFaces
 from pa_lib.evaluation.memorization import (
     NearestFaces,
     closeness,
@@ -146,3 +151,40 @@ class TestFaceIdentities:
     def test_of_nothing(self) -> None:
         told = face_identities(FaceIdentity(), torch.zeros(0, 3, SIDE, SIDE, dtype=torch.uint8), torch.zeros(0, 5, 2))
         assert tuple(told.shape) == (0, 128)
+
+
+class TestMemorizationOnFaces:
+    def data(self, folder: Path, n_val: int = 2) -> FaceDataModule:
+        lines = ["file\tbox_x\tbox_y\tbox_w\tbox_h\tgroup\tsplit"]
+        for at in range(6):
+            pixels = np.random.default_rng(at).integers(0, 255, (12, 12, 3)).astype(np.uint8)
+            cv2.imwrite(str(folder / f"{at}.png"), np.kron(pixels, np.ones((8, 8, 1), np.uint8)))
+            lines.append(f"{at}.png\t24\t24\t48\t48\tp{at}\t{'val' if at < n_val else 'train'}")
+        (folder / "index.tsv").write_text("\n".join(lines) + "\n")
+        return FaceDataModule(folder, side=48)
+
+    def test_a_system_that_hides_nothing_is_near_its_own_photos_and_no_nearer_to_others(self, tmp_path: Path) -> None:
+        source = MemorizationOnFaces(Same(), self.data(tmp_path), FaceIdentity(), n_views=2)
+        told = pa_lib.evaluate(source)
+        assert told is not None
+        (record,) = told.metrics
+        values = {value.name: value for value in record.values}
+        # Every training photo is its own nearest face; every held-out photo is as near as it is as it was.
+        assert values["nearest_face_generated_training"].value == pytest.approx(0, abs=1e-5)
+        assert values["memorized_generated_training"].value == 1.0
+        assert values["memorized_generated_training"].counted == {"nearest face is of the person of the photo": 4}
+        assert values["nearest_face_generated"].value == pytest.approx(values["nearest_face_real"].value, abs=1e-6)
+        assert (values["nearest_face_generated"].n, values["nearest_face_real"].n) == (4, 2)
+        assert (record.measured_on, told.data["n_clips"]) == ("attack", 6)
+        assert any(note.startswith("tail_generated_training is ABOVE") for note in told.notes)
+
+    def test_what_cannot_be_measured_is_refused(self, tmp_path: Path) -> None:
+        network = FaceIdentity()
+        data = self.data(tmp_path, n_val=0)
+        with pytest.raises(InputError, match="holds no photo out"):
+            pa_lib.evaluate(MemorizationOnFaces(Same(), data, network))
+        with pytest.raises(SettingError, match="n_views 0: expected at least 1"):
+            MemorizationOnFaces(Same(), data, network, n_views=0)
+        clips = SyntheticDataModule(n_clips=4, side=16, n_frames=1)
+        with pytest.raises(SettingError, match="got a SyntheticDataModule"):
+            MemorizationOnFaces(Same(), clips, network)  # type: ignore[arg-type]

@@ -1,1 +1,1 @@
-"""Privacy attacks that learn from anonymized pictures: the parrot names people, the reversal restores their faces."""
+"""Privacy attacks that learn from anonymized pictures: the parrot identifies people, the reversal restores faces."""

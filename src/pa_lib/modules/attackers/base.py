@@ -1,4 +1,4 @@
-"""What attacks share: the photos that an attacker has, what he learns from, and what came of it."""
+"""What all attacks share: the photos, the anonymized pictures, the result, and the interface."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Photos:
     Args:
         frames: Shape n 3 h w, uint8 RGB in 0..255.
         masks: Shape n 1 h w, float32 in [0, 1], 1 = to be anonymized.
-        people: Shape n: who it is; photos of one person share a number.
-        landmarks: Shape n 5 2, (x, y) px in the order of `contracts.Detection`: of the original. The attacker knows
-            them: an attack that fails only since the face was not found would say little.
+        people: Shape n: number of the person; photos of one person share it.
+        landmarks: Shape n 5 2, (x, y) px in the order of `contracts.Detection`: landmarks of the original. The attacker
+            knows them: an attack that fails only because the face was not found would say little.
 
     Raises:
         PaLibError: Shapes or types that do not fit.
@@ -50,12 +50,12 @@ class Photos:
 
 @dataclass(frozen=True, eq=False)
 class Anonymized:
-    """What the attacker sees of photos.
+    """Anonymized pictures of photos: what the attacker sees.
 
     Args:
         photos: The originals.
-        frames: Shape m 3 h w, uint8: anonymized, several times with different seeds or not at all.
-        photo: Shape m: of which photo each is.
+        frames: Shape m 3 h w, uint8: anonymized pictures, several of a photo with different seeds, or none of it.
+        photo: Shape m: row of the photo that each picture was made from.
     """
 
     photos: Photos
@@ -82,13 +82,13 @@ class AttackResult:
     """One number of an attack, photo by photo.
 
     Args:
-        name: Of the figure.
-        values: Shape n, one for each photo (or person) that was attacked; of a rate, in [0, 1].
-        n_of: What they are.
-        what: One line for people.
+        name: Name of the value.
+        values: Shape n, one for each photo (or person) that was attacked; for a rate, in [0, 1].
+        n_of: What the n things are, e.g. ``faces``.
+        what: Description in one line.
         is_rate: Whether the mean is a share of successes.
-        is_higher_better: For the anonymized; None where neither is.
-        counted: What makes the figure weaker, by name.
+        is_higher_better: From the view of the anonymized people; None where neither is.
+        counted: What makes the value weaker, by name.
         has_interval: False where it is a known number, such as chance.
     """
 
@@ -103,14 +103,14 @@ class AttackResult:
 
 
 class AbstractAttack(lightning.LightningModule, ABC):
-    """An attacker who knows the anonymizer and may run it on photos of his own: he learns on pairs, then is scored.
+    """An attacker who knows the anonymizer and may run it on photos of their own: trained on pairs, then scored.
 
-    The order: `views` says which photos he wants anonymized and how often; `prepare` gives him these; Lightning's
-    trainer fits him on his own loaders; `results` says what he found out.
+    The order: `views` says which photos are to be anonymized and how often; `prepare` receives the pictures;
+    Lightning's trainer fits the attack on its own loaders; `results` reports what it found out.
     `pa_lib.evaluation.run_attack` does all of it.
     """
 
-    name: ClassVar[str]  # in snake case; figures begin with it
+    name: ClassVar[str]  # in snake case; names of values begin with it
     max_epochs: int
 
     @abstractmethod
@@ -118,8 +118,8 @@ class AbstractAttack(lightning.LightningModule, ABC):
         """How often each photo is to be anonymized, with another seed each time; 0 = not needed.
 
         Args:
-            photos: All there are.
-            n_views: 1 where the system gives the same for every seed; more asks for that many of photos to learn from.
+            photos: All photos.
+            n_views: Number of pictures of each photo to learn from; 1 where the system gives the same for every seed.
 
         Raises:
             PaLibError: There are too few people or photos.
@@ -127,12 +127,12 @@ class AbstractAttack(lightning.LightningModule, ABC):
 
     @abstractmethod
     def prepare(self, seen: Anonymized) -> None:
-        """Take what was asked for, divide it, and make ready to learn."""
+        """Take the pictures that `views` asked for, divide them, and make ready for training."""
 
     @abstractmethod
     def results(self) -> tuple[AttackResult, ...]:
-        """What the attack found out, after training. The first stands for it."""
+        """What the attack found out, after training. The first value stands for the attack."""
 
     @abstractmethod
     def protocol(self) -> dict[str, Any]:
-        """All that another lab needs to attack likewise: plain JSON values; see `metrics.AbstractMetric.protocol`."""
+        """All that is needed to reproduce the attack: plain JSON values; see `metrics.AbstractMetric.protocol`."""

@@ -22,7 +22,7 @@ _CHUNK = 64
 
 
 def round_window(side: int) -> Bool[Tensor, "s s"]:
-    """The disc of a chip that is looked at; the same for everybody, so the outline of a mask tells nothing."""
+    """The disc of a chip that is looked at; the same for all people, so that the outline of a mask reveals nothing."""
     at = (torch.arange(side) + 0.5) / side * 2 - 1
     return at[:, None] ** 2 + at**2 <= WIDTH**2
 
@@ -33,13 +33,13 @@ def hidden_chips(
     """Anonymized faces upright in a disc, all that was outside of their mask in grey.
 
     Landmarks are brought to dlib's places, scaled to the chip: the eyes are 35 % of its side apart. Hair, clothes and
-    background around the mask would name people whatever is done to faces, so they are not looked at.
+    background around the mask would identify people whatever is done to faces, so they are not looked at.
 
     Args:
-        seen: Pictures.
-        rows: Which of `seen.frames`.
-        side: Of a chip, px.
-        is_masked: False: the whole chip with what surrounds the mask.
+        seen: Anonymized pictures.
+        rows: Rows of `seen.frames`.
+        side: Side length of a chip in pixels.
+        is_masked: False: the whole chip, with the surroundings of the mask.
     """
     photos = seen.photos
     of = seen.photo[rows].tolist()
@@ -54,7 +54,7 @@ def hidden_chips(
 
 
 def hidden_part(seen: Anonymized, rows: Int64[Tensor, " k"], side: int) -> Bool[Tensor, "k 1 s s"]:
-    """Where chips show nothing but what the system has put there."""
+    """Where chips show nothing but what the system has generated."""
     photos = seen.photos
     masks = [
         _chip(
@@ -75,22 +75,22 @@ def original_chips(seen: Anonymized, photos: Int64[Tensor, " k"], side: int) -> 
 
 @torch.no_grad()
 def identities(network: nn.Module, chips: UInt8[Tensor, "k 3 s s"]) -> Float[Tensor, "k d"]:
-    """What a face network tells of chips of any size, in bfloat16, which moves identities by less than a hundredth."""
+    """Identities of chips of any size by a face network, in bfloat16, which moves them by less than a hundredth."""
     device = next(network.parameters()).device
-    told = []
+    parts = []
     for part in torch.split(chips, _CHUNK):
         large = functional.interpolate(part.to(device).float() / 255, size=(CHIP_PX, CHIP_PX), mode="bilinear")
         with torch.autocast(device.type, torch.bfloat16):
-            told.append(network(large.contiguous(memory_format=torch.channels_last)).float().cpu())
-    return torch.cat(told)
+            parts.append(network(large.contiguous(memory_format=torch.channels_last)).float().cpu())
+    return torch.cat(parts)
 
 
 def near_duplicates(
     originals: UInt8[Tensor, "n 3 s s"], photos: Int64[Tensor, " q"], others: Sequence[Int64[Tensor, " j"]]
 ) -> Bool[Tensor, " q"]:
-    """Whether one of the others of each photo is the same picture to the eye: correlation of grey chips above 0.95.
+    """Whether one of the others of each photo looks the same: correlation of grey chips above 0.95.
 
-    Archives hold the same portrait in several sizes and crops; to name somebody by such a pair is easy.
+    Archives hold the same portrait in several sizes and crops; to identify a person by such a pair is easy.
     """
     flat = originals.float().mean(1).flatten(1)
     flat = functional.normalize(flat - flat.mean(1, keepdim=True))

@@ -1,4 +1,4 @@
-"""Which photos an attacker knows, which he tunes himself on, and which he is tested on; and how good guesses are."""
+"""Splits of photos: known to the attacker, for tuning, and for the test; and how good guesses are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import InputError
 from pa_lib.functional.draws import uniform
 
 
@@ -17,10 +17,10 @@ class KnownPeople:
     """Photos by their use; no photo is in two of them.
 
     Args:
-        known: Photos to learn from: of everybody, at least one of each who is tested.
-        tuning: One further photo of some people who are not tested: what the attacker chooses his weights by.
+        known: Photos to learn from: of all people, at least one of each who is tested.
+        tuning: One further photo of some people who are not tested: weights are chosen on these.
         tested: One further photo of each of the other people with two photos or more.
-        tuned_people, tested_people: Who is in `tuning` and `tested`, in their order.
+        tuned_people, tested_people: The people in `tuning` and `tested`, in their order.
     """
 
     known: Int64[Tensor, " k"]
@@ -31,22 +31,22 @@ class KnownPeople:
 
 
 def divide_photos(people: Int64[Tensor, " n"], tuning_share: float, seed: int) -> KnownPeople:
-    """Hold one photo back of everybody who has two or more: by chance, and by photo, not by person.
+    """Hold one photo back of each person who has two or more: at random, and by photo, not by person.
 
     Args:
-        people: Of each photo, who it is.
-        tuning_share: Of those people, the share whose photo serves for tuning and not for the test, in (0, 1).
-        seed: Of who and which.
+        people: Number of the person of each photo.
+        tuning_share: Share of those people whose photo serves for tuning and not for the test, in (0, 1).
+        seed: Seed of the split.
 
     Raises:
-        PaLibError: Fewer than three people with two photos: one to tune on and two to tell apart.
+        InputError: Fewer than three people with two photos: one to tune on and two to tell apart.
     """
     photos: dict[int, list[int]] = {}
     for photo, person in enumerate(people.tolist()):
         photos.setdefault(person, []).append(photo)
     several = sorted(person for person, theirs in photos.items() if len(theirs) > 1)
     if len(several) < 3:
-        raise PaLibError(
+        raise InputError(
             f"{len(several)} of {len(photos)} people have two photos or more: expected at least 3, since one photo "
             "of a person is learned from and another one is attacked; give the data a column `group`"
         )
@@ -70,12 +70,12 @@ def divide_photos(people: Int64[Tensor, " n"], tuning_share: float, seed: int) -
 
 @dataclass(frozen=True, eq=False)
 class Strangers:
-    """Photos of an attacker who is tested on people he has never seen.
+    """Photos of an attacker who is tested on people not seen in training.
 
     Args:
-        learned: Photos to learn from, person by person in random order; of nobody who is tested.
+        learned: Photos to learn from, person by person in random order; none of a person who is tested.
         tested: One photo of each person who is tested.
-        gallery: The photo by which each of them is known: another one, or the same where nobody has two.
+        gallery: The photo by which each of them is known: another one, or the same if no person has two.
         is_same_photo: Whether it is the same.
     """
 
@@ -86,25 +86,25 @@ class Strangers:
 
 
 def divide_people(people: Int64[Tensor, " n"], tested_share: float, seed: int) -> Strangers:
-    """Hold people back for a test: those with two photos, or where nobody has two, anybody.
+    """Hold people back for a test: those with two photos, or any if no person has two.
 
     Args:
-        people: Of each photo, who it is.
-        tested_share: Of all people, how many are tested at most, in (0, 1).
-        seed: Of who and which.
+        people: Number of the person of each photo.
+        tested_share: Largest share of all people that is tested, in (0, 1).
+        seed: Seed of the split.
 
     Raises:
-        PaLibError: Fewer than four people: two to learn from and two to tell apart.
+        InputError: Fewer than four people: two to learn from and two to tell apart.
     """
     photos: dict[int, list[int]] = {}
     for photo, person in enumerate(people.tolist()):
         photos.setdefault(person, []).append(photo)
     if len(photos) < 4:
-        raise PaLibError(f"{len(photos)} people: expected at least 4, two to learn from and two to be told apart")
-    everybody = sorted(photos)
-    shuffled = [everybody[at] for at in uniform((len(everybody),), seed, 5).argsort().tolist()]
+        raise InputError(f"{len(photos)} people: expected at least 4, two to learn from and two to be told apart")
+    all_people = sorted(photos)
+    shuffled = [all_people[at] for at in uniform((len(all_people),), seed, 5).argsort().tolist()]
     several = [person for person in shuffled if len(photos[person]) > 1]
-    most = min(max(2, round(tested_share * len(everybody))), len(everybody) - 2)
+    most = min(max(2, round(tested_share * len(all_people))), len(all_people) - 2)
     is_same_photo = len(several) < 2
     tested = sorted((shuffled if is_same_photo else several)[:most])
     pairs = [
@@ -121,14 +121,14 @@ def divide_people(people: Int64[Tensor, " n"], tested_share: float, seed: int) -
 
 
 def hits(scores: Float[Tensor, "q k"], right: Int64[Tensor, " q"], first: int) -> Float[Tensor, " q"]:
-    """How probably the right column is among the `first` best of its row, equal scores being put in random order.
+    """Probability that the right column is among the `first` best of its row, with equal scores in random order.
 
-    So whoever sees the same picture of everybody scores exactly chance, ``min(1, first / k)``, and no luck.
+    If all scores of a row are equal, the result is exactly chance, ``min(1, first / k)``.
 
     Args:
-        scores: Higher = rather this one.
-        right: The column of the right answer.
-        first: At least 1.
+        scores: Higher = more likely.
+        right: Column of the right answer.
+        first: Number of columns that count, >= 1.
 
     >>> hits(torch.tensor([[0.3, 0.9, 0.1], [0.5, 0.5, 0.5]]), torch.tensor([1, 0]), 1).tolist()
     [1.0, 0.3333333333333333]

@@ -1,4 +1,4 @@
-"""The parrot attack: who learns from anonymized photos of people names them on other anonymized photos."""
+"""The parrot attack: trained on anonymized photos of people, it identifies them on other anonymized photos."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, TensorDataset
 
-from pa_lib.errors import PaLibError
-from pa_lib.functional.draws import generator, normal, uniform
-from pa_lib.modules.attackers.base import AbstractAttack, Anonymized, AttackResult, Photos
+from pa_lib.errors import PaLibError, SettingError
+from pa_lib.functional.draws import normal, uniform
+from pa_lib.modules.attackers.base import Anonymized, AttackResult, Photos
 from pa_lib.modules.attackers.chips import NEAR_DUPLICATE, hidden_chips, identities, near_duplicates, original_chips
 from pa_lib.modules.attackers.known_people import KnownPeople, divide_photos, hits
 from pa_lib.modules.attackers.linear_restoration import LinearRestoration
+from pa_lib.modules.attackers.trained import AbstractTrainedAttack
 from pa_lib.pretrained import FaceIdentity
 
 _SIDE = 75  # of the chips that are kept, px: half the network's, and what a face of 128 px photos holds
@@ -25,30 +25,30 @@ _SCALE = 20.0  # of cosines in the softmax
 _WEIGHTS = (0.0, 0.5, 1.0, 2.0)  # of the known originals against known anonymized photos, to be chosen from
 
 
-class ParrotAttack(AbstractAttack):
-    r"""Names people on anonymized photos, having learned from *anonymized* photos of them.
+class ParrotAttack(AbstractTrainedAttack):
+    r"""Identifies people on anonymized photos, having learned from *anonymized* photos of them.
 
-    The attacker knows the anonymizer, and of the people whom he looks for one photo each, which he anonymizes himself;
-    he is tested on another photo of each, and asked which of these people it shows. Beside them he learns from the
-    photos of everybody else in the data. He first undoes what a linear map can undo (`LinearRestoration`), if that
-    helps, and then trains dlib's face network, all but its first stage, to tell from anonymized chips what the network
-    as it ships tells from originals:
+    The attacker knows the anonymizer, and one photo of each person to be identified, and anonymizes these photos too.
+    The test is another photo of each: which of these people does it show? The photos of all other people in the data
+    serve for training as well. A linear map first undoes what it can (`LinearRestoration`), if that helps; then dlib's
+    face network, all but its first stage, is trained to predict from anonymized chips the identity that the network as
+    it ships finds in originals:
 
     .. math:: L = -\log \mathrm{softmax}_i (20 \cos(f(x), w_i)) + 4 (1 - \cos(f(x), w_i))
 
-    with w_i the identity of the original photo, less the mean of all. He ranks people by the cosine to their known
-    anonymized photo plus a weight times that to its original. Linear map or not, epoch and weight are those with which
-    he does best on `tuning_share` of the people with two photos, who are not in the test.
+    with w_i the identity of the original photo, less the mean of all. People are ranked by the cosine to their known
+    anonymized photo plus a weight times that to its original. Linear map or not, epoch and weight are those that do
+    best on `tuning_share` of the people with two photos, who are not in the test.
 
     Args:
         identity: dlib's face network.
-        sees: ``inside``: only pixels inside the mask, in a disc that is the same for everybody, all else grey; the
+        sees: ``inside``: only pixels inside the mask, in a disc that is the same for all people, all else grey; the
             attack on the anonymizer. ``surroundings``: the whole chip, also where it shows what was not hidden.
-        max_epochs: Of training; 0 = the linear map and the network as it ships.
+        max_epochs: Number of epochs; 0 = the linear map and the network as it ships.
         batch_size: Photos in a step.
         lr: Learning rate of AdamW at its highest; it falls to 0 as a cosine.
-        tuning_share: Of the people with two photos or more, in (0, 1).
-        seed: Of the split, of order and of augmentation.
+        tuning_share: Share of the people with two photos or more on whom choices are made, in (0, 1).
+        seed: Seed of the split, order and augmentation.
 
     Source: McPherson, Shokri and Shmatikov 2016, "Defeating Image Obfuscation with Deep Learning".
     Ours: everything about the network; theirs was trained from the beginning, on many photos of few people.
@@ -67,22 +67,15 @@ class ParrotAttack(AbstractAttack):
         tuning_share: float = 0.2,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(max_epochs=max_epochs, batch_size=batch_size, lr=lr, seed=seed)
         if sees not in ("inside", "surroundings"):
-            raise PaLibError(f"sees {sees!r}: expected inside or surroundings")
-        if max_epochs < 0 or batch_size < 2 or not (lr > 0 and 0 < tuning_share < 1):
-            raise PaLibError(
-                f"parrot: max_epochs {max_epochs}, batch_size {batch_size}, lr {lr}, tuning_share {tuning_share}: "
-                "expected at least 0, at least 2, more than 0, and within (0, 1)"
-            )
+            raise SettingError(f"sees {sees!r}: expected inside or surroundings")
+        if not 0 < tuning_share < 1:
+            raise SettingError(f"parrot: tuning_share {tuning_share}: expected within (0, 1)")
         self.identity = identity
         self.reader = copy.deepcopy(identity)
         self.sees = sees
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.lr = lr
         self.tuning_share = tuning_share
-        self.seed = seed
         self._split: KnownPeople | None = None
 
     def views(self, photos: Photos, n_views: int) -> Int64[Tensor, " n"]:
@@ -107,73 +100,48 @@ class ParrotAttack(AbstractAttack):
         self._people = photos.people
         raw = hidden_chips(seen, torch.arange(len(seen.photo)), _SIDE, is_masked=is_masked)
         originals = original_chips(seen, torch.arange(len(photos)), _SIDE)
-        told = identities(self.identity, originals)
-        self._middle = told[split.known].mean(0)
-        self._known_originals = functional.normalize(told - self._middle)
+        faces = identities(self.identity, originals)
+        self._middle = faces[split.known].mean(0)
+        self._known_originals = functional.normalize(faces - self._middle)
         theirs = [split.known[photos.people[split.known] == person] for person in split.tested_people]
         self._near_duplicates = near_duplicates(originals, split.tested, theirs)
         restored = _restored(seen, raw, originals, split, self._rows["known"])
         self._inputs = {"seen": raw, "restored": restored}
-        self._best: tuple[float, dict[str, Any]] | None = None
+        self.start_over()
         for source in self._inputs:
             self._source = source
-            self._keep_if_better()
-        self._source = self._chosen["source"]
+            self.keep_if_better()
+        self._source = self.best.choices["source"]
 
     @property
-    def _chosen(self) -> dict[str, Any]:
-        if self._best is None:
-            raise PaLibError(
-                "the attack has nothing to learn from yet: call prepare first, or pa_lib.evaluation.run_attack"
-            )
-        return self._best[1]
+    def learner(self) -> nn.Module:
+        """The face network that reads anonymized chips."""
+        return self.reader
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Numbers of anonymized pictures of known photos."""
-        rows = self._rows["known"]
-        return DataLoader(
-            TensorDataset(rows),
-            min(self.batch_size, len(rows)),
-            shuffle=True,
-            drop_last=True,
-            generator=generator(self.seed, 2),
-        )
-
-    def configure_optimizers(self) -> Any:
-        """AdamW with a learning rate that rises for a tenth of the steps and then falls to nothing."""
-        learning = [weight for weight in self.reader.parameters() if weight.requires_grad]
-        optimizer = torch.optim.AdamW(learning, lr=self.lr, weight_decay=1e-4)
-        steps = max(2, int(self.trainer.estimated_stepping_batches))
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=steps, pct_start=0.1)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    @property
+    def learned_rows(self) -> Int64[Tensor, " k"]:
+        """Anonymized pictures of known photos."""
+        return self._rows["known"]
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
-        """Tell the identity of the original from the anonymized chip."""
+        """Predict the identity of the original from the anonymized chip."""
         (rows,) = batch
         chips = _augmented(self._inputs[self._source][rows.cpu()].float() / 255, self.seed, self.global_step)
-        told = functional.normalize(self._read(chips.to(self.device)) - self._middle.to(self.device))
+        faces = functional.normalize(self._read(chips.to(self.device)) - self._middle.to(self.device))
         of = self._photo[rows.cpu()]
         known = self._split_or_raise().known
         targets = self._known_originals.to(self.device)
-        near = told @ targets[known.to(self.device)].T
+        near = faces @ targets[known.to(self.device)].T
         place = torch.searchsorted(known, of).to(self.device)
-        alike = (told * targets[of.to(self.device)]).sum(1)
+        alike = (faces * targets[of.to(self.device)]).sum(1)
         return functional.cross_entropy(_SCALE * near, place) + 4 * (1 - alike).mean()
-
-    def on_train_epoch_end(self) -> None:
-        """Keep the weights that do best on the people to tune on."""
-        self._keep_if_better()
-
-    def on_train_end(self) -> None:
-        """Go back to the weights that did best."""
-        self.reader.load_state_dict(self._chosen["weights"])
 
     def results(self) -> tuple[AttackResult, ...]:
         """Rank-1 and rank-5 on the held-out photos of the people looked for."""
         split = self._split_or_raise()
-        self._source = self._chosen["source"]
-        self.reader.load_state_dict(self._chosen["weights"])
-        scores = self._scores("tested", split.tested_people, self._chosen["weight"])
+        self._source = self.best.choices["source"]
+        self.restore_best()
+        scores = self._scores("tested", split.tested_people, self.best.choices["weight"])
         right = torch.arange(len(split.tested))
         n = len(right)
         apart = ~self._near_duplicates
@@ -192,7 +160,7 @@ class ParrotAttack(AbstractAttack):
         )
 
     def protocol(self) -> dict[str, Any]:
-        """All that another lab needs to attack likewise."""
+        """All that is needed to reproduce the attack."""
         return {
             "network": "dlib ResNet-29, all but its first stage trained",
             "sees": self.sees,
@@ -214,17 +182,15 @@ class ParrotAttack(AbstractAttack):
             raise PaLibError("the attack has no photos yet: call prepare first, or pa_lib.evaluation.run_attack")
         return self._split
 
-    def _keep_if_better(self) -> None:
+    def keep_if_better(self) -> None:
+        """Score every weight of the originals; rank-1 alone has ties among so few people."""
         split = self._split_or_raise()
         right = torch.arange(len(split.tuning))
         near = self._nearness("tuning", split.tuned_people)
         for weight in _WEIGHTS:
             scores = near[0] + weight * near[1]
-            # Rank-1 alone has ties among so few people.
-            value = float(hits(scores, right, 1).mean() + 0.5 * hits(scores, right, 5).mean())
-            if self._best is None or value > self._best[0]:
-                weights = {name: tensor.detach().cpu().clone() for name, tensor in self.reader.state_dict().items()}
-                self._best = value, {"source": self._source, "weight": weight, "weights": weights}
+            score = float(hits(scores, right, 1).mean() + 0.5 * hits(scores, right, 5).mean())
+            self.keep(score, source=self._source, weight=weight)
 
     def _scores(self, which: str, people: Tensor, weight: float) -> Tensor:
         anonymized, originals = self._nearness(which, people)
@@ -236,20 +202,20 @@ class ParrotAttack(AbstractAttack):
         of = self._people[self._photo[known]]
         mine = torch.isin(of, people)
         places = torch.searchsorted(people, of[mine])
-        told = self._tell(self._rows[which])
-        anonymized = _summed(self._tell(known[mine]), places, len(people))
+        faces = self._embed(self._rows[which])
+        anonymized = _summed(self._embed(known[mine]), places, len(people))
         originals = _summed(self._known_originals[self._photo[known[mine]]], places, len(people))
-        return told @ anonymized.T, told @ originals.T
+        return faces @ anonymized.T, faces @ originals.T
 
-    def _tell(self, rows: Tensor) -> Float[Tensor, "k 128"]:
+    def _embed(self, rows: Tensor) -> Float[Tensor, "k 128"]:
         chips = self._inputs[self._source][rows]
         both = identities(self.reader, chips) + identities(self.reader, chips.flip(-1))
         return functional.normalize(both / 2 - self._middle)
 
     def _read(self, chips: Tensor) -> Tensor:
         with torch.autocast(chips.device.type, torch.bfloat16):
-            told: Tensor = self.reader(chips.contiguous(memory_format=torch.channels_last))
-        return told.float()
+            faces: Tensor = self.reader(chips.contiguous(memory_format=torch.channels_last))
+        return faces.float()
 
 
 def _trainable(network: FaceIdentity) -> FaceIdentity:
@@ -292,5 +258,5 @@ def _augmented(chips: Tensor, seed: int, step: int) -> Tensor:
     return lit
 
 
-def _summed(told: Tensor, places: Tensor, n: int) -> Tensor:
-    return functional.normalize(told.new_zeros(n, told.shape[1]).index_add_(0, places, told))
+def _summed(faces: Tensor, places: Tensor, n: int) -> Tensor:
+    return functional.normalize(faces.new_zeros(n, faces.shape[1]).index_add_(0, places, faces))

@@ -1,4 +1,4 @@
-"""The reversal attack: a network that brings the original back from the anonymized face."""
+"""The reversal attack: a network that restores the original from the anonymized face."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int64, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, TensorDataset
 
-from pa_lib.errors import PaLibError
-from pa_lib.functional.draws import generator, uniform
-from pa_lib.modules.attackers.base import AbstractAttack, Anonymized, AttackResult, Photos
+from pa_lib.errors import PaLibError, SettingError
+from pa_lib.functional.draws import uniform
+from pa_lib.modules.attackers.base import Anonymized, AttackResult, Photos
 from pa_lib.modules.attackers.chips import hidden_chips, hidden_part, identities, near_duplicates, original_chips
 from pa_lib.modules.attackers.known_people import Strangers, divide_people, hits
 from pa_lib.modules.attackers.linear_restoration import LinearRestoration
 from pa_lib.modules.attackers.restoration_unet import RestorationUNet
+from pa_lib.modules.attackers.trained import AbstractTrainedAttack
 from pa_lib.pretrained import FaceIdentity
 
 _SIDE = 80  # of chips, px; a multiple of 16
@@ -26,29 +26,29 @@ _CHUNK = 64
 _N_OWN = 400
 
 
-class ReversalAttack(AbstractAttack):
+class ReversalAttack(AbstractTrainedAttack):
     r"""Restores faces from what the anonymizer leaves under the mask, having learned on other people.
 
-    The attacker knows the anonymizer and runs it on faces of his own. A linear map makes a first guess
+    The attacker knows the anonymizer and runs it on other faces. A linear map makes a first guess
     (`LinearRestoration`), and a U-Net corrects it:
 
     .. math:: L = |r - o|_1 + w \, \| e(r) - e(o) \|_2
 
     with r the restored chip, o the original and e the face network. People who are tested are not learned from. The
     same figures are given for the anonymized chip as it is, so that what the attack adds is seen. Faces are ranked by
-    the cosine of identities, those of restored faces less their mean over people of the attacker's own, those of the
+    the cosine of identities, those of restored faces less their mean over other people, those of the
     gallery less that of originals: restored faces are all drawn to the mean, and distances would rank the gallery by
     how near the mean it is.
 
     Args:
-        identity: dlib's face network, frozen. It is part of the loss and it judges: an attacker who is judged by
-            another one would have to guess more.
-        max_epochs: Of training; 0 = the linear map alone.
+        identity: dlib's face network, frozen. It is part of the loss and also measures the result, which favours the
+            attacker.
+        max_epochs: Number of epochs; 0 = the linear map alone.
         batch_size: Photos in a step.
         lr: Learning rate of AdamW at its highest; it falls to 0 as a cosine.
-        identity_weight: w, of distances of identities against differences of pixels in [0, 1].
-        tested_share: Of all people, how many are tested at most, in (0, 1).
-        seed: Of the split, of weights, order and mirroring.
+        identity_weight: w, the weight of distances of identities against differences of pixels in [0, 1].
+        tested_share: Largest share of all people that is tested, in (0, 1).
+        seed: Seed of the split, weights, order and mirroring.
 
     Source: Todt, Hanisch and Strufe 2022, "Fantomas" (arXiv 2210.10651), for the question. Ours: networks and losses.
     """
@@ -66,21 +66,16 @@ class ReversalAttack(AbstractAttack):
         tested_share: float = 0.5,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        if max_epochs < 0 or batch_size < 2 or not (lr > 0 and identity_weight >= 0 and 0 < tested_share < 1):
-            raise PaLibError(
-                f"reversal: max_epochs {max_epochs}, batch_size {batch_size}, lr {lr}, identity_weight "
-                f"{identity_weight}, tested_share {tested_share}: expected at least 0, at least 2, more than 0, at "
-                "least 0, and within (0, 1)"
+        super().__init__(max_epochs=max_epochs, batch_size=batch_size, lr=lr, seed=seed)
+        if not (identity_weight >= 0 and 0 < tested_share < 1):
+            raise SettingError(
+                f"reversal: identity_weight {identity_weight}, tested_share {tested_share}: expected at least 0, and "
+                "within (0, 1)"
             )
         self.identity = identity
         self.restorer = RestorationUNet(4)
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.lr = lr
         self.identity_weight = identity_weight
         self.tested_share = tested_share
-        self.seed = seed
         self._split: Strangers | None = None
 
     def views(self, photos: Photos, n_views: int) -> Int64[Tensor, " n"]:
@@ -106,7 +101,7 @@ class ReversalAttack(AbstractAttack):
             "tuning": seen.rows(split.learned[tuned], is_first=True),
             "tested": seen.rows(split.tested, is_first=True),
         }
-        # Of people of his own the attacker learns what all restored faces have in common.
+        # What all restored faces have in common is estimated on people who are not tested.
         self._own = torch.cat([self._rows["tuning"], self._rows["learned"]])[:_N_OWN]
         every = torch.arange(len(seen.photo))
         self._photo = seen.photo
@@ -114,28 +109,20 @@ class ReversalAttack(AbstractAttack):
         self._inside = hidden_part(seen, every, _SIDE)
         self._originals = original_chips(seen, torch.arange(len(seen.photos)), _SIDE)
         self._guess = self._guessed(seen, learned)
-        self._told = identities(self.identity, self._originals)
+        self._identities = identities(self.identity, self._originals)
         self._near_duplicates = near_duplicates(self._originals, split.tested, list(split.gallery[:, None]))
-        self._best: tuple[float, dict[str, Tensor]] | None = None
-        self._keep_if_better()
+        self.start_over()
+        self.keep_if_better()
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Numbers of anonymized pictures to learn from."""
-        rows = self._rows["learned"]
-        return DataLoader(
-            TensorDataset(rows),
-            min(self.batch_size, len(rows)),
-            shuffle=True,
-            drop_last=True,
-            generator=generator(self.seed, 2),
-        )
+    @property
+    def learner(self) -> nn.Module:
+        """The network that corrects the linear guess."""
+        return self.restorer
 
-    def configure_optimizers(self) -> Any:
-        """AdamW with a learning rate that rises for a tenth of the steps and then falls to nothing."""
-        optimizer = torch.optim.AdamW(self.restorer.parameters(), lr=self.lr, weight_decay=1e-4)
-        steps = max(2, int(self.trainer.estimated_stepping_batches))
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=steps, pct_start=0.1)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    @property
+    def learned_rows(self) -> Int64[Tensor, " k"]:
+        """Anonymized pictures of people who are not tested."""
+        return self._rows["learned"]
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         """Pixels and identity of the original."""
@@ -145,37 +132,29 @@ class ReversalAttack(AbstractAttack):
         mirrored = uniform((len(rows), 1, 1, 1), self.seed, 3, self.global_step) < 0.5
         seen, guess, originals = (torch.where(mirrored, part.flip(-1), part).to(self.device) for part in parts)
         restored = self._restore(seen, guess)
-        # The network as it ships tells hardly anything else from a mirrored face.
-        away = self._identity(restored) - self._told[self._photo[rows]].to(self.device)
+        # The network as it ships hardly distinguishes a mirrored face.
+        away = self._identity(restored) - self._identities[self._photo[rows]].to(self.device)
         pixels = (restored - originals).abs().mean()
         loss: Tensor = pixels + self.identity_weight * away.norm(dim=1).mean()
         return loss
 
-    def on_train_epoch_end(self) -> None:
-        """Keep the weights that bring identities nearest on people not learned from."""
-        self._keep_if_better()
-
-    def on_train_end(self) -> None:
-        """Go back to the weights that did best."""
-        self.restorer.load_state_dict(self._weights)
-
     def results(self) -> tuple[AttackResult, ...]:
         """How near restored faces are to the truth, beside anonymized ones."""
         split = self._split_or_raise()
-        self.restorer.load_state_dict(self._weights)
+        self.restore_best()
         rows = self._rows["tested"]
-        truth, gallery = self._told[split.tested], self._told[split.gallery]
+        truth, gallery = self._identities[split.tested], self._identities[split.gallery]
         other = "the same photo" if split.is_same_photo else "another photo"
         counted = {"near-duplicate photos": int(self._near_duplicates.sum())}
         if split.is_same_photo:
             counted = {"people whose tested photo is the gallery's": len(rows)}
         limit, n, right = self.identity.same_person_distance, len(rows), torch.arange(len(rows))
-        gallery = functional.normalize(gallery - self._told[self._photo[self._own]].mean(0))
+        gallery = functional.normalize(gallery - self._identities[self._photo[self._own]].mean(0))
         made: list[AttackResult] = []
         for name, whose in (("reversal", "restored"), ("reversal_unrestored", "anonymized")):
-            told, middle = self._faces(rows, whose), self._faces(self._own, whose).mean(0)
-            away = (told - truth).norm(dim=1)
-            first = hits(functional.normalize(told - middle).double() @ gallery.double().T, right, 1)
+            faces, middle = self._faces(rows, whose), self._faces(self._own, whose).mean(0)
+            away = (faces - truth).norm(dim=1)
+            first = hits(functional.normalize(faces - middle).double() @ gallery.double().T, right, 1)
             ranked = f"{whose} face, most like the right one in a gallery of {other} of {n} people"
             made += [
                 AttackResult(f"{name}_rank1", first, "faces", ranked, counted=counted),
@@ -203,7 +182,7 @@ class ReversalAttack(AbstractAttack):
         return identities(self.identity, chips)
 
     def pictures(self, n: int = 8) -> UInt8[Tensor, "3 h w"]:
-        """A sheet of tested faces: a row of originals, of what the attacker sees, and of what he makes of it."""
+        """A sheet of tested faces: a row of originals, of what the attacker sees, and of what is restored from it."""
         split = self._split_or_raise()
         rows = self._rows["tested"][:n]
         restored = (self._restored(rows) * 255).round().byte()
@@ -211,7 +190,7 @@ class ReversalAttack(AbstractAttack):
         return sheet.permute(2, 0, 3, 1, 4).reshape(3, 3 * _SIDE, len(rows) * _SIDE)
 
     def protocol(self) -> dict[str, Any]:
-        """All that another lab needs to attack likewise."""
+        """All that is needed to reproduce the attack."""
         return {
             "network": "U-Net at 40 px and below, 24 to 144 channels, on a ridge regression from 40 px",
             "judge": "dlib ResNet-29, Euclidean",
@@ -229,24 +208,16 @@ class ReversalAttack(AbstractAttack):
             "seed": self.seed,
         }
 
-    @property
-    def _weights(self) -> dict[str, Tensor]:
-        self._split_or_raise()
-        assert self._best is not None
-        return self._best[1]
-
     def _split_or_raise(self) -> Strangers:
         if self._split is None:
             raise PaLibError("the attack has no photos yet: call prepare first, or pa_lib.evaluation.run_attack")
         return self._split
 
-    def _keep_if_better(self) -> None:
+    def keep_if_better(self) -> None:
+        """Score how near identities are to the truth, on people who are not learned from."""
         rows = self._rows["tuning"]
-        told = identities(self.identity, (self._restored(rows) * 255).round().byte())
-        value = float((told - self._told[self._photo[rows]]).norm(dim=1).mean())
-        if self._best is None or value < self._best[0]:
-            weights = {name: tensor.detach().cpu().clone() for name, tensor in self.restorer.state_dict().items()}
-            self._best = value, weights
+        faces = identities(self.identity, (self._restored(rows) * 255).round().byte())
+        self.keep(-float((faces - self._identities[self._photo[rows]]).norm(dim=1).mean()))
 
     def _guessed(self, seen: Anonymized, learned: Tensor) -> UInt8[Tensor, "m 3 s s"]:
         """A first guess by a linear map, for learned photos by one that was made without them."""
@@ -274,8 +245,8 @@ class ReversalAttack(AbstractAttack):
     def _identity(self, chips: Tensor) -> Tensor:
         large = functional.interpolate(chips, size=(150, 150), mode="bilinear")
         with torch.autocast(chips.device.type, torch.bfloat16):
-            told: Tensor = self.identity(large.contiguous(memory_format=torch.channels_last))
-        return told.float()
+            faces: Tensor = self.identity(large.contiguous(memory_format=torch.channels_last))
+        return faces.float()
 
     @torch.no_grad()
     def _restored(self, rows: Tensor) -> Float[Tensor, "k 3 s s"]:
