@@ -50,7 +50,7 @@ class TestColumns:
         compared = compare([sweep])
         assert compared.names == ("method=blur", "method=fill")
         assert compared.columns[0].members == ("00ab", "01ab", "02ab")
-        assert compared.columns[0].seeds[1] == "module.seed=1, seed=1"
+        assert compared.columns[0].seeds[1] == "seed=1, module.seed=1"
         blur, fill = compared.rows[0].values
         assert blur is not None
         assert fill is not None
