@@ -19,7 +19,8 @@ from pa_lib.evaluation.pairs import ClipPair, pair_clips
 from pa_lib.evaluation.shard import AbstractSource, MakeMetrics, OnProgress, Shard, described, errors_named, under
 from pa_lib.evaluation.videos import OpenedPair, check_alike, composited_results
 from pa_lib.metrics import AbstractMetric
-from pa_lib.metrics.feed import feed, needed
+from pa_lib.metrics.base import Field
+from pa_lib.metrics.feed import feed, missing
 from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.people import AbstractMasker, check_source, read_tracks
 from pa_lib.pipeline import AnonymizationPipeline, RunSettings
@@ -260,8 +261,9 @@ def _without_masks(metrics: Sequence[AbstractMetric]) -> tuple[list[AbstractMetr
         InputError: There are no others.
     """
     why = "no tracks file beside the anonymized video; give tracks=FILE"
-    needs = {metric.name: " and ".join(sorted(needed(metric))) for metric in metrics if needed(metric)}
-    kept = [metric for metric in metrics if not needed(metric)]
+    given: tuple[Field, ...] = ("source", "anonymized", "clip_ids", "context")
+    needs = {metric.name: absent for metric in metrics if (absent := missing(metric, given))}
+    kept = [metric for metric in metrics if metric.name not in needs]
     if not kept:
         raise InputError(f"{why}. {'; '.join(f'{name} needs {what}' for name, what in needs.items())}")
     return kept, {name: f"needs {what}, and there is {why}" for name, what in needs.items()}

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from pa_lib.functional.pixels import as_unit
+from pa_lib.functional.pixels import as_unit, check_videos
 from pa_lib.functional.psnr import kept_pixels
 
 Pixels = Float[Tensor, "b t 3 h w"] | UInt8[Tensor, "b t 3 h w"]
@@ -39,7 +39,7 @@ def unmasked_lpips(
         masks: In [0, 1], 1 = anonymize.
         network: Takes two stacks of RGB pictures in [0, 1], n 3 h w, and gives their distances n 1 h w, such as
             `pretrained.Perceptual`.
-        chunk: Frames at a time. With 1 no value hangs on what else is in the batch; more is faster on an accelerator,
+        chunk: Frames at a time. With 1 no value depends on what else is in the batch; more is faster on an accelerator,
             takes more memory, and may change the seventh digit.
 
     Returns:
@@ -54,7 +54,7 @@ def unmasked_lpips(
 
     Source: Zhang et al. 2018. Ours: the restriction to kept pixels.
     """
-    _check(source, anonymized, masks)
+    check_videos(source, anonymized, masks)
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}, expected at least 1 frame")
     kept = kept_pixels(masks).flatten(0, 1).to(source.device)
@@ -72,13 +72,3 @@ def _chunk_lpips(x: Tensor, y: Tensor, kept: Tensor, network: DistanceMap) -> Fl
     distances = network(one, torch.where(kept, other, one)).double()
     # 0 / 0 is NaN, which is what a frame with nothing kept is to be.
     return (distances * kept).sum((1, 2, 3)) / kept.sum((1, 2, 3))
-
-
-def _check(source: Tensor, anonymized: Tensor, masks: Tensor) -> None:
-    if source.ndim != 5 or source.shape[2] != 3 or anonymized.shape != source.shape:
-        raise ValueError(
-            f"source has shape {tuple(source.shape)}, anonymized {tuple(anonymized.shape)}, expected both b t 3 h w"
-        )
-    b, t, _, h, w = source.shape
-    if tuple(masks.shape) != (b, t, 1, h, w):
-        raise ValueError(f"the mask has shape {tuple(masks.shape)}, expected {(b, t, 1, h, w)}")

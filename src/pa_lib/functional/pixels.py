@@ -34,3 +34,34 @@ def as_unit(frames: Float[Tensor, "*shape"] | UInt8[Tensor, "*shape"]) -> Float[
             mend = "find out where the NaN comes from" if low != low else "divide by 255, or map [-1, 1] to [0, 1]"
             raise ValueError(f"float pixels lie in [{low:g}, {high:g}], expected [0, 1]; {mend}")
     return frames
+
+
+def check_videos(
+    source: Tensor, anonymized: Tensor, masks: Tensor | None = None, *, channels: int | None = 3, context: int = 0
+) -> None:
+    """Refuse videos, and masks, whose shapes do not fit each other.
+
+    Args:
+        source: Expected b t c h w.
+        anonymized: Expected the same shape.
+        masks: Expected b t 1 h w; None if there are none.
+        channels: The c that is expected; None takes any.
+        context: Number of first frames that are left out.
+
+    Raises:
+        ValueError: Says what was got and what was expected.
+
+    >>> check_videos(torch.zeros(1, 2, 3, 8, 8), torch.zeros(1, 2, 3, 8, 8), torch.zeros(1, 2, 8, 8))
+    Traceback (most recent call last):
+    ...
+    ValueError: masks have shape (1, 2, 8, 8), expected (1, 2, 1, 8, 8)
+    """
+    is_right = source.ndim == 5 and channels in (None, source.shape[2])
+    if not is_right or anonymized.shape != source.shape:
+        shapes = f"source has shape {tuple(source.shape)}, anonymized {tuple(anonymized.shape)}"
+        raise ValueError(f"{shapes}, expected both b t {channels or 'c'} h w")
+    b, t, _, h, w = source.shape
+    if masks is not None and tuple(masks.shape) != (b, t, 1, h, w):
+        raise ValueError(f"masks have shape {tuple(masks.shape)}, expected {(b, t, 1, h, w)}")
+    if not 0 <= context <= t:
+        raise ValueError(f"context is {context}, expected 0 to {t}, the number of frames")

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from pa_lib.functional.masks import dilate
-from pa_lib.functional.pixels import as_unit
+from pa_lib.functional.pixels import as_unit, check_videos
 
 
 class RegionErrors(NamedTuple):
@@ -42,7 +42,7 @@ def kept_pixels(masks: Float[Tensor, "b t 1 h w"]) -> Bool[Tensor, "b t 1 h w"]:
     """
     if masks.is_floating_point() and masks.numel():
         low, high = (float(end) for end in torch.aminmax(masks))
-        if not (low >= 0 and high <= 1):  # said so that NaN fails too
+        if not (low >= 0 and high <= 1):  # written so that NaN fails too
             raise ValueError(f"mask values lie in [{low:g}, {high:g}], expected [0, 1] with 1 = anonymize")
     return masks == 0
 
@@ -76,7 +76,9 @@ def region_errors(source: Pixels, anonymized: Pixels, regions: Bool[Tensor, "r b
     >>> [float(part) for part in region_errors(source, other, torch.ones(1, 1, 1, 1, 2, 2).bool())]
     [3.0, 12.0, 0.0, 4.0]
     """
-    _check(source, anonymized, regions)
+    check_videos(source, anonymized, channels=None)
+    for region in regions:
+        check_videos(source, anonymized, region, channels=None)
     clips, frames, channels = source.shape[:3]
     sums = torch.zeros(3, len(regions), clips, frames, dtype=torch.float64, device=source.device)
     for clip in range(clips):
@@ -140,6 +142,7 @@ def unmasked_psnr(
     """
     if not data_range > 0:
         raise ValueError(f"data_range is {data_range}, expected more than 0")
+    check_videos(source, anonymized, masks, channels=None)
     errors = region_errors(source, anonymized, kept_pixels(masks)[None])
     squares, values = errors.squares[0], errors.values[0]
     if pooling == "clip":
@@ -156,13 +159,3 @@ def _pixel_errors(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         return squares, squares == 0
     x, y = as_unit(x), as_unit(y)
     return (x.double() - y.double()).square_().sum(0), (x == y).all(0)
-
-
-def _check(source: Tensor, anonymized: Tensor, regions: Tensor) -> None:
-    if source.ndim != 5 or anonymized.shape != source.shape:
-        raise ValueError(
-            f"source has shape {tuple(source.shape)}, anonymized {tuple(anonymized.shape)}, expected both b t c h w"
-        )
-    b, t, _, h, w = source.shape
-    if tuple(regions.shape[1:]) != (b, t, 1, h, w):
-        raise ValueError(f"the mask has shape {tuple(regions.shape[1:])}, expected {(b, t, 1, h, w)}")

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from pa_lib.functional.pixels import as_unit
+from pa_lib.functional.pixels import as_unit, check_videos
 from pa_lib.functional.psnr import kept_pixels
 
 SSIM_WINDOW_PX = 11  # Wang's window, a Gaussian of 1.5 px
@@ -68,12 +68,7 @@ def _frame_ssim(x: Tensor, y: Tensor, windows: Bool[Tensor, "1 h w"]) -> float:
 
 
 def _check(source: Tensor, anonymized: Tensor, masks: Tensor) -> None:
-    if source.ndim != 5 or anonymized.shape != source.shape:
-        raise ValueError(
-            f"source has shape {tuple(source.shape)}, anonymized {tuple(anonymized.shape)}, expected both b t c h w"
-        )
-    b, t, _, h, w = source.shape
-    if tuple(masks.shape) != (b, t, 1, h, w):
-        raise ValueError(f"the mask has shape {tuple(masks.shape)}, expected {(b, t, 1, h, w)}")
+    check_videos(source, anonymized, masks, channels=None)
+    h, w = source.shape[3:]
     if min(h, w) < SSIM_WINDOW_PX:
         raise ValueError(f"frames are {h} x {w} px, expected at least {SSIM_WINDOW_PX} px each way: SSIM's window")

@@ -5,10 +5,10 @@ from .faces.detection import DetectionRate
 from .faces.frechet_identity import FrechetIdentityDistance
 from .faces.identity import IdentityDistance
 from .faces.reid import ReidentificationRate
-from .per_clip import summed
 from .pixels.perceptual import UnmaskedLPIPS
 from .pixels.psnr import UnmaskedPSNR
 from .pixels.ssim import UnmaskedSSIM
+from .rows import summed
 from .video.fvd import FewClipsWarning, FrechetVideoDistance
 from .video.kvd import KernelVideoDistance
 from .video.warping_error import TemporalWarpingError

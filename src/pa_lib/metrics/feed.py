@@ -1,28 +1,28 @@
-"""Results to metrics: each takes the fields that its `update` names."""
+"""Results to metrics: each takes the fields that it declares."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from pa_lib.contracts import Result
-from pa_lib.errors import PaLibError
-from pa_lib.metrics.base import AbstractMetric
+from pa_lib.errors import InputError, SettingError
+from pa_lib.metrics.base import AbstractMetric, Field
 
 
 def feed(metrics: Iterable[AbstractMetric], result: Result, *, has_masks: bool = True) -> None:
-    """Update metrics with what they take of a result.
+    """Update metrics with the fields of a result that they take.
 
     Args:
-        metrics: Whom to feed.
-        result: An original and what was made of it.
-        has_masks: False where nobody knows who is where: the result's masks say nothing then.
+        metrics: Metrics to update.
+        result: Originals and their anonymized versions.
+        has_masks: False if the result's masks mean nothing, because it is unknown who is where.
 
     Raises:
-        PaLibError: A metric cannot use the result, or needs what it does not have; says which metric.
+        InputError: A metric cannot use the result, or needs what it does not have; says which metric.
+        SettingError: A metric is not updated with results at all.
     """
-    given: dict[str, Any] = {
+    given: dict[Field, Any] = {
         "source": result.source,
         "anonymized": result.anonymized,
         "clip_ids": result.clip_ids,
@@ -34,16 +34,28 @@ def feed(metrics: Iterable[AbstractMetric], result: Result, *, has_masks: bool =
     if result.people is not None:
         given["people"] = result.people
     for metric in metrics:
-        if missing := needed(metric) - given.keys():
-            raise PaLibError(f"{metric.name} needs {' and '.join(sorted(missing))}, which this data does not have")
+        if absent := missing(metric, given):
+            raise InputError(f"{metric.name} needs {absent}, which this data does not have")
+        taken = metric.needs | metric.needs_one_of | metric.uses
         try:
-            metric.update(**metric._filter_kwargs(**given))
+            metric.update(**{field: value for field, value in given.items() if field in taken})
         except ValueError as error:
-            raise PaLibError(f"{metric.name}: {error}") from error
+            raise InputError(f"{metric.name}: {error}") from error
 
 
-def needed(metric: AbstractMetric) -> set[str]:
-    """Which of ``masks`` and ``people`` a metric cannot do without."""
-    parameters = inspect.signature(metric.update).parameters
-    names = [name for name in ("masks", "people") if name in parameters]
-    return {name for name in names if parameters[name].default is inspect.Parameter.empty}
+def missing(metric: AbstractMetric, given: Collection[Field]) -> str:
+    """What a metric cannot do without and is not given, such as ``masks``, or ``masks or people``; empty if nothing.
+
+    Raises:
+        SettingError: The metric is not updated with results.
+
+    >>> from pa_lib.metrics import DetectionRate, UnmaskedSSIM
+    >>> missing(UnmaskedSSIM(), ["source", "anonymized"]), missing(DetectionRate(), ["source", "anonymized"])
+    ('masks', 'masks or people')
+    """
+    if not metric.needs:
+        raise SettingError(f"{metric.name} is not measured on videos; give its update what it takes, from Python")
+    parts: list[str] = sorted(metric.needs - set(given))
+    if metric.needs_one_of and not metric.needs_one_of & set(given):
+        parts.append(" or ".join(sorted(metric.needs_one_of)))
+    return " and ".join(parts)

@@ -17,7 +17,8 @@ from _metrics import Brightness
 from pa_lib.callbacks import Evaluator
 from pa_lib.contracts import Result
 from pa_lib.errors import PaLibError
-from pa_lib.metrics import AbstractMetric, Measurement, MetricValue, summed
+from pa_lib.metrics import AbstractMetric, Measurement, MetricValue
+from pa_lib.metrics.base import Field
 
 
 class Given(LightningModule):
@@ -43,13 +44,14 @@ class Given(LightningModule):
 
 class Refusing(AbstractMetric):
     name = "refusing"
+    needs: frozenset[Field] = frozenset({"source"})
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_rows("rows", 2)
+        self.add_rows("rows", 2, n_keys=1)
 
     def update(self, source: Tensor, people: Any = None) -> None:
-        self.rows = summed(torch.cat([self.rows, torch.zeros(1, 2, dtype=torch.float64)]))
+        self.add_to("rows", torch.zeros(1, 2, dtype=torch.float64))
 
     def protocol(self) -> dict[str, Any]:
         return {}
@@ -59,6 +61,7 @@ class Refusing(AbstractMetric):
 
 
 class NeedsPeople(Refusing):
+    needs: frozenset[Field] = frozenset({"source", "people"})
     name = "needs_people"
 
     def update(self, source: Tensor, people: Any) -> None: ...  # type: ignore[override]

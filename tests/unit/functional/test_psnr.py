@@ -146,7 +146,7 @@ def test_refuses_what_does_not_fit() -> None:
     source, masks = _random(1, 2, 3, 4, 4), _open(1, 2, 4, 4)
     with pytest.raises(ValueError, match=r"anonymized \(1, 2, 3, 4, 5\), expected both b t c h w"):
         unmasked_psnr(source, _random(1, 2, 3, 4, 5), masks)
-    with pytest.raises(ValueError, match=r"mask has shape \(1, 1, 1, 4, 4\), expected \(1, 2, 1, 4, 4\)"):
+    with pytest.raises(ValueError, match=r"masks have shape \(1, 1, 1, 4, 4\), expected \(1, 2, 1, 4, 4\)"):
         unmasked_psnr(source, source, masks[:, :1])
     with pytest.raises(ValueError, match="pooling is 'video'"):
         unmasked_psnr(source, source, masks, pooling="video")  # type: ignore[arg-type]

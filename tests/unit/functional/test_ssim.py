@@ -100,7 +100,7 @@ def test_refuses_what_does_not_fit() -> None:
     source, masks = _random(1, 1, 3, 20, 20), torch.zeros(1, 1, 1, 20, 20)
     with pytest.raises(ValueError, match="expected both b t c h w"):
         unmasked_ssim(source, source[..., 1:], masks)
-    with pytest.raises(ValueError, match=r"mask has shape \(1, 1, 1, 20, 19\)"):
+    with pytest.raises(ValueError, match=r"masks have shape \(1, 1, 1, 20, 19\)"):
         unmasked_ssim(source, source, masks[..., 1:])
     with pytest.raises(ValueError, match="frames are 20 x 10 px, expected at least 11 px"):
         unmasked_ssim(source[..., :10], source[..., :10], masks[..., :10])

@@ -7,7 +7,7 @@ import matplotlib
 import pytest
 import torch
 
-from _metrics import assert_plain_protocol, assert_split_changes_nothing, assert_two_processes_equal_one, measured
+from _metrics import assert_plain_protocol, assert_split_changes_nothing, measured
 from pa_lib.metrics import BodyReidentificationRate
 
 matplotlib.use("Agg")
@@ -74,7 +74,6 @@ def test_keeps_the_checklist() -> None:
     assert_plain_protocol(make())
     parts = [people(0, 3), people(3, 4), people(4, 9)]
     assert_split_changes_nothing(make, [people()], parts)
-    assert_two_processes_equal_one(make, parts)
 
 
 @pytest.mark.filterwarnings("ignore:.*before the ``update``")

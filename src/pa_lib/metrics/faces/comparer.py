@@ -16,7 +16,7 @@ from torch import Tensor
 from pa_lib.contracts import Box, Detection, FaceNetwork, Image, Sighting
 from pa_lib.functional.boxes import bounding_box, box_overlaps
 from pa_lib.functional.hashing import weights_sha256
-from pa_lib.functional.pixels import as_unit
+from pa_lib.functional.pixels import as_unit, check_videos
 from pa_lib.pretrained import CenterFace, FaceIdentity, asset_manifest
 
 Points = NDArray[np.float32]
@@ -146,7 +146,7 @@ class FaceComparer:
         key = (sightings, context, len(tensors), *tensors, *map(_version, tensors))
         if self._last is not None and len(self._last[0]) == len(key) and all(map(_is_same, self._last[0], key)):
             return self._last[1]
-        _check(source, anonymized, people, masks)
+        _check(source, anonymized, people, masks, context)
         pairs = self._compare(source, anonymized, people, masks, context)
         self._last = key, pairs
         return pairs
@@ -339,19 +339,16 @@ def network_protocol(part: Any) -> dict[str, Any]:
     return told
 
 
-def _check(source: Tensor, anonymized: Tensor, people: Sequence[Sighting] | None, masks: Tensor | None) -> None:
-    if source.ndim != 5 or source.shape[2] != 3 or source.shape != anonymized.shape:
-        raise ValueError(
-            f"source is {tuple(source.shape)}, anonymized {tuple(anonymized.shape)}; expected b t 3 h w twice"
-        )
+def _check(
+    source: Tensor, anonymized: Tensor, people: Sequence[Sighting] | None, masks: Tensor | None, context: int
+) -> None:
+    check_videos(source, anonymized, masks, context=context)
     for frames in (source, anonymized):
         if frames.dtype != torch.uint8:
             as_unit(frames)  # refuses what is out of range
-    b, t, _, h, w = source.shape
+    b, t = source.shape[:2]
     if people is None and masks is None:
-        raise ValueError("neither people nor masks are given: nobody knows which faces were to be hidden")
-    if people is None and masks is not None and tuple(masks.shape) != (b, t, 1, h, w):
-        raise ValueError(f"masks have shape {tuple(masks.shape)}, expected {(b, t, 1, h, w)}")
+        raise ValueError("neither people nor masks are given: it is unknown which faces were to be hidden")
     for one in people or ():
         if not (0 <= one.clip < b and 0 <= one.frame < t):
             raise ValueError(

@@ -12,18 +12,18 @@ from torch import Tensor
 
 from pa_lib.contracts import Sighting
 from pa_lib.functional.intervals import wilson_of_mean
-from pa_lib.metrics.base import AbstractMetric, Measurement, MetricValue, TrackRow
+from pa_lib.metrics.base import Measurement, MetricValue, TrackRow
 from pa_lib.metrics.faces.comparer import FaceComparer
-from pa_lib.metrics.faces.tracks import N_KEYS, face_keys
-from pa_lib.metrics.per_clip import summed
+from pa_lib.metrics.faces.tracks import N_KEYS, AbstractFaceMetric
+from pa_lib.metrics.rows import clip_number
 
 _FACES, _BEFORE, _AFTER, _BOTH = range(N_KEYS, N_KEYS + 4)
 
 
-class DetectionRate(AbstractMetric):
+class DetectionRate(AbstractFaceMetric):
     """Share of hidden faces that the finder still finds, beside how many it finds in the source.
 
-    Figures:
+    Values:
     ``detection_rate``: of the faces of a track that it finds in the source, the share that it finds at the same place
     of the anonymized frame; mean over tracks.
     ``detection_rate_source``: of all hidden faces of a track, the share found in the source; mean over tracks.
@@ -48,13 +48,11 @@ class DetectionRate(AbstractMetric):
     name = "detection_rate"
     higher_is_better = None
 
-    rows: Tensor
     n_faceless: Tensor
 
     def __init__(self, compare: FaceComparer | None = None) -> None:
-        super().__init__()
-        self.compare = FaceComparer() if compare is None else compare
-        self.add_rows("rows", _BOTH + 1)
+        super().__init__(compare)
+        self.add_tracks(4)
         self.add_state("n_faceless", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(
@@ -71,17 +69,16 @@ class DetectionRate(AbstractMetric):
         Raises:
             ValueError: Shapes or ranges do not fit, or neither `people` nor `masks` are given.
         """
-        pairs = self.compare(source, anonymized, people, masks, context)
-        keys = face_keys(pairs, clip_ids, None, self.rows)
+        pairs, keys = self.faces(source, anonymized, people, masks, clip_ids, context)
         before, after = pairs.is_found_in_source, pairs.is_found
         counts = torch.stack([torch.ones_like(before), before, after, before & after], 1).double()
-        self.rows = summed(torch.cat([self.rows, torch.cat([keys, counts], 1).to(self.rows.device)]), N_KEYS)
+        self.add_to("rows", torch.cat([keys, counts], 1))
         self.n_faceless = self.n_faceless + pairs.n_faceless.sum().to(self.n_faceless)
 
     def protocol(self) -> dict[str, Any]:
         """See `AbstractMetric.protocol`."""
-        told = self.compare.protocol()
-        part = {name: told[name] for name in told if name.startswith(("finder", "found", "look", "region", "pixels"))}
+        whole = self.compare.protocol()
+        part = {name: whole[name] for name in whole if name.startswith(("finder", "found", "look", "region", "pixels"))}
         return {
             **part,
             "mean": "over the faces of a track (one person of one clip), then over tracks",
@@ -89,7 +86,7 @@ class DetectionRate(AbstractMetric):
         }
 
     def _measure(self) -> Measurement:
-        rows = summed(self.rows.cpu(), N_KEYS)
+        rows = self.joined("rows")
         seen = rows[rows[:, _BEFORE] > 0]
         totals = rows.sum(0)
         counted = {
@@ -101,15 +98,15 @@ class DetectionRate(AbstractMetric):
             "tracks not found in the source": len(rows) - len(seen),
         }
         rates = seen[:, _BOTH] / seen[:, _BEFORE]
-        figures = (
+        values = (
             _share("detection_rate", rates, "share of a track's faces still found", counted),
             _share("detection_rate_source", rows[:, _BEFORE] / rows[:, _FACES], "share found in the source"),
         )
         tracks = [
-            TrackRow(int(row[0]), int(row[1]), {"detection_rate": float(rate)})
+            TrackRow(clip_number(row[0]), int(row[1]), {"detection_rate": float(rate)})
             for row, rate in zip(seen, rates, strict=True)
         ]
-        return Measurement(figures, tuple(tracks))
+        return Measurement(values, tuple(tracks))
 
 
 def _share(name: str, rates: Float[Tensor, " n"], what: str, counted: dict[str, int] | None = None) -> MetricValue:

@@ -9,33 +9,32 @@ import torch
 from torch import Tensor
 
 from pa_lib.contracts import Sighting
+from pa_lib.errors import SettingError
 from pa_lib.functional.frechet import frechet_distance
 from pa_lib.functional.intervals import resampled_interval
-from pa_lib.metrics.base import AbstractMetric, Measurement, MetricValue
+from pa_lib.metrics.base import Measurement, MetricValue
 from pa_lib.metrics.faces.comparer import FaceComparer
-from pa_lib.metrics.faces.tracks import N_KEYS, face_keys
-from pa_lib.metrics.per_clip import summed
+from pa_lib.metrics.faces.tracks import N_KEYS, AbstractFaceMetric
 
 _COMPARED = N_KEYS  # then sums of the anonymized and of the source's embeddings
 _FIRST = N_KEYS + 1
 
 
-class FrechetIdentityDistance(AbstractMetric):
+class FrechetIdentityDistance(AbstractFaceMetric):
     """Frechet distance between the identity embeddings of the originals' faces and of the anonymized ones.
 
     0 if, taken as sets, they have the same mean and covariance: as varied as people are, and as much a face. Who
     became whom does not matter, nor does texture, which an identity network hardly sees. A person of a clip counts
     once, by the mean embedding of its faces; those that the finder no longer sees are embedded where they were.
 
-    Fewer people than the network has dimensions make it too large, for whatever is measured alike; the figure's counts
-    say so.
+    Fewer people than the network has dimensions make it too large, whatever is measured; the value's counts say so.
 
     Args:
         compare: Finds and embeds faces; share one between metrics. `FaceComparer` with its defaults if None.
         resamples: Draws of people for the interval, with a fixed seed, see `resampled_interval`. 0: no interval.
 
     Raises:
-        ValueError: A setting is out of range.
+        SettingError: A setting is out of range.
 
     >>> video = torch.rand(3, 1, 3, 40, 40)
     >>> points = ((12.0, 16.0), (28.0, 16.0), (20.0, 22.0), (14.0, 30.0), (26.0, 30.0))
@@ -51,15 +50,12 @@ class FrechetIdentityDistance(AbstractMetric):
     name = "frechet_identity_distance"
     higher_is_better = False
 
-    rows: Tensor
-
     def __init__(self, compare: FaceComparer | None = None, resamples: int = 100) -> None:
-        super().__init__()
+        super().__init__(compare)
         if resamples < 0 or resamples == 1:
-            raise ValueError(f"resamples is {resamples}, expected 0 or more, and not 1 resample")
-        self.compare = FaceComparer() if compare is None else compare
+            raise SettingError(f"resamples is {resamples}, expected 0 or more, and not 1 resample")
         self.resamples = resamples
-        self.add_rows("rows", _FIRST + 2 * self.compare.network.n_dimensions)
+        self.add_tracks(1 + 2 * self.compare.network.n_dimensions)
 
     def update(
         self,
@@ -75,11 +71,10 @@ class FrechetIdentityDistance(AbstractMetric):
         Raises:
             ValueError: Shapes or ranges do not fit, or neither `people` nor `masks` are given.
         """
-        pairs = self.compare(source, anonymized, people, masks, context)
-        keys = face_keys(pairs, clip_ids, None, self.rows)[pairs.is_compared]
+        pairs, keys = self.faces(source, anonymized, people, masks, clip_ids, context)
+        keys = keys[pairs.is_compared]
         embeddings = (part[pairs.is_compared].double() for part in (pairs.anonymized, pairs.source))
-        new = torch.cat([keys, torch.ones(len(keys), 1, dtype=torch.float64), *embeddings], 1)
-        self.rows = summed(torch.cat([self.rows, new.to(self.rows.device)]), N_KEYS)
+        self.add_to("rows", torch.cat([keys, torch.ones(len(keys), 1, dtype=torch.float64), *embeddings], 1))
 
     def protocol(self) -> dict[str, Any]:
         """See `AbstractMetric.protocol`."""
@@ -92,7 +87,7 @@ class FrechetIdentityDistance(AbstractMetric):
         }
 
     def _measure(self) -> Measurement:
-        rows = summed(self.rows.cpu(), N_KEYS)
+        rows = self.joined("rows")
         n, d = len(rows), self.compare.network.n_dimensions
         means = rows[:, _FIRST:] / rows[:, _COMPARED, None]
         after, before = means[:, :d], means[:, d:]

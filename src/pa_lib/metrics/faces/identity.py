@@ -11,12 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pa_lib.contracts import Sighting
+from pa_lib.errors import SettingError
 from pa_lib.functional.identity import DistanceName, comparable, identity_distance, mean_pair_distance
 from pa_lib.functional.intervals import t_interval, wilson_interval, wilson_of_mean, within
-from pa_lib.metrics.base import AbstractMetric, Measurement, MetricValue, TrackRow
+from pa_lib.metrics.base import Field, Measurement, MetricValue, TrackRow
 from pa_lib.metrics.faces.comparer import FaceComparer
-from pa_lib.metrics.faces.tracks import N_KEYS, UNKNOWN, face_keys
-from pa_lib.metrics.per_clip import summed
+from pa_lib.metrics.faces.tracks import N_KEYS, UNKNOWN, AbstractFaceMetric, checked_distance
+from pa_lib.metrics.rows import clip_number
 
 # Columns of a track's row after its keys; then sums of the anonymized and of the source's embeddings.
 _FACES, _SMALL, _UNSEEN, _COMPARED, _LOST, _DISTANCE, _NEAR, _SQUARE, _SOURCE_SQUARE = range(N_KEYS, N_KEYS + 9)
@@ -24,20 +25,20 @@ _FIRST = N_KEYS + 9
 _CHUNK = 512  # tracks at a time against all others
 
 
-class IdentityDistance(AbstractMetric):
+class IdentityDistance(AbstractFaceMetric):
     """Distance between every hidden face and what became of it; see `functional.identity_distance`.
 
-    A track is one person of one clip. Figures:
+    A track is one person of one clip. Values:
     ``identity_distance``: mean over the faces of a track, then over tracks.
-    ``identity_nearest_in_track``: the smallest distance of a track, mean over tracks: one frame can give somebody away.
+    ``identity_nearest_in_track``: the smallest distance of a track, mean over tracks: one frame can reveal a person.
     ``identity_faces_recognized``: share of a track's faces nearer than the same-person threshold, mean over tracks.
     ``identity_tracks_recognized``: share of tracks with any such face.
     ``intra_track_consistency``: distance between the anonymized faces of one track (see `mean_pair_distance`), mean
-    over tracks; smaller is steadier. ``intra_track_consistency_source``: the same of the originals.
+    over tracks; smaller is more consistent. ``intra_track_consistency_source``: the same of the originals.
     ``identity_between_people``: distance between the originals of different people, mean over pairs of tracks: what
-    strangers have. Tracks with the same identity are no pair; a track without one is taken for somebody else.
+    strangers have. Tracks with the same identity are no pair; a track without one counts as another person.
 
-    Faces that the finder no longer sees are embedded where they were, count in every figure, and are counted apart.
+    Faces that the finder no longer sees are embedded where they were, count in every value, and are counted apart.
 
     Args:
         compare: Finds and embeds faces; share one between metrics. `FaceComparer` with its defaults if None.
@@ -46,7 +47,7 @@ class IdentityDistance(AbstractMetric):
             never fit it to anonymized faces.
 
     Raises:
-        ValueError: An unknown distance, or ``cosine`` without a threshold.
+        SettingError: An unknown distance, or ``cosine`` without a threshold.
 
     >>> video = torch.rand(1, 2, 3, 40, 40)
     >>> points = ((12.0, 16.0), (28.0, 16.0), (20.0, 22.0), (14.0, 30.0), (26.0, 30.0))
@@ -62,7 +63,8 @@ class IdentityDistance(AbstractMetric):
     name = "identity_distance"
     higher_is_better = True
 
-    rows: Tensor
+    uses: frozenset[Field] = frozenset({"clip_ids", "identities", "context"})
+
     nearest: Tensor
     n_faceless: Tensor
 
@@ -72,19 +74,18 @@ class IdentityDistance(AbstractMetric):
         distance: DistanceName = "euclidean",
         same_person_distance: float | None = None,
     ) -> None:
-        super().__init__()
-        if distance not in ("euclidean", "cosine"):
-            raise ValueError(f"distance is {distance!r}, expected 'euclidean' or 'cosine'")
+        super().__init__(compare)
         if distance == "cosine" and same_person_distance is None:
-            raise ValueError("the networks' thresholds are Euclidean: give same_person_distance for distance='cosine'")
-        self.compare = FaceComparer() if compare is None else compare
-        self.distance: DistanceName = distance
+            raise SettingError(
+                "the networks' thresholds are Euclidean: give same_person_distance for distance='cosine'"
+            )
+        self.distance: DistanceName = checked_distance(distance)
         network = self.compare.network
         self.same_person_distance = float(
             network.same_person_distance if same_person_distance is None else same_person_distance
         )
-        self.add_rows("rows", _FIRST + 2 * network.n_dimensions)
-        self.add_rows("nearest", 3)
+        self.add_tracks(_FIRST - N_KEYS + 2 * network.n_dimensions)
+        self.add_rows("nearest", 3, n_keys=2, clip_column=0)
         self.add_state("n_faceless", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(
@@ -102,8 +103,7 @@ class IdentityDistance(AbstractMetric):
         Raises:
             ValueError: Shapes or ranges do not fit, or neither `people` nor `masks` are given.
         """
-        pairs = self.compare(source, anonymized, people, masks, context)
-        keys = face_keys(pairs, clip_ids, identities, self.rows)
+        pairs, keys = self.faces(source, anonymized, people, masks, clip_ids, context, identities)
         before, after = (comparable(part, self.distance).nan_to_num(0.0) for part in (pairs.source, pairs.anonymized))
         distances = identity_distance(pairs.source, pairs.anonymized, self.distance)
         is_compared = distances.isfinite()
@@ -119,11 +119,15 @@ class IdentityDistance(AbstractMetric):
             after.square().sum(1),
             before.square().sum(1),
         )
-        new = torch.cat([keys, torch.stack([column.double() for column in columns], 1), after, before], 1)
-        self.rows = summed(torch.cat([self.rows, new.to(self.rows.device)]), N_KEYS)
-        near = torch.cat([keys[:, :2], distances[:, None]], 1)[is_compared]
-        self.nearest = _smallest(torch.cat([self.nearest, near.to(self.nearest.device)]))
+        self.add_to(
+            "rows", torch.cat([keys, torch.stack([column.double() for column in columns], 1), after, before], 1)
+        )
+        self.add_to("nearest", torch.cat([keys[:, :2], distances[:, None]], 1)[is_compared])
         self.n_faceless = self.n_faceless + pairs.n_faceless.sum().to(self.n_faceless)
+
+    def compacted(self, name: str, rows: Float[Tensor, "n k"]) -> Float[Tensor, "m k"]:
+        """See `AbstractMetric.compacted`; of ``nearest`` the smallest is kept."""
+        return _smallest(rows) if name == "nearest" else super().compacted(name, rows)
 
     def protocol(self) -> dict[str, Any]:
         """See `AbstractMetric.protocol`."""
@@ -138,17 +142,17 @@ class IdentityDistance(AbstractMetric):
         }
 
     def _measure(self) -> Measurement:
-        rows = summed(self.rows.cpu(), N_KEYS)
+        rows = self.joined("rows")
         totals = rows.sum(0)
         rows_left = rows[rows[:, _COMPARED] > 0]
-        nearest = _smallest(self.nearest.cpu())  # the same tracks in the same order
+        nearest = self.joined("nearest")  # the same tracks in the same order
         n = rows_left[:, _COMPARED]
         means, shares = rows_left[:, _DISTANCE] / n, rows_left[:, _NEAR] / n
         smallest = _of_tracks(rows_left, nearest)
         d = (rows.shape[1] - _FIRST) // 2
         after, before = rows_left[:, _FIRST : _FIRST + d], rows_left[:, _FIRST + d :]
-        steadiness = mean_pair_distance(n, after, rows_left[:, _SQUARE], self.distance)
-        source_steadiness = mean_pair_distance(n, before, rows_left[:, _SOURCE_SQUARE], self.distance)
+        spread = mean_pair_distance(n, after, rows_left[:, _SQUARE], self.distance)
+        source_spread = mean_pair_distance(n, before, rows_left[:, _SOURCE_SQUARE], self.distance)
         faces = {
             "faces": int(totals[_FACES]),
             "faces not found after": int(totals[_LOST]),
@@ -160,7 +164,7 @@ class IdentityDistance(AbstractMetric):
         hits = float((smallest < self.same_person_distance).sum())
         what = f"{self.distance} distance of {type(self.compare.network).__name__}"
         nearer = f"nearer than {self.same_person_distance:g}"
-        figures = (
+        values = (
             _mean("identity_distance", means, f"{what}, original to anonymized", True, faces),
             _mean("identity_nearest_in_track", smallest, "smallest such distance in a track", True),
             _mean("identity_faces_recognized", shares, f"share of a track's faces {nearer}", False, is_share=True),
@@ -173,13 +177,13 @@ class IdentityDistance(AbstractMetric):
                 False,
                 wilson_interval(hits, len(smallest)) if len(smallest) else None,
             ),
-            _mean("intra_track_consistency", steadiness, "distance between a track's anonymized faces", False),
-            _mean("intra_track_consistency_source", source_steadiness, "the same of its originals", None),
+            _mean("intra_track_consistency", spread, "distance between a track's anonymized faces", False),
+            _mean("intra_track_consistency_source", source_spread, "the same of its originals", None),
             _between_people(rows_left, before, self.distance),
         )
         tracks = [
             TrackRow(
-                int(row[0]),
+                clip_number(row[0]),
                 int(row[1]),
                 {
                     name: float(value)
@@ -187,15 +191,15 @@ class IdentityDistance(AbstractMetric):
                         ("identity_distance", mean),
                         ("identity_nearest_in_track", low),
                         ("identity_faces_recognized", share),
-                        ("intra_track_consistency", steady),
+                        ("intra_track_consistency", apart),
                     )
                     if math.isfinite(value)
                 },
             )
-            for row, mean, low, share, steady in zip(rows_left, means, smallest, shares, steadiness, strict=True)
+            for row, mean, low, share, apart in zip(rows_left, means, smallest, shares, spread, strict=True)
         ]
         tracks.sort(key=lambda track: (track.values["identity_nearest_in_track"], track.clip, track.person_id))
-        return Measurement(figures, tuple(tracks))
+        return Measurement(values, tuple(tracks))
 
 
 def _smallest(rows: Float[Tensor, "n 3"]) -> Float[Tensor, "m 3"]:

@@ -1,4 +1,4 @@
-"""Whether somebody who searches the originals for an anonymized face finds the right person."""
+"""Whether a search of the originals for an anonymized face finds the right person."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pa_lib.contracts import Sighting
@@ -19,28 +19,27 @@ from pa_lib.functional.reid import (
     chance_of_rank,
     reidentification,
 )
-from pa_lib.metrics.base import AbstractMetric, Measurement, MetricValue, TrackRow
+from pa_lib.metrics.base import Field, Measurement, MetricValue, TrackRow
 from pa_lib.metrics.faces.comparer import FaceComparer
-from pa_lib.metrics.faces.tracks import N_KEYS, UNKNOWN, face_keys
-from pa_lib.metrics.per_clip import summed
+from pa_lib.metrics.faces.tracks import N_KEYS, UNKNOWN, AbstractFaceMetric, checked_distance
+from pa_lib.metrics.rows import clip_number
 
 _COMPARED, _LOST = N_KEYS, N_KEYS + 1
 _FIRST = N_KEYS + 2  # then sums of the anonymized and of the source's embeddings
 
 
-class ReidentificationRate(AbstractMetric):
+class ReidentificationRate(AbstractFaceMetric):
     """Rank-1, rank-5 and mAP of anonymized faces that search a gallery of originals.
 
     A query is one track (one person of one clip; a photo is a clip of one frame): the mean embedding of its anonymized
-    faces, found by the finder or not. That pools what a video gives away. The gallery, by what is known:
+    faces, found by the finder or not. That pools what a video gives away. The gallery, with and without identities:
 
-    - pictures from `add_gallery`: each is an entry; queries need an identity;
     - identities: every track's mean original is an entry, but a query does not see the track that it was made from,
-      only the same person's other pictures and everybody else's;
-    - neither: as above, but each query looks for the very track that it was made from: the stronger attacker, who has
-      the original video.
+      only the same person's other tracks and those of other people;
+    - none: as above, but each query looks for the very track that it was made from: the stronger attacker, who has the
+      original video.
 
-    Figures: ``reidentification_rank1``, ``_rank5``, ``_map``; ``reidentification_chance_rank1``, ``_rank5``, ``_map``:
+    Values: ``reidentification_rank1``, ``_rank5``, ``_map``; ``reidentification_chance_rank1``, ``_rank5``, ``_map``:
     the same for a gallery in random order; ``reidentification_original_rank1``: rank-1 of the queries' originals,
     NaN where a query's own track is the only right one.
 
@@ -50,7 +49,7 @@ class ReidentificationRate(AbstractMetric):
 
     >>> metric = ReidentificationRate()
     >>> video = torch.zeros(1, 1, 3, 40, 40)
-    >>> metric.update(video, video, masks=torch.ones(1, 1, 1, 40, 40))  # nobody is there
+    >>> metric.update(video, video, masks=torch.ones(1, 1, 1, 40, 40))  # no face is there
     >>> metric.measure().values[0].n
     0
 
@@ -60,47 +59,12 @@ class ReidentificationRate(AbstractMetric):
     name = "reidentification"
     higher_is_better = False
 
-    rows: Tensor
-    gallery: Tensor
+    uses: frozenset[Field] = frozenset({"clip_ids", "identities", "context"})
 
     def __init__(self, compare: FaceComparer | None = None, distance: DistanceName = "euclidean") -> None:
-        super().__init__()
-        if distance not in ("euclidean", "cosine"):
-            raise ValueError(f"distance is {distance!r}, expected 'euclidean' or 'cosine'")
-        self.compare = FaceComparer() if compare is None else compare
-        self.distance: DistanceName = distance
-        self.add_rows("rows", _FIRST + 2 * self.compare.network.n_dimensions)
-        self.add_rows("gallery", 1 + self.compare.network.n_dimensions)
-
-    def add_gallery(
-        self,
-        source: Tensor,
-        identities: Tensor,
-        people: Sequence[Sighting] | None = None,
-        masks: Tensor | None = None,
-    ) -> None:
-        """Add originals to search, which are not the pictures that were anonymized. `reset` empties the gallery.
-
-        The same picture added again, also by another process, counts once. Pictures whose face cannot be compared are
-        left out.
-
-        Args:
-            source: As in `contracts.Result`; every face is an entry.
-            identities: Shape b: who it is, >= 0.
-            people: As in `contracts.Result`.
-            masks: As in `contracts.Result`; needed without `people`.
-
-        Raises:
-            ValueError: Shapes or ranges do not fit, or an identity is negative.
-        """
-        if tuple(identities.shape) != (len(source),) or bool((identities < 0).any()):
-            raise ValueError(f"identities have shape {tuple(identities.shape)}, expected {(len(source),)}, all >= 0")
-        pairs = self.compare(source, source, people, masks)
-        entries = torch.cat([identities.cpu().double()[pairs.rows, None], comparable(pairs.source, self.distance)], 1)
-        known = torch.cat([self.gallery.cpu(), entries[entries.isfinite().all(1)]])
-        self.gallery = torch.unique(known, dim=0).to(self.gallery.device)
-        # What was measured before is measured anew against this gallery.
-        self._computed = None
+        super().__init__(compare)
+        self.distance: DistanceName = checked_distance(distance)
+        self.add_tracks(_FIRST - N_KEYS + 2 * self.compare.network.n_dimensions)
 
     def update(
         self,
@@ -117,14 +81,12 @@ class ReidentificationRate(AbstractMetric):
         Raises:
             ValueError: Shapes or ranges do not fit, or neither `people` nor `masks` are given.
         """
-        pairs = self.compare(source, anonymized, people, masks, context)
-        keys = face_keys(pairs, clip_ids, identities, self.rows)
+        pairs, keys = self.faces(source, anonymized, people, masks, clip_ids, context, identities)
         after, before = (comparable(part, self.distance) for part in (pairs.anonymized, pairs.source))
         is_compared = after.isfinite().all(1) & before.isfinite().all(1)
         after, before = (part.nan_to_num(0.0) * is_compared[:, None] for part in (after, before))
         counts = torch.stack([is_compared, is_compared & ~pairs.is_found], 1).double()
-        new = torch.cat([keys, counts, after, before], 1)
-        self.rows = summed(torch.cat([self.rows, new.to(self.rows.device)]), N_KEYS)
+        self.add_to("rows", torch.cat([keys, counts, after, before], 1))
 
     def protocol(self) -> dict[str, Any]:
         """See `AbstractMetric.protocol`."""
@@ -132,6 +94,7 @@ class ReidentificationRate(AbstractMetric):
             "faces": self.compare.protocol(),
             "distance": self.distance,
             "query": "mean embedding of a track's anonymized faces, those not found included",
+            # Pictures are no longer given; the words are part of the hash, and the numbers are the same.
             "gallery": "given pictures, else mean embedding of each track's originals",
             "own_track": "not seen by queries with an identity; what queries without one look for",
             "without_match": "left out, and counted",
@@ -139,37 +102,41 @@ class ReidentificationRate(AbstractMetric):
         }
 
     def _measure(self) -> Measurement:
-        every = summed(self.rows.cpu(), N_KEYS)
+        every = self.joined("rows")
         rows = every[every[:, _COMPARED] > 0]
         d = (rows.shape[1] - _FIRST) // 2
         means = rows[:, _FIRST:] / rows[:, _COMPARED, None]
         after, before = means[:, :d], means[:, d:]
-        entries, entry_ids, ids, left_out, is_own = self._searched(rows, before)
-        told = reidentification(after, entries, ids, entry_ids, left_out, self.distance)
-        is_answered = told.n_right > 0
+        identities = rows[:, N_KEYS - 1].long()
+        is_own = identities == UNKNOWN  # such a query looks for the track that it was made from
+        # People of unknown identity get numbers that no other track has.
+        ids = torch.where(is_own, -2 - torch.arange(len(rows)), identities)
+        left_out = torch.diag(~is_own)
+        found = reidentification(after, before, ids, ids, left_out, self.distance)
+        is_answered = found.n_right > 0
         counted = {
             "queries without a match": int((~is_answered).sum()),
             "queries for their own pictures": int((is_own & is_answered).sum()),
             "tracks without a face to compare": len(every) - len(rows),
             "faces not found after": int(rows[:, _LOST].sum()),
-            "gallery": len(entries),
+            "gallery": len(before),
         }
-        n_right, n_gallery = told.n_right[is_answered], told.n_gallery[is_answered]
-        precisions = told.average_precision[is_answered]
+        n_right, n_gallery = found.n_right[is_answered], found.n_gallery[is_answered]
+        precisions = found.average_precision[is_answered]
         by_chance = [float(chance_of_rank(n_right, n_gallery, k).mean()) for k in (1, 5)]
         by_chance.append(float(chance_of_precision(n_right, n_gallery).mean()))
-        originals = reidentification(before, entries, ids, entry_ids, left_out, self.distance)
-        figures = (
-            rank_figure("reidentification_rank1", told.ranks[is_answered], 1, "queries", counted),
-            rank_figure("reidentification_rank5", told.ranks[is_answered], 5, "queries"),
-            precision_figure("reidentification_map", precisions, "mean average precision", "queries"),
+        originals = reidentification(before, before, ids, ids, left_out, self.distance)
+        values = (
+            rank_value("reidentification_rank1", found.ranks[is_answered], 1, "queries", counted),
+            rank_value("reidentification_rank5", found.ranks[is_answered], 5, "queries"),
+            precision_value("reidentification_map", precisions, "mean average precision", "queries"),
             *(
                 MetricValue(
                     f"reidentification_chance_{kind}", value, len(precisions), "queries", "gallery in random order"
                 )
                 for kind, value in zip(("rank1", "rank5", "map"), by_chance, strict=True)
             ),
-            rank_figure(
+            rank_value(
                 "reidentification_original_rank1",
                 originals.ranks[is_answered & ~is_own],
                 1,
@@ -178,25 +145,10 @@ class ReidentificationRate(AbstractMetric):
                 is_higher_better=None,
             ),
         )
-        return Measurement(figures, _tracks(rows, told))
-
-    def _searched(
-        self, rows: Float[Tensor, "q k"], before: Float[Tensor, "q d"]
-    ) -> tuple[
-        Float[Tensor, "g d"], Int[Tensor, " g"], Int[Tensor, " q"], Bool[Tensor, "q g"] | None, Bool[Tensor, " q"]
-    ]:
-        """Entries and who they are, who the queries are, what they do not see, and who looks for their own track."""
-        identities = rows[:, N_KEYS - 1].long()
-        is_unknown = identities == UNKNOWN
-        # Numbers of their own for those whom nobody knows, which nothing else has.
-        ids = torch.where(is_unknown, -2 - torch.arange(len(rows)), identities)
-        gallery = torch.unique(self.gallery.cpu(), dim=0)
-        if len(gallery):
-            return gallery[:, 1:], gallery[:, 0].long(), ids, None, torch.zeros_like(is_unknown)
-        return before, ids, ids, torch.diag(~is_unknown), is_unknown
+        return Measurement(values, _tracks(rows, found))
 
 
-def rank_figure(
+def rank_value(
     name: str,
     ranks: Int[Tensor, " q"],
     k: int,
@@ -206,14 +158,14 @@ def rank_figure(
     what: str | None = None,
     is_higher_better: bool | None = False,
 ) -> MetricValue:
-    """The share of queries with a right picture among the first k; `ranks` are from 1."""
+    """The share of queries with a right picture among the first k; `ranks` count from 1."""
     n, hits = len(ranks), int((ranks <= k).sum())
     what = what or f"share of queries with the right person among the first {k}"
     interval = wilson_interval(hits, n) if n else None
     return MetricValue(name, hits / n if n else math.nan, n, n_of, what, is_higher_better, interval, counted or {})
 
 
-def precision_figure(
+def precision_value(
     name: str, values: Float[Tensor, " q"], what: str, n_of: str, is_higher_better: bool | None = False
 ) -> MetricValue:
     """A mean of values in [0, 1]."""
@@ -221,13 +173,11 @@ def precision_figure(
     return MetricValue(name, float(values.mean()), len(values), n_of, what, is_higher_better, interval)
 
 
-def _tracks(rows: Float[Tensor, "q k"], told: Retrieval) -> tuple[TrackRow, ...]:
+def _tracks(rows: Float[Tensor, "q k"], found: Retrieval) -> tuple[TrackRow, ...]:
     """The queries that were answered, those found first first."""
-    tracks = [
-        TrackRow(
-            int(row[0]), int(row[1]), {"reidentification_rank1": float(rank == 1), "reidentification_map": float(ap)}
-        )
-        for row, rank, ap in zip(rows, told.ranks, told.average_precision, strict=True)
-        if rank > 0
-    ]
+    tracks = []
+    for row, rank, precision in zip(rows, found.ranks, found.average_precision, strict=True):
+        if rank > 0:
+            values = {"reidentification_rank1": float(rank == 1), "reidentification_map": float(precision)}
+            tracks.append(TrackRow(clip_number(row[0]), int(row[1]), values))
     return tuple(sorted(tracks, key=lambda one: (-one.values["reidentification_map"], one.clip, one.person_id)))

@@ -1,36 +1,78 @@
-"""Keys of faces: which clip, which person, and who that is."""
+"""What metrics of faces share: the same faces before and after, as rows by clip, person and identity."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pa_lib.metrics.faces.comparer import FacePairs
-from pa_lib.metrics.over_clips import clip_keys
+from pa_lib.contracts import Sighting
+from pa_lib.errors import SettingError
+from pa_lib.functional.identity import DistanceName
+from pa_lib.metrics.base import AbstractMetric, Field
+from pa_lib.metrics.faces.comparer import FaceComparer, FacePairs
 
 N_KEYS = 3  # clip, person, identity
 UNKNOWN = -1  # as in `contracts.Batch.identities`
 
 
-def face_keys(
-    pairs: FacePairs, clip_ids: Tensor | None, identities: Tensor | None, known: Float[Tensor, "m k"]
-) -> Float[Tensor, "n 3"]:
-    """Clip, person and identity of every face, float64, as keys for `summed`.
+class AbstractFaceMetric(AbstractMetric):
+    """A metric of tracks. A track is one person of one clip.
 
     Args:
-        pairs: Of one update.
-        clip_ids: As in `contracts.Result`; None makes every row a clip of its own.
-        identities: As in `contracts.Result`; None where nobody knows.
-        known: The metric's rows so far, with these keys in front.
+        compare: Finds and embeds faces; share one between metrics. `FaceComparer` with its defaults if None.
+    """
+
+    needs: frozenset[Field] = frozenset({"source", "anonymized"})
+    needs_one_of: frozenset[Field] = frozenset({"people", "masks"})
+    uses: frozenset[Field] = frozenset({"clip_ids", "context"})
+
+    rows: Tensor
+
+    def __init__(self, compare: FaceComparer | None) -> None:
+        super().__init__()
+        self.compare = FaceComparer() if compare is None else compare
+
+    def add_tracks(self, n_columns: int) -> None:
+        """Add the state ``rows``: keys of the track, then so many columns, which are added up over its faces."""
+        self.add_rows("rows", N_KEYS + n_columns, n_keys=N_KEYS, clip_column=0)
+
+    def faces(
+        self,
+        source: Tensor,
+        anonymized: Tensor,
+        people: Sequence[Sighting] | None,
+        masks: Tensor | None,
+        clip_ids: Tensor | None,
+        context: int,
+        identities: Tensor | None = None,
+    ) -> tuple[FacePairs, Float[Tensor, "n 3"]]:
+        """The faces of an update, and the clip, person and identity of each, float64.
+
+        Raises:
+            ValueError: Shapes or ranges do not fit, or neither `people` nor `masks` are given.
+        """
+        pairs = self.compare(source, anonymized, people, masks, context)
+        n_rows = len(source)
+        if identities is None:
+            identities = torch.full((n_rows,), UNKNOWN)
+        if tuple(identities.shape) != (n_rows,):
+            raise ValueError(
+                f"identities have shape {tuple(identities.shape)}, expected {(n_rows,)}: one for each clip"
+            )
+        clips = self.clip_keys(clip_ids, n_rows).cpu()
+        who = identities.cpu().double()
+        return pairs, torch.stack([clips[pairs.rows], pairs.person_ids.double(), who[pairs.rows]], 1)
+
+
+def checked_distance(distance: DistanceName) -> DistanceName:
+    """The name of a distance between embeddings.
 
     Raises:
-        ValueError: As many numbers as rows are expected.
+        SettingError: Unknown name.
     """
-    n_rows = len(pairs.n_faceless)
-    clips = clip_keys(None if clip_ids is None else clip_ids.cpu(), n_rows, known.cpu())
-    if identities is None:
-        identities = torch.full((n_rows,), UNKNOWN)
-    if tuple(identities.shape) != (n_rows,):
-        raise ValueError(f"identities have shape {tuple(identities.shape)}, expected {(n_rows,)}: one for each clip")
-    return torch.stack([clips[pairs.rows], pairs.person_ids.double(), identities.cpu().double()[pairs.rows]], 1)
+    if distance not in ("euclidean", "cosine"):
+        raise SettingError(f"distance is {distance!r}, expected 'euclidean' or 'cosine'")
+    return distance

@@ -5,29 +5,29 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from pa_lib.errors import SettingError
 from pa_lib.functional.perceptual import unmasked_lpips
-from pa_lib.metrics.base import AbstractMetric, Measurement
-from pa_lib.metrics.over_clips import clip_keys, frame_rows, mean_over_clips
-from pa_lib.metrics.per_clip import summed
+from pa_lib.metrics.base import Measurement
+from pa_lib.metrics.pixels.frames import AbstractFrameMean
 from pa_lib.pretrained.perceptual import Perceptual
 
 
-class UnmaskedLPIPS(AbstractMetric):
+class UnmaskedLPIPS(AbstractFrameMean):
     """LPIPS of the kept pixels; see `functional.unmasked_lpips` for what that means near the mask.
 
-    One figure, named after the trunk, for values of different trunks do not compare: ``unmasked_lpips_alex`` and so on.
+    One value, named after the trunk, because values of different trunks do not compare, e.g. ``unmasked_lpips_alex``.
     Mean over a frame's kept pixels, then over frames, then over clips. Frames without kept pixels are counted and left
     out.
 
     Args:
-        network: Makes the map of distances.
-        chunk: Frames at a time; see `functional.unmasked_lpips`.
+        network: Network that makes the map of distances.
+        chunk: Number of frames at a time; see `functional.unmasked_lpips`.
 
     Raises:
-        ValueError: The chunk is smaller than 1.
+        SettingError: The chunk is smaller than 1.
 
     Source: Zhang et al. 2018. Ours: the restriction to kept pixels.
     """
@@ -36,34 +36,17 @@ class UnmaskedLPIPS(AbstractMetric):
     higher_is_better = False
     plot_lower_bound = 0.0
 
-    rows: Tensor
-
     def __init__(self, network: Perceptual, chunk: int = 1) -> None:
         super().__init__()
         if chunk < 1:
-            raise ValueError(f"chunk is {chunk}, expected at least 1 frame")
+            raise SettingError(f"chunk is {chunk}, expected at least 1 frame")
         self.network, self.chunk = network, chunk
-        self.add_rows("rows", 4)
 
-    def update(
-        self,
-        source: Tensor,
-        anonymized: Tensor,
-        masks: Tensor,
-        clip_ids: Tensor | None = None,
-        context: int = 0,
-    ) -> None:
-        """Add frames; arguments as in `contracts.Result`. The first `context` frames were counted before.
-
-        Raises:
-            ValueError: Shapes or ranges do not fit, or frames are too small for the network.
-        """
+    def frame_values(self, source: Tensor, anonymized: Tensor, masks: Tensor) -> Float[Tensor, "b t"]:
+        """See `functional.unmasked_lpips`."""
         device = next(self.network.parameters()).device
-        source, anonymized, masks = (part[:, context:].to(device) for part in (source, anonymized, masks))
-        with torch.no_grad():
-            values = unmasked_lpips(source, anonymized, masks, self.network, self.chunk)
-        keys = clip_keys(clip_ids, len(source), self.rows).to(self.rows.device)
-        self.rows = summed(torch.cat([self.rows, frame_rows(keys, values)]))
+        source, anonymized, masks = (part.to(device) for part in (source, anonymized, masks))
+        return unmasked_lpips(source, anonymized, masks, self.network, self.chunk)
 
     def protocol(self) -> dict[str, Any]:
         """See `AbstractMetric.protocol`."""
@@ -79,8 +62,6 @@ class UnmaskedLPIPS(AbstractMetric):
         }
 
     def _measure(self) -> Measurement:
-        rows = summed(self.rows.cpu())
         name = f"unmasked_lpips_{self.network.net}"
         what = f"LPIPS ({self.network.net}) of the kept pixels"
-        missing = "frames without kept pixels"
-        return Measurement((mean_over_clips(rows, name, what, False, missing, (0.0, math.inf)),))
+        return Measurement((self.mean(name, what, False, "frames without kept pixels", (0.0, math.inf)),))

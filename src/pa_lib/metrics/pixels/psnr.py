@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pa_lib.errors import SettingError
 from pa_lib.functional.intervals import t_half_width, t_interval, within
+from pa_lib.functional.pixels import check_videos
 from pa_lib.functional.psnr import halo, kept_pixels, psnr_db, region_errors
-from pa_lib.metrics.base import AbstractMetric, Measurement, MetricValue
-from pa_lib.metrics.over_clips import clip_keys
-from pa_lib.metrics.per_clip import summed
+from pa_lib.metrics.base import AbstractMetric, Field, Measurement, MetricValue
 
 # Columns of a clip's row after its number. A region is the halo or what lies beyond it.
 _SQUARES, _VALUES, _IDENTICAL, _PIXELS = slice(1, 3), slice(3, 5), slice(5, 7), slice(7, 9)
@@ -22,7 +22,7 @@ _DB, _FINITE, _INFINITE, _EMPTY = 9, 10, 11, 12
 class UnmaskedPSNR(AbstractMetric):
     """How well the kept pixels are kept, in dB; see `functional.unmasked_psnr`.
 
-    Figures:
+    Values:
     ``unmasked_psnr_db``: the PSNR of the squared error pooled over all kept pixels of a clip, and averaged over clips
     before the logarithm, so that identical clips need no special case; infinite only if everything is identical.
     ``unmasked_psnr_frame_mean_db``: the mean of the frames' own PSNR, per clip, then over clips, without the frames
@@ -33,10 +33,10 @@ class UnmaskedPSNR(AbstractMetric):
 
     Args:
         halo_px: Width of the band along the mask, px, at least 1.
-        data_range: Peak value, of pixels in [0, 1].
+        data_range: Peak value of pixels in [0, 1].
 
     Raises:
-        ValueError: The halo is narrower than 1 px, or the range is not positive.
+        SettingError: The halo is narrower than 1 px, or the range is not positive.
 
     >>> metric = UnmaskedPSNR()
     >>> source, masks = torch.zeros(1, 2, 3, 32, 32), torch.zeros(1, 2, 1, 32, 32)
@@ -50,16 +50,19 @@ class UnmaskedPSNR(AbstractMetric):
     name = "unmasked_psnr"
     higher_is_better = True
 
+    needs: frozenset[Field] = frozenset({"source", "anonymized", "masks"})
+    uses: frozenset[Field] = frozenset({"clip_ids", "context"})
+
     rows: Tensor
 
     def __init__(self, halo_px: float = 8, data_range: float = 1.0) -> None:
         super().__init__()
         if not halo_px >= 1:
-            raise ValueError(f"halo_px is {halo_px}, expected at least 1")
+            raise SettingError(f"halo_px is {halo_px}, expected at least 1")
         if not data_range > 0:
-            raise ValueError(f"data_range is {data_range}, expected more than 0")
+            raise SettingError(f"data_range is {data_range}, expected more than 0")
         self.halo_px, self.data_range = halo_px, data_range
-        self.add_rows("rows", 13)
+        self.add_rows("rows", 13, n_keys=1, clip_column=0)
 
     def update(
         self,
@@ -74,7 +77,8 @@ class UnmaskedPSNR(AbstractMetric):
         Raises:
             ValueError: Shapes or ranges do not fit.
         """
-        source, anonymized, masks = source[:, context:], anonymized[:, context:], masks[:, context:]
+        check_videos(source, anonymized, masks, channels=None, context=context)
+        source, anonymized, masks = (part[:, context:] for part in (source, anonymized, masks))
         kept = kept_pixels(masks)
         near = halo(kept, self.halo_px)
         errors = region_errors(source, anonymized, torch.stack([near, kept & ~near]))
@@ -89,9 +93,8 @@ class UnmaskedPSNR(AbstractMetric):
                 per_frame.isnan(),
             )
         ]
-        keys = clip_keys(clip_ids, len(source), self.rows).to(self.rows.device)
-        new = torch.cat([keys[:, None], torch.cat(columns, 1).to(self.rows.device)], 1)
-        self.rows = summed(torch.cat([self.rows, new]))
+        keys = self.clip_keys(clip_ids, len(source))
+        self.add_to("rows", torch.cat([keys[:, None], torch.cat(columns, 1).to(keys.device)], 1))
 
     def protocol(self) -> dict[str, Any]:
         """See `AbstractMetric.protocol`."""
@@ -107,16 +110,16 @@ class UnmaskedPSNR(AbstractMetric):
         }
 
     def _measure(self) -> Measurement:
-        rows = summed(self.rows.cpu())
-        frames = {
+        rows = self.joined("rows")
+        of_frames = {
             "identical frames": int(rows[:, _INFINITE].sum()),
             "frames without kept pixels": int(rows[:, _EMPTY].sum()),
         }
         squares, values = rows[:, _SQUARES], rows[:, _VALUES]
         return Measurement(
             (
-                self._pooled("unmasked_psnr_db", squares.sum(1), values.sum(1), "all kept pixels", frames),
-                self._frame_mean(rows, frames),
+                self._pooled("unmasked_psnr_db", squares.sum(1), values.sum(1), "all kept pixels", of_frames),
+                self._frame_mean(rows, of_frames),
                 self._pooled(
                     "unmasked_psnr_halo_db",
                     squares[:, 0],

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from pa_lib.functional.ssim import SSIM_WINDOW_PX, unmasked_ssim
-from pa_lib.metrics.base import AbstractMetric, Measurement
-from pa_lib.metrics.over_clips import clip_keys, frame_rows, mean_over_clips
-from pa_lib.metrics.per_clip import summed
+from pa_lib.metrics.base import Measurement
+from pa_lib.metrics.pixels.frames import AbstractFrameMean
 
 
-class UnmaskedSSIM(AbstractMetric):
+class UnmaskedSSIM(AbstractFrameMean):
     """Mean SSIM of the windows that see kept pixels only; see `functional.unmasked_ssim`.
 
-    One figure, ``unmasked_ssim``: mean over a frame's windows, then over frames, then over clips. Frames without such
+    One value, ``unmasked_ssim``: mean over a frame's windows, then over frames, then over clips. Frames without such
     a window are counted and left out.
 
     >>> metric = UnmaskedSSIM()
@@ -32,28 +31,9 @@ class UnmaskedSSIM(AbstractMetric):
     higher_is_better = True
     plot_upper_bound = 1.0
 
-    rows: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_rows("rows", 4)
-
-    def update(
-        self,
-        source: Tensor,
-        anonymized: Tensor,
-        masks: Tensor,
-        clip_ids: Tensor | None = None,
-        context: int = 0,
-    ) -> None:
-        """Add frames; arguments as in `contracts.Result`. The first `context` frames were counted before.
-
-        Raises:
-            ValueError: Shapes or ranges do not fit, or frames are smaller than SSIM's window.
-        """
-        values = unmasked_ssim(source[:, context:], anonymized[:, context:], masks[:, context:])
-        keys = clip_keys(clip_ids, len(source), self.rows).to(self.rows.device)
-        self.rows = summed(torch.cat([self.rows, frame_rows(keys, values)]))
+    def frame_values(self, source: Tensor, anonymized: Tensor, masks: Tensor) -> Float[Tensor, "b t"]:
+        """See `functional.unmasked_ssim`."""
+        return unmasked_ssim(source, anonymized, masks)
 
     def protocol(self) -> dict[str, Any]:
         """See `AbstractMetric.protocol`."""
@@ -69,7 +49,6 @@ class UnmaskedSSIM(AbstractMetric):
         }
 
     def _measure(self) -> Measurement:
-        rows = summed(self.rows.cpu())
         what = "mean SSIM of the windows that see kept pixels only"
         missing = "frames without a wholly kept window"
-        return Measurement((mean_over_clips(rows, "unmasked_ssim", what, True, missing, (-1.0, 1.0)),))
+        return Measurement((self.mean("unmasked_ssim", what, True, missing, (-1.0, 1.0)),))

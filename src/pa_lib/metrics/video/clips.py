@@ -10,10 +10,13 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, distributed
+from torch import Tensor
 
+from pa_lib.errors import SettingError
 from pa_lib.functional.boxes import bounding_box
-from pa_lib.functional.pixels import as_unit
+from pa_lib.functional.intervals import Interval
+from pa_lib.functional.pixels import as_unit, check_videos
+from pa_lib.metrics.base import AbstractMetric, Field, Measurement, MetricValue
 from pa_lib.pretrained.features.base import AbstractVideoFeatures
 
 Region = Literal["frame", "masks"]
@@ -25,13 +28,13 @@ class ClipCutter:
     """Cuts rows of frames into clips that do not overlap.
 
     Args:
-        clip_frames: Frames of a clip.
-        stride: Every how many frames one is taken.
+        clip_frames: Number of frames of a clip.
+        stride: Distance in frames between two frames that are taken.
         region: ``frame``, or ``masks``: the square around all that is masked in the clip, 1.5 times its size, moved
             into the frame where it reaches beyond.
 
     Raises:
-        ValueError: No frames, no stride, or an unknown region.
+        SettingError: No frames, no stride, or an unknown region.
     """
 
     clip_frames: int
@@ -40,9 +43,11 @@ class ClipCutter:
 
     def __post_init__(self) -> None:
         if self.clip_frames < 1 or self.stride < 1:
-            raise ValueError(f"clip_frames is {self.clip_frames} and stride {self.stride}, expected at least 1 of both")
+            raise SettingError(
+                f"clip_frames is {self.clip_frames} and stride {self.stride}, expected at least 1 of both"
+            )
         if self.region not in ("frame", "masks"):
-            raise ValueError(f"region is {self.region!r}, expected frame or masks")
+            raise SettingError(f"region is {self.region!r}, expected frame or masks")
 
     @property
     def span(self) -> int:
@@ -60,7 +65,7 @@ class ClipCutter:
         }
 
     def n_clips(self, n_frames: int) -> int:
-        """How many clips so many frames give."""
+        """Number of clips in a number of frames."""
         return n_frames // self.span
 
     def places(self, n_frames: int) -> Iterator[slice]:
@@ -109,11 +114,12 @@ def feature_rows(
     """Features of all clips in the new frames of an update.
 
     Raises:
-        ValueError: Shapes do not fit, or masks are missing where the region needs them.
+        ValueError: Masks are missing where the region needs them.
     """
-    _check(source, anonymized, masks, clip_ids, context, cutter.region)
+    if cutter.region == "masks" and masks is None:
+        raise ValueError("no masks given, and the region is theirs; give masks, or set region to frame")
     seen = tuple(part for part in (source, anonymized, masks) if part is not None)
-    if any(part.is_inference() for part in seen):  # nobody counts what is written into such tensors
+    if any(part.is_inference() for part in seen):  # their versions are not counted
         return _feature_rows(network, cutter, source, anonymized, masks, clip_ids, context)
     asked = (cutter, tuple(clip_ids.tolist()), context, *(part._version for part in seen))
     last = _LAST.get(network)
@@ -161,8 +167,8 @@ def _feature_rows(
                     n_unmasked += 1
                     continue
                 box = found
-            # One clip at a time: the last digits of a network's answer hang on how many share its pass, and figures
-            # must not hang on batches.
+            # One clip at a time: the last digits of a network's answer depend on how many share its pass, and values
+            # must not depend on batches.
             pair = [network(frames[row, place][None, ..., box[0], box[1]])[0] for frames in (before, after)]
             rows.append(_with_keys(clip_id, *(part.detach().cpu().double() for part in pair)))
     is_rest = n_new % cutter.span != 0
@@ -172,7 +178,7 @@ def _feature_rows(
 
 
 def smallest_keys(rows: Float[Tensor, "n k"], most: int) -> Float[Tensor, "m k"]:
-    """At most so many rows, those with the smallest keys, in the order of clip ids and keys.
+    """The rows with the smallest keys, at most that number, in the order of clip ids and keys.
 
     Keys are hashes of the features, so this is a fair draw that is the same whatever order rows came in, also when
     the rows of several processes were drawn from before they were joined.
@@ -182,14 +188,6 @@ def smallest_keys(rows: Float[Tensor, "n k"], most: int) -> Float[Tensor, "m k"]
     return rows[torch.argsort(rows[:, 1], stable=True)]
 
 
-def numbered(clip_ids: Tensor | None, n_rows: int, first: int) -> Tensor:
-    """The given ids, or new ones from `first` on, with room for 2^40 in each process."""
-    if clip_ids is not None:
-        return clip_ids
-    rank = distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
-    return torch.arange(n_rows, dtype=torch.int64) + (first + (rank << 40))
-
-
 def _with_keys(clip_id: int, before: Float[Tensor, " d"], after: Float[Tensor, " d"]) -> Float[Tensor, " k"]:
     features = torch.cat([before, after])
     digest = hashlib.sha256(features.numpy().tobytes()).digest()
@@ -197,19 +195,86 @@ def _with_keys(clip_id: int, before: Float[Tensor, " d"], after: Float[Tensor, "
     return torch.cat([torch.tensor([key, clip_id], dtype=torch.float64), features])
 
 
-def _check(
-    source: Tensor, anonymized: Tensor, masks: Tensor | None, clip_ids: Tensor, context: int, region: Region
-) -> None:
-    if source.ndim != 5 or source.shape[2] != 3 or source.shape != anonymized.shape:
-        shapes = f"{tuple(source.shape)} and {tuple(anonymized.shape)}"
-        raise ValueError(f"source and anonymized have shapes {shapes}, expected b t 3 h w, the same for both")
-    b, t, _, h, w = source.shape
-    if tuple(clip_ids.shape) != (b,):
-        raise ValueError(f"clip_ids has shape {tuple(clip_ids.shape)}, expected {(b,)}")
-    if not 0 <= context <= t:
-        raise ValueError(f"context is {context}, expected 0 to {t}, the number of frames")
-    if region == "masks":
-        if masks is None:
-            raise ValueError("no masks given, and the region is theirs; give masks, or set region to frame")
-        if tuple(masks.shape) != (b, t, 1, h, w):
-            raise ValueError(f"masks have shape {tuple(masks.shape)}, expected {(b, t, 1, h, w)}")
+class AbstractClipDistance(AbstractMetric):
+    """A distance between originals and anonymized clips as sets, in the features of a network.
+
+    Args:
+        features: Network, e.g. `pretrained.I3DFeatures`.
+        cutter: How clips are cut.
+        keep: Largest number of clips whose features are kept, 16 bytes times the dimensions each.
+
+    Raises:
+        ValueError: The network does not take clips of this length.
+    """
+
+    higher_is_better = False
+
+    needs: frozenset[Field] = frozenset({"source", "anonymized"})
+    uses: frozenset[Field] = frozenset({"masks", "clip_ids", "context"})
+
+    count: Tensor
+    n_short: Tensor
+    n_unmasked: Tensor
+    rows: Tensor
+
+    def __init__(self, features: AbstractVideoFeatures, cutter: ClipCutter, keep: int) -> None:
+        super().__init__()
+        features.check_frames(torch.zeros(1, cutter.clip_frames, 3, 1, 1))
+        self.features, self.cutter, self.keep = features, cutter, keep
+        if cutter.region == "masks":
+            self.needs = self.needs | {"masks"}
+        for state in ("count", "n_short", "n_unmasked"):
+            self.add_state(state, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_rows("rows", 2 + 2 * features.n_dimensions, clip_column=1)
+
+    @property
+    def value_name(self) -> str:
+        """Name of the value, with that of the network."""
+        return f"{self.name}_{self.features.name}" + ("_masks" if self.cutter.region == "masks" else "")
+
+    def update(
+        self,
+        source: Tensor,
+        anonymized: Tensor,
+        masks: Tensor | None = None,
+        clip_ids: Tensor | None = None,
+        context: int = 0,
+    ) -> None:
+        """Add the clips of a batch; arguments as in `contracts.Result`.
+
+        Clips are cut from the new frames of every row, those after the first `context`. Masks are needed if the region
+        is theirs. Clip ids say which video each row belongs to; the interval takes the clips of one video together.
+
+        Raises:
+            ValueError: Shapes do not fit, or pixels are out of range.
+        """
+        check_videos(source, anonymized, masks, context=context)
+        ids = self.clip_keys(clip_ids, len(source))
+        found = feature_rows(self.features, self.cutter, source, anonymized, masks, ids, context)
+        self.count = self.count + len(found.rows)
+        self.n_short = self.n_short + found.n_short
+        self.n_unmasked = self.n_unmasked + found.n_unmasked
+        self.take(found.rows)
+
+    def take(self, rows: Float[Tensor, "n k"]) -> None:
+        """Add the rows of new clips to the states."""
+        self.add_to("rows", rows)
+
+    def split(self, rows: Float[Tensor, "n k"]) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
+        """Features before and after."""
+        d = self.features.n_dimensions
+        return rows[:, 2 : 2 + d], rows[:, 2 + d :]
+
+    def measurement(
+        self, value: float, n: int, interval: Interval | None, kind: str, lacking: dict[str, int]
+    ) -> Measurement:
+        """The one value, with counts of what is left out or lacking; those that are 0 are not mentioned."""
+        counted = {
+            f"pieces shorter than {self.cutter.span} frames": int(self.n_short),
+            "clips without a mask": int(self.n_unmasked),
+            "clips missing to the 2 it takes": max(0, 2 - n),
+            **lacking,
+        }
+        what = f"{kind} between original and anonymized clips as sets, features of {self.features.name}"
+        some = {name: number for name, number in counted.items() if number}
+        return Measurement((MetricValue(self.value_name, value, n, "clips", what, False, interval, some),))

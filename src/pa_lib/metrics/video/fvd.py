@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pa_lib.errors import SettingError
 from pa_lib.functional.frechet import frechet_distance, gaussian_frechet_distance, mean_and_covariance
 from pa_lib.functional.intervals import SEED, resampled_interval
-from pa_lib.metrics.base import AbstractMetric, Measurement, MetricValue
-from pa_lib.metrics.video.clips import ClipCutter, Region, feature_rows, numbered, smallest_keys
+from pa_lib.metrics.base import Measurement
+from pa_lib.metrics.video.clips import AbstractClipDistance, ClipCutter, Region, smallest_keys
 from pa_lib.pretrained.features.base import AbstractVideoFeatures
 
 PUBLISHED_CLIPS = 2048  # what StyleGAN-V and those after it take of both sets
@@ -22,30 +23,32 @@ class FewClipsWarning(UserWarning):
     """A distance between sets of videos comes from fewer clips than its network has dimensions: it is too large."""
 
 
-class FrechetVideoDistance(AbstractMetric):
+class FrechetVideoDistance(AbstractClipDistance):
     r"""Frechet distance between the features of original and of anonymized clips.
 
-    The figure is called ``fvd`` where the features are I3D's and whole frames are seen, and else
-    ``frechet_video_distance_<network>``, with ``_masks`` at its end where only the masks' surroundings are.
+    The value is called ``fvd`` if the features are I3D's and whole frames are seen, and
+    ``frechet_video_distance_<network>`` otherwise, with ``_masks`` at its end if only the masks' surroundings are.
 
     While the clips are at most `keep`, the value comes from their features (`functional.frechet_distance`);
     beyond, from their sums (`functional.gaussian_frechet_distance`), and there is no interval. So memory stays the same
     however many clips there are.
 
     Args:
-        features: The network, e.g. `pretrained.I3DFeatures`.
-        clip_frames: Frames of a clip, cut one after the other out of the new frames of every row of an update.
-        stride: Every how many frames one is taken; a row must then have (clip_frames - 1) * stride + 1 new frames.
+        features: Network, e.g. `pretrained.I3DFeatures`.
+        clip_frames: Number of frames of a clip; clips are cut one after the other out of the new frames of every row.
+        stride: Distance in frames between two frames that are taken; a row must then have
+            (clip_frames - 1) * stride + 1 new frames.
         region: ``frame``, or ``masks``: the square around all masks of a clip, 1.5 times their size. In a whole frame
             a small person hardly shows.
         ddof: Covariances are over n - ddof; published numbers mostly 0.
-        keep: At most how many clips' features are kept, 16 bytes times the dimensions each.
-        resamples: Draws for the interval: videos with replacement, with a fixed seed; value -+ Student's t times the
-            standard deviation of the draws. 0: no interval.
-        warn: A Python warning where there are fewer clips than dimensions. The figure's counts say so in any case.
+        keep: Largest number of clips whose features are kept, 16 bytes times the dimensions each.
+        resamples: Number of draws for the interval: videos with replacement, with a fixed seed; value -+ Student's t
+            times the standard deviation of the draws. 0: no interval.
+        warn: Give a Python warning if there are fewer clips than dimensions. The value's counts say so in any case.
 
     Raises:
-        ValueError: A setting beyond its range, or a clip length that the network does not take.
+        SettingError: A setting is out of range.
+        ValueError: The network does not take clips of this length.
 
     >>> from pa_lib.pretrained import TransNetFeatures
     >>> metric = FrechetVideoDistance(TransNetFeatures(), clip_frames=4, warn=False)
@@ -60,16 +63,11 @@ class FrechetVideoDistance(AbstractMetric):
     """
 
     name = "frechet_video_distance"
-    higher_is_better = False
 
-    count: Tensor
-    n_short: Tensor
-    n_unmasked: Tensor
     source_sum: Tensor
     source_outer: Tensor
     anonymized_sum: Tensor
     anonymized_outer: Tensor
-    rows: Tensor
 
     def __init__(
         self,
@@ -83,67 +81,36 @@ class FrechetVideoDistance(AbstractMetric):
         *,
         warn: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(features, ClipCutter(clip_frames, stride, region), keep)
         if ddof not in (0, 1):
-            raise ValueError(f"ddof is {ddof}, expected 0 (over n) or 1 (over n - 1)")
+            raise SettingError(f"ddof is {ddof}, expected 0 (over n) or 1 (over n - 1)")
         if keep < 0 or resamples < 0 or resamples == 1:
-            raise ValueError(f"keep is {keep} and resamples {resamples}, expected 0 or more, and not 1 resample")
-        features.check_frames(torch.zeros(1, clip_frames, 3, 1, 1))
-        self.features = features
-        self.cutter = ClipCutter(clip_frames, stride, region)
-        self.ddof, self.keep, self.resamples, self.warn = ddof, keep, resamples, warn
-        self._next_id = 0
+            raise SettingError(f"keep is {keep} and resamples {resamples}, expected 0 or more, and not 1 resample")
+        self.ddof, self.resamples, self.warn = ddof, resamples, warn
         d = features.n_dimensions
-        for state in ("count", "n_short", "n_unmasked"):
-            self.add_state(state, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         for side in ("source", "anonymized"):
             self.add_state(f"{side}_sum", torch.zeros(d, dtype=torch.float64), dist_reduce_fx="sum")
             self.add_state(f"{side}_outer", torch.zeros(d, d, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_rows("rows", 2 + 2 * d)
 
     @property
-    def figure_name(self) -> str:
-        """What the figure is called: only I3D on whole frames makes it FVD."""
+    def value_name(self) -> str:
+        """Name of the value: only I3D on whole frames makes it FVD."""
         if self.features.name == "i3d" and self.cutter.region == "frame":
             return "fvd"
-        return f"{self.name}_{self.features.name}" + ("_masks" if self.cutter.region == "masks" else "")
+        return super().value_name
 
-    def update(
-        self,
-        source: Tensor,
-        anonymized: Tensor,
-        masks: Tensor | None = None,
-        clip_ids: Tensor | None = None,
-        context: int = 0,
-    ) -> None:
-        """Take in the clips of a batch.
-
-        Args:
-            source: Shape b t 3 h w, floats in [0, 1] or uint8 in 0..255.
-            anonymized: The same.
-            masks: Shape b t 1 h w in [0, 1], needed where the region is theirs.
-            clip_ids: Shape b, which video each row is of: videos are what the interval draws. None takes every row
-                for a video of its own.
-            context: First frames of every row that were there before; they are left out.
-
-        Raises:
-            ValueError: Shapes do not fit, or pixels lie beyond their range.
-        """
-        ids = numbered(clip_ids, len(source), self._next_id)
-        self._next_id += len(source)
-        found = feature_rows(self.features, self.cutter, source, anonymized, masks, ids, context)
-        new = found.rows.to(self.source_sum.device)
-        self.count += len(new)
-        self.n_short += found.n_short
-        self.n_unmasked += found.n_unmasked
-        before, after = self._split(new)
+    def take(self, rows: Float[Tensor, "n k"]) -> None:
+        """Add new clips to the sums, and their features if there is room."""
+        before, after = self.split(rows.to(self.source_sum.device))
         self.source_sum = self.source_sum + before.sum(0)
         self.source_outer = self.source_outer + before.T @ before
         self.anonymized_sum = self.anonymized_sum + after.sum(0)
         self.anonymized_outer = self.anonymized_outer + after.T @ after
-        # Beyond `keep` the value comes from the sums, in however many processes: rows are of no more use.
-        is_kept = int(self.count) <= self.keep
-        self.rows = torch.cat([self.rows, new]) if is_kept else self.rows[:0]
+        super().take(rows)
+
+    def compacted(self, name: str, rows: Float[Tensor, "n k"]) -> Float[Tensor, "m k"]:
+        """No rows beyond `keep` clips: the value then comes from the sums, in however many processes."""
+        return super().compacted(name, rows if int(self.count) <= self.keep else rows[:0])
 
     def protocol(self) -> dict[str, Any]:
         """See `AbstractMetric`."""
@@ -154,7 +121,7 @@ class FrechetVideoDistance(AbstractMetric):
             else "none"
         )
         return {
-            "figure": self.figure_name,
+            "figure": self.value_name,
             **self.cutter.protocol(),
             "features": self.features.protocol(),
             "covariance_ddof": self.ddof,
@@ -162,18 +129,14 @@ class FrechetVideoDistance(AbstractMetric):
             "interval": interval,
         }
 
-    def _split(self, rows: Float[Tensor, "n k"]) -> tuple[Tensor, Tensor]:
-        d = self.features.n_dimensions
-        return rows[:, 2 : 2 + d], rows[:, 2 + d :]
-
     def _measure(self) -> Measurement:
         n, d = int(self.count), self.features.n_dimensions
         value, interval = float("nan"), None
         if 2 <= n <= self.keep:
-            rows = smallest_keys(self.rows, n)
+            rows = smallest_keys(self.joined("rows"), n)
 
             def distance(some: Tensor | slice) -> float:
-                return float(frechet_distance(*self._split(rows[some]), ddof=self.ddof))
+                return float(frechet_distance(*self.split(rows[some]), ddof=self.ddof))
 
             value = distance(slice(None))
             interval = resampled_interval(distance, rows[:, 1], value, self.resamples)
@@ -182,26 +145,10 @@ class FrechetVideoDistance(AbstractMetric):
             after = mean_and_covariance(self.anonymized_sum, self.anonymized_outer, n, self.ddof)
             value = float(gaussian_frechet_distance(*before, *after, ranks=(n - 1, n - 1)))
         if self.warn and 2 <= n < d:
-            text = f"{self.figure_name} of {n} clips with {d} dimensions: too large by far; give {d} clips or more"
+            text = f"{self.value_name} of {n} clips with {d} dimensions: too large by far; give {d} clips or more"
             warnings.warn(text, FewClipsWarning, stacklevel=2)
-        figure = MetricValue(
-            self.figure_name,
-            value,
-            n,
-            "clips",
-            f"distance between original and anonymized clips as sets, features of {self.features.name}",
-            is_higher_better=False,
-            interval=interval,
-            counted=self._counted(n, d),
-        )
-        return Measurement((figure,))
-
-    def _counted(self, n: int, d: int) -> dict[str, int]:
-        counted = {
-            f"pieces shorter than {self.cutter.span} frames": int(self.n_short),
-            "clips without a mask": int(self.n_unmasked),
-            "clips missing to the 2 it takes": max(0, 2 - n),
+        lacking = {
             f"clips missing to the network's {d} dimensions": max(0, d - n),
             f"clips missing to the usual {PUBLISHED_CLIPS}": max(0, PUBLISHED_CLIPS - n),
         }
-        return {what: number for what, number in counted.items() if number}
+        return self.measurement(value, n, interval, "distance", lacking)

@@ -8,14 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pa_lib.errors import SettingError
 from pa_lib.functional.intervals import jackknife_interval
 from pa_lib.functional.kvd import kernel_video_distance, paired_terms
-from pa_lib.metrics.base import AbstractMetric, Measurement, MetricValue
-from pa_lib.metrics.video.clips import ClipCutter, Region, feature_rows, numbered, smallest_keys
+from pa_lib.metrics.base import Measurement
+from pa_lib.metrics.video.clips import AbstractClipDistance, ClipCutter, Region, smallest_keys
 from pa_lib.pretrained.features.base import AbstractVideoFeatures
 
 
-class KernelVideoDistance(AbstractMetric):
+class KernelVideoDistance(AbstractClipDistance):
     r"""Squared maximum mean discrepancy between the features of original and anonymized clips, cubic kernel.
 
     Clip i before and clip i after are a pair, so the statistic for pairs is taken (see
@@ -23,15 +24,16 @@ class KernelVideoDistance(AbstractMetric):
     of clips. It can fall below 0.
 
     Args:
-        features: The network, e.g. `pretrained.I3DFeatures`; its name is in the figure's.
-        clip_frames: Frames of a clip, cut one after the other out of the new frames of every row of an update.
-        stride: Every how many frames one is taken.
+        features: Network, e.g. `pretrained.I3DFeatures`; its name is part of the value's.
+        clip_frames: Number of frames of a clip; clips are cut one after the other out of the new frames of every row.
+        stride: Distance in frames between two frames that are taken.
         region: ``frame``, or ``masks``: the square around all masks of a clip, 1.5 times their size.
-        keep: At most how many clips' features are kept and compared. Of more, a fair draw by hashes of their features;
-            the others are counted.
+        keep: Largest number of clips whose features are kept and compared. Of more, a fair draw by hashes of their
+            features; the others are counted.
 
     Raises:
-        ValueError: A setting beyond its range, or a clip length that the network does not take.
+        SettingError: A setting is out of range.
+        ValueError: The network does not take clips of this length.
 
     >>> from pa_lib.pretrained import TransNetFeatures
     >>> metric = KernelVideoDistance(TransNetFeatures(), clip_frames=4)
@@ -45,12 +47,6 @@ class KernelVideoDistance(AbstractMetric):
     """
 
     name = "kernel_video_distance"
-    higher_is_better = False
-
-    count: Tensor
-    n_short: Tensor
-    n_unmasked: Tensor
-    rows: Tensor
 
     def __init__(
         self,
@@ -60,44 +56,18 @@ class KernelVideoDistance(AbstractMetric):
         region: Region = "frame",
         keep: int = 2048,
     ) -> None:
-        super().__init__()
+        super().__init__(features, ClipCutter(clip_frames, stride, region), keep)
         if keep < 2:
-            raise ValueError(f"keep is {keep}, expected at least 2 clips")
-        features.check_frames(torch.zeros(1, clip_frames, 3, 1, 1))
-        self.features = features
-        self.cutter = ClipCutter(clip_frames, stride, region)
-        self.keep = keep
-        self._next_id = 0
-        for state in ("count", "n_short", "n_unmasked"):
-            self.add_state(state, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_rows("rows", 2 + 2 * features.n_dimensions)
+            raise SettingError(f"keep is {keep}, expected at least 2 clips")
 
-    @property
-    def figure_name(self) -> str:
-        """What the figure is called: with the network's name, always."""
-        return f"{self.name}_{self.features.name}" + ("_masks" if self.cutter.region == "masks" else "")
-
-    def update(
-        self,
-        source: Tensor,
-        anonymized: Tensor,
-        masks: Tensor | None = None,
-        clip_ids: Tensor | None = None,
-        context: int = 0,
-    ) -> None:
-        """Take in the clips of a batch; arguments and errors as of `FrechetVideoDistance.update`."""
-        ids = numbered(clip_ids, len(source), self._next_id)
-        self._next_id += len(source)
-        found = feature_rows(self.features, self.cutter, source, anonymized, masks, ids, context)
-        self.count += len(found.rows)
-        self.n_short += found.n_short
-        self.n_unmasked += found.n_unmasked
-        self.rows = smallest_keys(torch.cat([self.rows, found.rows.to(self.rows.device)]), self.keep)
+    def compacted(self, name: str, rows: Float[Tensor, "n k"]) -> Float[Tensor, "m k"]:
+        """At most `keep` clips."""
+        return smallest_keys(super().compacted(name, rows), self.keep)
 
     def protocol(self) -> dict[str, Any]:
         """See `AbstractMetric`."""
         return {
-            "figure": self.figure_name,
+            "figure": self.value_name,
             **self.cutter.protocol(),
             "features": self.features.protocol(),
             "kernel": "(x y / d + 1)^3",
@@ -107,30 +77,14 @@ class KernelVideoDistance(AbstractMetric):
         }
 
     def _measure(self) -> Measurement:
-        rows = smallest_keys(self.rows, self.keep)
+        rows = self.joined("rows")
         value, interval = float("nan"), None
         if len(rows) >= 2:
-            d = self.features.n_dimensions
-            before, after = rows[:, 2 : 2 + d], rows[:, 2 + d :]
+            before, after = self.split(rows)
             value = float(kernel_video_distance(before, after, is_paired=True))
             interval = _interval(paired_terms(before, after), rows[:, 1], value)
-        counted = {
-            f"pieces shorter than {self.cutter.span} frames": int(self.n_short),
-            "clips without a mask": int(self.n_unmasked),
-            "clips missing to the 2 it takes": max(0, 2 - len(rows)),
-            f"clips beyond the {self.keep} compared": int(self.count) - len(rows),
-        }
-        figure = MetricValue(
-            self.figure_name,
-            value,
-            len(rows),
-            "clips",
-            f"kernel distance between original and anonymized clips as sets, features of {self.features.name}",
-            is_higher_better=False,
-            interval=interval,
-            counted={what: number for what, number in counted.items() if number},
-        )
-        return Measurement((figure,))
+        beyond = {f"clips beyond the {self.keep} compared": int(self.count) - len(rows)}
+        return self.measurement(value, len(rows), interval, "kernel distance", beyond)
 
 
 def _interval(terms: Float[Tensor, "n n"], videos: Tensor, value: float) -> tuple[float, float] | None:

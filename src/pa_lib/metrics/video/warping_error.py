@@ -9,14 +9,13 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from pa_lib.errors import SettingError
 from pa_lib.functional.boxes import bounding_box
 from pa_lib.functional.intervals import t_interval
-from pa_lib.functional.pixels import as_unit
+from pa_lib.functional.pixels import as_unit, check_videos
 from pa_lib.functional.sharpness import gradient_sums
 from pa_lib.functional.warping_error import CHANNELS_COUNTED, Convention, region_sums
-from pa_lib.metrics.base import AbstractMetric, Measurement, MetricValue
-from pa_lib.metrics.over_clips import clip_keys
-from pa_lib.metrics.per_clip import summed
+from pa_lib.metrics.base import AbstractMetric, Field, Measurement, MetricValue
 from pa_lib.pretrained.optical_flow import AbstractOpticalFlow, DISFlow
 
 _REGIONS = {"": "the whole frame", "_inside": "what is inside the mask", "_outside": "what is outside the mask"}
@@ -30,7 +29,7 @@ _N_COLUMNS = 20
 class TemporalWarpingError(AbstractMetric):
     """How much the output flickers along the flow of the source; see `functional.temporal_warping_error`.
 
-    Figures, each a mean over pairs of frames per clip, then over clips: ``warping_error`` over the whole frame,
+    Values, each a mean over pairs of frames per clip, then over clips: ``warping_error`` over the whole frame,
     ``warping_error_inside`` and ``warping_error_outside`` the mask, of the output; with ``…_source`` what the source
     itself has in the same pixels, which is not 0, and with ``…_excess`` the difference. A pair of which nothing can be
     compared is left out and counted.
@@ -41,11 +40,11 @@ class TemporalWarpingError(AbstractMetric):
     frozen. Read an error as low only where both are near 1.
 
     Args:
-        flow: Where pixels move in the source; None is `DISFlow`.
+        flow: Network or method that finds where pixels move in the source; None is `DISFlow`.
         convention: ``lai``, per pixel and channel, or ``per_pixel``, three times as large.
 
     Raises:
-        ValueError: No such convention.
+        SettingError: No such convention.
 
     >>> source = torch.rand(1, 1, 3, 32, 32).expand(1, 3, 3, 32, 32)
     >>> flicker = source * 0.5 + torch.tensor([0.0, 0.1, 0.0]).view(1, 3, 1, 1, 1)
@@ -62,15 +61,18 @@ class TemporalWarpingError(AbstractMetric):
     name = "warping_error"
     higher_is_better = False
 
+    needs: frozenset[Field] = frozenset({"source", "anonymized"})
+    uses: frozenset[Field] = frozenset({"masks", "clip_ids", "context"})
+
     rows: Tensor
 
     def __init__(self, flow: AbstractOpticalFlow | None = None, convention: Convention = "lai") -> None:
         super().__init__()
         if convention not in CHANNELS_COUNTED:
-            raise ValueError(f"convention is {convention!r}, expected one of {', '.join(CHANNELS_COUNTED)}")
+            raise SettingError(f"convention is {convention!r}, expected one of {', '.join(CHANNELS_COUNTED)}")
         self.flow = DISFlow() if flow is None else flow
         self.convention = convention
-        self.add_rows("rows", _N_COLUMNS)
+        self.add_rows("rows", _N_COLUMNS, n_keys=1, clip_column=0)
 
     def update(
         self,
@@ -83,19 +85,19 @@ class TemporalWarpingError(AbstractMetric):
         """Add frames; arguments as in `contracts.Result`.
 
         Pairs begin with the last of the first `context` frames, which were counted themselves before. Without masks
-        nobody is masked.
+        nothing is inside.
 
         Raises:
             ValueError: Shapes or ranges do not fit.
         """
-        _check(source, anonymized, masks)
+        _check(source, anonymized, masks, context)
         new = torch.zeros(len(source), _N_COLUMNS, dtype=torch.float64, device=self.rows.device)
-        new[:, 0] = clip_keys(clip_ids, len(source), self.rows).to(new.device)
+        new[:, 0] = self.clip_keys(clip_ids, len(source))
         first = max(context - 1, 0)
         for row, (before, after) in enumerate(zip(source, anonymized, strict=True)):
             mask = None if masks is None else masks[row, first:]
             self._add_clip(new[row], before[first:], after[first:], mask, is_first_known=context > 0)
-        self.rows = summed(torch.cat([self.rows, new]))
+        self.add_to("rows", new)
 
     def _add_clip(
         self, row: Tensor, source: Tensor, anonymized: Tensor, masks: Tensor | None, *, is_first_known: bool
@@ -156,18 +158,18 @@ class TemporalWarpingError(AbstractMetric):
         }
 
     def _measure(self) -> Measurement:
-        rows = summed(self.rows.cpu())
+        rows = self.joined("rows")
         regions = rearrange(rows[:, 1:16], "n (region column) -> n region column", column=_PER_REGION)
-        figures = [
-            figure
+        values = [
+            value
             for (suffix, where), region in zip(_REGIONS.items(), regions.unbind(1), strict=True)
-            for figure in _region_figures(suffix, where, region)
+            for value in _region_values(suffix, where, region)
         ]
-        figures.append(
+        values.append(
             _ratio("warping_error_sharpness_inside", rows[:, _GRADIENTS], "gradient length", "without detail")
         )
-        figures.append(_ratio("warping_error_motion_inside", rows[:, _CHANGES], "change from frame to frame", "still"))
-        return Measurement(tuple(figures))
+        values.append(_ratio("warping_error_motion_inside", rows[:, _CHANGES], "change from frame to frame", "still"))
+        return Measurement(tuple(values))
 
 
 def _gradients(pixels: Float[Tensor, "2 3 h w"], mask: Float[Tensor, "1 h w"] | None) -> Float[Tensor, " 2"]:
@@ -200,7 +202,7 @@ def _box(mask: Float[Tensor, "1 h w"]) -> tuple[slice, slice]:
     return box
 
 
-def _region_figures(suffix: str, where: str, region: Float[Tensor, "n 5"]) -> list[MetricValue]:
+def _region_values(suffix: str, where: str, region: Float[Tensor, "n 5"]) -> list[MetricValue]:
     """Error of the output, of the source, and their difference."""
     output, source, n_pairs, n_hidden, n_absent = region.unbind(1)
     is_there = n_pairs > 0
@@ -208,14 +210,14 @@ def _region_figures(suffix: str, where: str, region: Float[Tensor, "n 5"]) -> li
     if suffix:
         counted["pairs without such pixels"] = int(n_absent.sum())
     name = f"warping_error{suffix}"
-    figures = []
+    values = []
     for end, errors, what, is_higher_better in (
         ("", output, "of the output", False),
         ("_source", source, "of the source itself", None),
         ("_excess", output - source, "of the output beyond that of the source", False),
     ):
         means = errors[is_there] / n_pairs[is_there]
-        figures.append(
+        values.append(
             MetricValue(
                 name + end,
                 float(means.mean()),
@@ -227,7 +229,7 @@ def _region_figures(suffix: str, where: str, region: Float[Tensor, "n 5"]) -> li
                 counted,
             )
         )
-    return figures
+    return values
 
 
 def _ratio(name: str, sums: Float[Tensor, "n 2"], what: str, lacking: str) -> MetricValue:
@@ -246,17 +248,7 @@ def _ratio(name: str, sums: Float[Tensor, "n 2"], what: str, lacking: str) -> Me
     )
 
 
-def _check(source: Tensor, anonymized: Tensor, masks: Tensor | None) -> None:
-    if source.ndim != 5 or source.shape[2] != 3 or source.shape[1] < 1:
-        raise ValueError(f"source has shape {tuple(source.shape)}, expected b t 3 h w with at least one frame")
-    if anonymized.shape != source.shape:
-        raise ValueError(
-            f"anonymized has shape {tuple(anonymized.shape)}, expected that of the source, {tuple(source.shape)}"
-        )
-    b, t, _, h, w = source.shape
-    if masks is None:
-        return
-    if tuple(masks.shape) != (b, t, 1, h, w):
-        raise ValueError(f"masks have shape {tuple(masks.shape)}, expected {(b, t, 1, h, w)}")
-    if masks.numel() and not (float(masks.min()) >= 0 and float(masks.max()) <= 1):
+def _check(source: Tensor, anonymized: Tensor, masks: Tensor | None, context: int) -> None:
+    check_videos(source, anonymized, masks, context=context)
+    if masks is not None and masks.numel() and not (float(masks.min()) >= 0 and float(masks.max()) <= 1):
         raise ValueError(f"masks lie in [{float(masks.min()):g}, {float(masks.max()):g}], expected [0, 1]")

@@ -130,7 +130,7 @@ def test_nothing_at_all() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"anonymized": clip({}, {})}, "expected b t 3 h w twice"),
+        ({"anonymized": clip({}, {})}, "expected both b t 3 h w"),
         ({"source": clip({}).float() + 9}, r"expected \[0, 1\]"),
         ({"people": None}, "neither people nor masks"),
         ({"people": None, "masks": torch.zeros(1, 2, 1, 80, 240)}, "masks have shape"),

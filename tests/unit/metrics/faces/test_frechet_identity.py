@@ -9,7 +9,7 @@ import torch
 from scipy.linalg import sqrtm
 
 from _identity import clip, comparer, masks, sighted
-from _metrics import assert_plain_protocol, assert_split_changes_nothing, assert_two_processes_equal_one, measured
+from _metrics import assert_plain_protocol, assert_split_changes_nothing, measured
 from pa_lib.metrics import FrechetIdentityDistance, MetricValue
 
 
@@ -105,4 +105,3 @@ def test_keeps_the_checklist() -> None:
     }
     masked = [{**one, "people": None, "masks": masks(one["source"])} for one in apart]
     assert_split_changes_nothing(make, [together], masked)
-    assert_two_processes_equal_one(make, apart)

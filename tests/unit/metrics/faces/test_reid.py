@@ -10,7 +10,7 @@ import torch
 from scipy.stats import binomtest
 
 from _identity import Color, clip, comparer, sighted
-from _metrics import assert_plain_protocol, assert_split_changes_nothing, assert_two_processes_equal_one, measured
+from _metrics import assert_plain_protocol, assert_split_changes_nothing, measured
 from pa_lib.metrics import MetricValue, ReidentificationRate
 
 matplotlib.use("Agg")
@@ -83,25 +83,6 @@ def test_a_track_is_one_query_by_its_mean() -> None:
     assert (told["reidentification_rank1"].value, told["reidentification_rank1"].n) == (1, 2)
 
 
-def test_searches_a_given_gallery() -> None:
-    def with_gallery() -> ReidentificationRate:
-        metric = make()
-        for _ in range(2):  # the same picture again counts once
-            for identity, color in ((0, (230, 0, 0)), (1, (0, 230, 0)), (2, (0, 0, 230))):
-                metric.add_gallery(clip({0: color}), torch.tensor([identity]), people=sighted([0]))
-        return metric
-
-    told = {figure.name: figure for figure in measured(with_gallery, photos()).values}
-    assert told["reidentification_rank1"].counted["gallery"] == 3
-    assert told["reidentification_rank1"].value == pytest.approx(2 / 5)
-    assert told["reidentification_chance_rank1"].value == pytest.approx(1 / 3)
-    stranger = photo(7, -1, (9, 99, 9), (9, 99, 9))
-    told = {figure.name: figure for figure in measured(with_gallery, [stranger]).values}
-    assert told["reidentification_rank1"].counted["queries without a match"] == 1
-    with pytest.raises(ValueError, match="all >= 0"):
-        make().add_gallery(clip({0: (99, 0, 0)}), torch.tensor([-1]), people=sighted([0]))
-
-
 def test_a_destroyed_face_is_a_query_too() -> None:
     told = figures([photo(0, 0, (250, 0, 0), (0, 0, 0)), *photos()[1:]])
     assert told["reidentification_rank1"].n == 4
@@ -120,7 +101,6 @@ def test_keeps_the_checklist() -> None:
     }
     update["people"] = tuple(replace(sighted([0])[0], clip=row) for row in range(5))
     assert_split_changes_nothing(make, [update], photos())
-    assert_two_processes_equal_one(make, photos())
 
 
 @pytest.mark.filterwarnings("ignore:.*before the ``update``")

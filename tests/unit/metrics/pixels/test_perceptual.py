@@ -14,7 +14,6 @@ import torchvision
 from _metrics import (
     assert_plain_protocol,
     assert_split_changes_nothing,
-    assert_two_processes_equal_one,
     measured,
 )
 from pa_lib.functional import unmasked_lpips
@@ -47,11 +46,6 @@ def test_batches_windows_and_context_change_nothing(network: Perceptual) -> None
             part = {name: whole[name][clip : clip + 1, frames] for name in ("source", "anonymized", "masks")}
             windows.append({**part, "clip_ids": whole["clip_ids"][clip : clip + 1], "context": context})
     assert_split_changes_nothing(lambda: UnmaskedLPIPS(network), [whole], windows)
-
-
-def test_two_processes_equal_one(network: Perceptual) -> None:
-    updates = [_update([0, 3]), _update([1], seed=1), _update([0], seed=2)]
-    assert_two_processes_equal_one(lambda: UnmaskedLPIPS(network), updates)
 
 
 def test_clips_weigh_the_same_and_empty_frames_are_counted(network: Perceptual) -> None:

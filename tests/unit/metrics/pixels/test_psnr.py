@@ -14,7 +14,6 @@ from torch import Tensor
 from _metrics import (
     assert_plain_protocol,
     assert_split_changes_nothing,
-    assert_two_processes_equal_one,
     measured,
 )
 from pa_lib.functional import halo, kept_pixels, unmasked_psnr
@@ -59,10 +58,6 @@ def test_batches_windows_and_context_change_nothing(is_byte: bool) -> None:
         _part(whole, slice(1, 2), everything),
     ]
     assert_split_changes_nothing(MAKE, [whole], windows)
-
-
-def test_two_processes_equal_one() -> None:
-    assert_two_processes_equal_one(MAKE, [_update([0, 3]), _update([1], seed=1), _update([0], seed=2)])
 
 
 def test_protocol_is_plain_and_tells_the_halo_apart() -> None:

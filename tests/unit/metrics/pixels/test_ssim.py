@@ -12,7 +12,6 @@ import torch
 from _metrics import (
     assert_plain_protocol,
     assert_split_changes_nothing,
-    assert_two_processes_equal_one,
     measured,
 )
 from pa_lib.functional import unmasked_ssim
@@ -36,10 +35,6 @@ def test_batches_windows_and_context_change_nothing() -> None:
             part = {name: whole[name][clip : clip + 1, frames] for name in ("source", "anonymized", "masks")}
             windows.append({**part, "clip_ids": whole["clip_ids"][clip : clip + 1], "context": context})
     assert_split_changes_nothing(UnmaskedSSIM, [whole], windows)
-
-
-def test_two_processes_equal_one() -> None:
-    assert_two_processes_equal_one(UnmaskedSSIM, [_update([0, 3]), _update([1], seed=1), _update([0], seed=2)])
 
 
 def test_long_and_short_clips_weigh_the_same() -> None:

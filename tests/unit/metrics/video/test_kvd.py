@@ -12,7 +12,6 @@ import torch
 from _metrics import (
     assert_plain_protocol,
     assert_split_changes_nothing,
-    assert_two_processes_equal_one,
     measured,
 )
 from _video_features import ColourFeatures
@@ -45,11 +44,6 @@ class TestKernelVideoDistance:
     def test_batches_change_nothing(self, keep: int) -> None:
         apart = [update([8, 1]), update([0]), update([5, 4, 3, 2]), update([7, 6])]
         assert_split_changes_nothing(functools.partial(make, keep), [update(MANY)], apart)
-
-    def test_two_processes_equal_one(self) -> None:
-        # Each keeps 5 clips at most, of 8 and 4: the draw after joining is that of one process.
-        updates = [update([0, 3, 4]), update([1]), update([2]), update([5])]
-        assert_two_processes_equal_one(functools.partial(make, 5), updates)
 
     def test_protocol_is_plain_and_hangs_on_settings(self) -> None:
         assert_plain_protocol(make())

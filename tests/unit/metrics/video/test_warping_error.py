@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from _metrics import assert_plain_protocol, assert_split_changes_nothing, assert_two_processes_equal_one, measured
+from _metrics import assert_plain_protocol, assert_split_changes_nothing, measured
 from _warping import GivenFlow, ShiftFlow
 from pa_lib.data import SyntheticDataModule
 from pa_lib.functional import gradient_length, temporal_warping_error
@@ -68,7 +68,6 @@ class TestTemporalWarpingError:
         apart = [window([1], slice(None)), window([2, 0], slice(0, 3)), window([0, 2], slice(2, 5), context=1)]
         assert_plain_protocol(TemporalWarpingError())
         assert_split_changes_nothing(TemporalWarpingError, together, apart)
-        assert_two_processes_equal_one(TemporalWarpingError, apart)
 
     def test_context_of_several_frames_counts_nothing_twice(self) -> None:
         source, masks = _moving(1, 5), _left_half(1, 5, 32)
@@ -219,7 +218,7 @@ class TestTemporalWarpingError:
         ("change", "message"),
         [
             ({"source": torch.zeros(1, 3, 16, 16)}, "source has shape"),
-            ({"anonymized": torch.zeros(1, 2, 3, 16, 17)}, "anonymized has shape"),
+            ({"anonymized": torch.zeros(1, 2, 3, 16, 17)}, "expected both b t 3 h w"),
             ({"masks": torch.zeros(1, 2, 16, 16)}, "masks have shape"),
             ({"masks": torch.full((1, 2, 1, 16, 16), 255.0)}, "expected \\[0, 1\\]"),
             ({"anonymized": torch.full((1, 2, 3, 16, 16), 255.0)}, "float pixels lie in"),
