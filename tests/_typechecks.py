@@ -14,11 +14,15 @@ _CONF = BeartypeConf(is_pep484_tower=True)  # an int is a float, as mypy has it
 
 
 def checked(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with its arguments and its result checked.
-
-    `Self` is passed over: jaxtyping hands over functions one by one, outside their class.
-    """
+    """The function with its arguments and its result checked, but for hints that cannot be at run time."""
     for name, hint in function.__annotations__.items():
-        if hint is Self or Self in get_args(hint):
+        if not _is_checkable(hint):
             function.__annotations__[name] = Any
     return beartype(conf=_CONF)(function)
+
+
+def _is_checkable(hint: object) -> bool:
+    """No for `Self`, since jaxtyping hands over functions outside their class, and for protocols of mypy alone."""
+    if hint is Self or (getattr(hint, "_is_protocol", False) and not getattr(hint, "_is_runtime_protocol", False)):
+        return False
+    return all(_is_checkable(part) for part in get_args(hint))

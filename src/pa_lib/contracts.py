@@ -282,6 +282,22 @@ class AbstractBatch:
         return replace(self, **moved)
 
 
+def stream_name(loaders: object, index: int) -> str | None:
+    """Name of the data stream that a validation batch comes from, see `data.JointDataModule`.
+
+    Args:
+        loaders: Lightning's ``trainer.val_dataloaders``.
+        index: Lightning's ``dataloader_idx``.
+
+    Returns:
+        None where the data has no named streams.
+
+    >>> stream_name({"faces": [], "actions": []}, 1)
+    'actions'
+    """
+    return list(loaders)[index] if isinstance(loaders, Mapping) else None
+
+
 @dataclass(frozen=True, eq=False)
 class Batch(AbstractBatch):
     """Clips of people, one person to a clip, and where that person is.

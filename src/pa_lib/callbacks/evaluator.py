@@ -1,4 +1,4 @@
-"""Metrics during training: fed with what validation gives, logged beside the loss."""
+"""Metrics during training: fed with the results of validation, logged beside the loss."""
 
 from __future__ import annotations
 
@@ -11,43 +11,50 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, distributed
 
-from pa_lib.contracts import Result
-from pa_lib.errors import PaLibError
+from pa_lib.contracts import Result, stream_name
+from pa_lib.errors import PaLibError, SettingError, listed
 from pa_lib.metrics import AbstractMetric
 from pa_lib.metrics.feed import feed
 
 
 class Evaluator(Callback):
-    """Feeds metrics with the `Result` of every validation batch, and logs ``val/<figure>`` after the last one.
+    """Feeds metrics with the `Result` of every validation batch, and logs ``val/<value>`` after the last one.
 
-    With several processes each feeds its own batches; the metrics join before they speak, so every process logs the
-    same numbers. Metrics work on the CPU, as their sums do. Figures that are no number are logged as such; a metric
-    that refuses to speak (too few clips, for one) is named in a warning, once.
+    With several processes each feeds its own batches; the metrics are joined before they are computed, so every process
+    logs the same values. Metrics work on the CPU, as their sums do. Values that are NaN are logged as such; a metric
+    that cannot be computed (of too few clips, for one) is named in a warning, once.
 
     Args:
-        metrics: One, several, or several by name.
+        metrics: One metric, several, or several by name.
+        stream: Name of the data stream whose results are measured, where the data has several (see
+            `data.JointDataModule`); results of other streams are passed over. None = all.
 
     Raises:
+        SettingError: No metrics, or a stream that the data does not have.
         PaLibError: Validation gives something else than a `Result`, or a metric needs what the data does not have, or
-            two metrics give a figure of the same name.
+            two metrics give a value of the same name.
     """
 
     def __init__(
-        self, metrics: AbstractMetric | Sequence[AbstractMetric] | Mapping[str, AbstractMetric] | None
+        self,
+        metrics: AbstractMetric | Sequence[AbstractMetric] | Mapping[str, AbstractMetric] | None,
+        stream: str | None = None,
     ) -> None:
         if not isinstance(metrics, AbstractMetric) and not metrics:
-            raise PaLibError("Evaluator: there is nothing to measure; choose metrics, e.g. metrics=fast")
+            raise SettingError("Evaluator: there is nothing to measure; choose metrics, e.g. metrics=fast")
         if isinstance(metrics, AbstractMetric):
             metrics = [metrics]
         assert metrics is not None
         self.metrics = list(metrics.values() if isinstance(metrics, Mapping) else metrics)
         for metric in self.metrics:
             if not isinstance(metric, AbstractMetric):
-                raise PaLibError(f"Evaluator: got a {type(metric).__name__}, expected metrics of pa_lib.metrics")
+                raise SettingError(f"Evaluator: got a {type(metric).__name__}, expected metrics of pa_lib.metrics")
+        self.stream = stream
         self._refused: set[str] = set()
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin anew."""
+        """Reset the metrics."""
+        require_stream(type(self).__name__, self.stream, trainer)
         for metric in self.metrics:
             metric.reset()
 
@@ -61,6 +68,8 @@ class Evaluator(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Feed one batch."""
+        if self.stream is not None and stream_name(trainer.val_dataloaders, dataloader_idx) != self.stream:
+            return
         if not isinstance(outputs, Result):
             raise PaLibError(
                 f"{type(pl_module).__name__}.validation_step gives a {type(outputs).__name__}; metrics need a Result: "
@@ -70,15 +79,15 @@ class Evaluator(Callback):
             feed(self.metrics, _on_cpu(outputs))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log what they say."""
+        """Log their values."""
         if trainer.sanity_checking:
             return
-        told: set[str] = set()
+        logged: set[str] = set()
         for metric in self.metrics:
             for name, value in self._values(metric, pl_module.device).items():
-                if name in told:
-                    raise PaLibError(f"two metrics give a figure called {name}; leave one of them")
-                told.add(name)
+                if name in logged:
+                    raise PaLibError(f"two metrics give a value called {name}; leave one of them")
+                logged.add(name)
                 # Every process has the joined value already: nothing is left to be averaged.
                 pl_module.log(f"val/{name}", value, sync_dist=False, rank_zero_only=False)
 
@@ -88,7 +97,7 @@ class Evaluator(Callback):
         try:
             if must_move:
                 metric.to(device)
-            return {figure.name: float(figure.value) for figure in metric.measure().values}
+            return {value.name: float(value.value) for value in metric.measure().values}
         except (PaLibError, ValueError) as error:
             if metric.name not in self._refused:
                 self._refused.add(metric.name)
@@ -97,6 +106,28 @@ class Evaluator(Callback):
         finally:
             if must_move:
                 metric.to("cpu")
+
+
+def require_stream(callback: str, stream: str | None, trainer: Trainer) -> None:
+    """Check that the validation data has the stream that a callback waits for.
+
+    Args:
+        callback: Name of the callback, for the message.
+        stream: Name of the stream; None = all.
+        trainer: Lightning's, with its validation loaders.
+
+    Raises:
+        SettingError: It has not.
+    """
+    if stream is None:
+        return
+    loaders = trainer.val_dataloaders
+    if not isinstance(loaders, Mapping) or stream not in loaders:
+        names = listed(loaders, 8) if isinstance(loaders, Mapping) else ""
+        raise SettingError(
+            f"{callback}: stream {stream}: the validation data has "
+            + (f"the streams {names}" if names else "no named streams; leave stream empty")
+        )
 
 
 def _on_cpu(result: Result) -> Result:

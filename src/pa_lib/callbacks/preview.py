@@ -1,4 +1,4 @@
-"""What the module makes of a few validation clips, as pictures that stay beside the checkpoints."""
+"""Pictures of a few validation clips and what the module makes of them, kept beside the checkpoints."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pa_lib.contracts import Result
-from pa_lib.errors import PaLibError
+from pa_lib.callbacks.evaluator import require_stream
+from pa_lib.contracts import Result, stream_name
+from pa_lib.errors import SettingError
 
 _MOST_FRAMES = 8  # of a strip: more do not fit a screen
 _GREY = 0.5
@@ -29,22 +30,29 @@ class Preview(Callback):
     were filmed: keep them as you keep the data.
 
     Args:
-        folder: Where ``step_0000500.png`` and ``.gif`` go.
-        n_clips: How many clips are shown, >= 1.
+        folder: Folder for ``step_0000500.png`` and ``.gif``.
+        n_clips: Number of clips that are shown, >= 1.
         fps: Rate of the GIF, frames per second, > 0.
+        stream: Name of the data stream that is shown, where the data has several (see `data.JointDataModule`). None =
+            the first clips of any of them.
+
+    Raises:
+        SettingError: A number out of range, or a stream that the data does not have.
     """
 
-    def __init__(self, folder: str | Path, n_clips: int = 4, fps: float = 8.0) -> None:
+    def __init__(self, folder: str | Path, n_clips: int = 4, fps: float = 8.0, stream: str | None = None) -> None:
         super().__init__()
         if n_clips < 1 or fps <= 0:
-            raise PaLibError(f"preview: got n_clips {n_clips} and fps {fps}, expected at least 1 and above 0")
+            raise SettingError(f"preview: got n_clips {n_clips} and fps {fps}, expected at least 1 and above 0")
         self.folder = Path(folder)
         self.n_clips = n_clips
         self.fps = fps
+        self.stream = stream
         self._panels: list[Float[Tensor, "3 t 3 h w"]] = []
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin anew."""
+        """Drop the clips of an earlier validation."""
+        require_stream(type(self).__name__, self.stream, trainer)
         self._panels = []
 
     def on_validation_batch_end(
@@ -57,6 +65,8 @@ class Preview(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the first clips of the main process; systems whose validation gives no `Result` have no previews."""
+        if self.stream is not None and stream_name(trainer.val_dataloaders, dataloader_idx) != self.stream:
+            return
         if trainer.is_global_zero and isinstance(outputs, Result):
             for index in range(min(len(outputs.source), self.n_clips - len(self._panels))):
                 self._panels.append(_panel(outputs, index))

@@ -1,6 +1,8 @@
 from .augment import ClipAugmentation
 from .base import AbstractClipSet, AbstractDataModule, Sample, collate
-from .faces import FaceDataModule
+from .faces import FaceDataModule, FacePhoto
+from .identity_sampling import IdentityBatchSampler
+from .joint import JointDataModule
 from .sampling import ClipLoader, Draw, GlobalBatchSampler, Position, ResumableLoader, clip_generator
 from .synthetic import SyntheticDataModule
 from .tracklets import TrackletDataModule
@@ -12,7 +14,10 @@ __all__ = [
     "ClipLoader",
     "Draw",
     "FaceDataModule",
+    "FacePhoto",
     "GlobalBatchSampler",
+    "IdentityBatchSampler",
+    "JointDataModule",
     "Position",
     "ResumableLoader",
     "Sample",

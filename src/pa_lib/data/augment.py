@@ -1,7 +1,7 @@
 """Augmentation of whole clips: drawn once for a clip, the same for all of its frames, from a generator of its own.
 
 The operations are kornia's functional ones. Its random modules would draw from torch's global generator, and what came
-out would hang on everything else that drew from it.
+out would depend on everything else that drew from it.
 """
 
 from __future__ import annotations
@@ -25,38 +25,40 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from pa_lib.data.base import Sample
-from pa_lib.errors import PaLibError
+from pa_lib.errors import SettingError
 
 _N_NUMBERS = 20  # drawn for every clip, whatever is switched on: one option does not change what another draws
 
 
 @dataclass(frozen=True)
 class ClipAugmentation:
-    """Flip, geometry, colour, blur, lost resolution, compression and light, each with a probability and a strength.
+    """Flip, geometry, color, blur, lost resolution, compression and light, each with a probability and a strength.
 
     Masks go through flip and geometry with the frames; all else is of the frames alone. The flow is dropped: it would
     no longer be that of the frames.
 
     Args:
         flip_p: Probability of a mirrored clip.
-        geometry_p: Of a turn, zoom and shift.
-        rotation_deg: Largest turn, to either side.
+        geometry_p: Probability of a turn, zoom and shift.
+        rotation_deg: Largest turn to either side, in degrees.
         zoom: Largest change of size, as a share: 0.1 gives factors from 1 / 1.1 to 1.1.
-        shift: Largest shift, as a share of the side.
-        colour_p: Of other brightness, contrast, saturation and hue.
-        colour: Largest change of the first three, as a share; the hue turns by at most a tenth of it, of a full circle.
-        blur_p: Of a Gaussian blur.
-        blur_px: Largest standard deviation, px.
-        downscale_p: Of a loss of resolution: shrunk and enlarged again.
-        downscale: Largest factor, >= 1.
-        jpeg_p: Of compression like JPEG.
-        jpeg_quality: Lowest quality, 1 to 100, on the usual scale; the highest is 95.
-        veil_p: Of the dim or hazy light of a room or a street, which portraits lack.
-        veil: Largest loss of contrast, as a share. What contrast loses comes back, by chance, as none to half of it
-            spread evenly over the picture: 0.6 leaves at least 0.4 of the range, which begins at 0 to 0.3.
+        shift: Largest shift, as a share of the side, <= 0.5.
+        color_p: Probability of other brightness, contrast, saturation and hue.
+        color: Largest change of the first three, as a share, <= 0.9; the hue turns by at most a tenth of it, of a full
+            circle.
+        blur_p: Probability of a Gaussian blur.
+        blur_px: Largest standard deviation of the blur, px.
+        downscale_p: Probability of a loss of resolution: shrunk and enlarged again.
+        downscale: Largest factor of the loss, >= 1.
+        jpeg_p: Probability of compression like JPEG.
+        jpeg_quality: Lowest quality, 1 to 95, on JPEG's usual scale; the highest is 95.
+        haze_p: Probability of the dim or hazy light of a room or a street, which portraits lack.
+        haze: Largest loss of contrast, as a share, <= 0.9. Of the lost contrast a random part, none to half, comes
+            back as light spread evenly over the picture: 0.6 leaves at least 0.4 of the range, which begins at 0 to
+            0.3.
 
     Raises:
-        PaLibError: A probability outside [0, 1] or a strength out of its range.
+        SettingError: A probability outside [0, 1] or a strength out of its range.
 
     >>> clip = Sample(torch.rand(2, 3, 16, 16), torch.ones(2, 1, 16, 16), clip_id=0)
     >>> ClipAugmentation()(clip, torch.Generator().manual_seed(0)).frames.shape
@@ -68,31 +70,31 @@ class ClipAugmentation:
     rotation_deg: float = 8.0
     zoom: float = 0.1
     shift: float = 0.05
-    colour_p: float = 0.5
-    colour: float = 0.2
+    color_p: float = 0.5
+    color: float = 0.2
     blur_p: float = 0.1
     blur_px: float = 1.0
     downscale_p: float = 0.1
     downscale: float = 2.0
     jpeg_p: float = 0.1
     jpeg_quality: float = 40.0
-    veil_p: float = 0.0
-    veil: float = 0.6
+    haze_p: float = 0.0
+    haze: float = 0.6
 
     def __post_init__(self) -> None:
         least = {"downscale": 1.0, "jpeg_quality": 1.0}
-        most = {"jpeg_quality": 95.0, "colour": 0.9, "shift": 0.5, "veil": 0.9}
+        most = {"jpeg_quality": 95.0, "color": 0.9, "shift": 0.5, "haze": 0.9}
         for name in (field.name for field in fields(self)):
             low, high = least.get(name, 0.0), 1.0 if name.endswith("_p") else most.get(name, math.inf)
             if not low <= getattr(self, name) <= high:
-                raise PaLibError(f"augmentation {name} {getattr(self, name)}: expected {low:g} to {high:g}")
+                raise SettingError(f"augmentation {name} {getattr(self, name)}: expected {low:g} to {high:g}")
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """The clip, changed. Shapes and ranges stay.
 
         Args:
-            sample: Not changed.
-            generator: Takes the same number of random numbers in every call.
+            sample: The clip; it is not changed itself.
+            generator: Source of randomness, from which every call takes as many numbers.
         """
         chance, extent = torch.rand(2, _N_NUMBERS, generator=generator).tolist()
         span = [2 * value - 1 for value in extent]  # in [-1, 1]
@@ -104,8 +106,8 @@ class ClipAugmentation:
             frames, mask = warped[:, :3], warped[:, 3:]
         # As it comes about in a video: the scene, its light, the lens, the file.
         changes: tuple[tuple[float, float, Callable[[Tensor, list[float]], Tensor], list[float]], ...] = (
-            (chance[2], self.colour_p, self._coloured, span[4:8]),
-            (chance[6], self.veil_p, self._veiled, extent[11:13]),
+            (chance[2], self.color_p, self._recolored, span[4:8]),
+            (chance[6], self.haze_p, self._hazed, extent[11:13]),
             (chance[3], self.blur_p, self._blurred, extent[8:9]),
             (chance[4], self.downscale_p, self._coarsened, extent[9:10]),
             (chance[5], self.jpeg_p, self._compressed, extent[10:11]),
@@ -127,15 +129,15 @@ class ClipAugmentation:
         )
         return warped
 
-    def _coloured(self, frames: Tensor, by: list[float]) -> Tensor:
-        frames = adjust_brightness(frames, 0.5 * self.colour * by[0])
-        frames = adjust_contrast(frames, 1 + self.colour * by[1])
-        frames = adjust_saturation(frames, 1 + self.colour * by[2])
-        coloured: Tensor = adjust_hue(frames, 2 * math.pi * 0.1 * self.colour * by[3])
-        return coloured
+    def _recolored(self, frames: Tensor, by: list[float]) -> Tensor:
+        frames = adjust_brightness(frames, 0.5 * self.color * by[0])
+        frames = adjust_contrast(frames, 1 + self.color * by[1])
+        frames = adjust_saturation(frames, 1 + self.color * by[2])
+        recolored: Tensor = adjust_hue(frames, 2 * math.pi * 0.1 * self.color * by[3])
+        return recolored
 
-    def _veiled(self, frames: Tensor, by: list[float]) -> Tensor:
-        lost = self.veil * by[0]
+    def _hazed(self, frames: Tensor, by: list[float]) -> Tensor:
+        lost = self.haze * by[0]
         return frames * (1 - lost) + 0.5 * lost * by[1]
 
     def _blurred(self, frames: Tensor, by: list[float]) -> Tensor:

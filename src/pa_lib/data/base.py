@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, TypedDict
 
 import torch
 from jaxtyping import Float
@@ -15,9 +15,10 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pa_lib.contracts import Batch
+from pa_lib.contracts import AbstractBatch, Batch
+from pa_lib.data.identity_sampling import IdentityBatchSampler
 from pa_lib.data.sampling import ClipLoader, Draw, GlobalBatchSampler, ResumableLoader
-from pa_lib.errors import PaLibError
+from pa_lib.errors import InputError, SettingError
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,7 @@ class Sample:
         frames: Shape t 3 h w, float32 in [0, 1].
         mask: Shape t 1 h w, float32 in [0, 1], 1 = the person.
         clip_id: The clip's number in its data set.
-        identity: Who it is, -1 where nobody knows; None where the data has no identities.
+        identity: The person's number, -1 if unknown; None where the data has no identities.
         prompt: A text; None where the data has none.
         flow: Shape t-1 2 h w, px; see `contracts.Batch`.
     """
@@ -41,19 +42,25 @@ class Sample:
     flow: Float[Tensor, "t-1 2 h w"] | None = None
 
 
-class AbstractClipSet(Dataset[Sample], ABC):
-    """Clips by number. Everything random in one hangs on its seed, the clip and the epoch, and on nothing else."""
+class AbstractClipSet(Dataset[Any], ABC):
+    """Clips by number. Everything random in a clip depends on the seed, its number and the epoch, and nothing else.
+
+    Attributes:
+        identities: The person in each clip, by number; -1 if unknown. None where the data has no identities.
+    """
+
+    identities: Sequence[int] | None = None
 
     @abstractmethod
     def __len__(self) -> int:
         """Number of clips."""
 
     @abstractmethod
-    def sample(self, draw: Draw) -> Sample:
-        """One clip."""
+    def sample(self, draw: Draw) -> Any:
+        """One clip: a `Sample`, or what the `collate` of its data module takes."""
 
-    def __getitem__(self, draw: Draw | int) -> Sample:
-        """One clip; a bare number means its first epoch."""
+    def __getitem__(self, draw: Draw | int) -> Any:
+        """One clip; a bare number stands for the first epoch."""
         return self.sample(draw if isinstance(draw, Draw) else Draw(range(len(self))[draw], 0))
 
 
@@ -61,11 +68,11 @@ def collate(samples: Sequence[Sample]) -> Batch:
     """Clips of one data set, stacked.
 
     Raises:
-        PaLibError: Clips of different sizes, or of which only some know identities, prompts or flow.
+        InputError: Clips of different sizes, or of which only some know identities, prompts or flow.
     """
     shapes = {tuple(sample.frames.shape) for sample in samples}
     if len(shapes) > 1:
-        raise PaLibError(f"clips of shapes {sorted(shapes)} in one batch: expected one size; set side and n_frames")
+        raise InputError(f"clips of shapes {sorted(shapes)} in one batch: expected one size; set side and n_frames")
     return Batch(
         torch.stack([sample.frames for sample in samples]),
         torch.stack([sample.mask for sample in samples]),
@@ -76,29 +83,65 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
+class Loading(TypedDict, total=False):
+    """Keyword arguments that every data module hands on to `AbstractDataModule`, which describes them."""
+
+    batch_size: int
+    n_workers: int
+    n_instances: int | None
+    seed: int
+    split_seed: int
+    val_share: float
+
+
+class _Share(TypedDict):
+    rank: int
+    world_size: int
+
+
 class AbstractDataModule(LightningDataModule, ABC):
     """Loaders whose batches do not depend on the number of processes and workers, and that resume in mid-epoch.
 
     With a trainer, `batch_size` is divided among its processes; without one, the loaders are those of a single process.
-    `state_dict` says how many batches the training has taken; after `load_state_dict` the train loader goes on with
+    `state_dict` holds how many batches the training has taken; after `load_state_dict` the train loader goes on with
     those that would have come. `setup` for a fit begins anew, a further call of `train_dataloader` goes on.
 
     Args:
-        batch_size: Clips that all processes together see in one step, >= 1.
-        n_workers: Processes that make clips, per training process; 0 = the training process itself.
-        seed: Of the order and of everything random in the clips, >= 0.
+        batch_size: Number of clips that all processes together see in one step, >= 1.
+        n_workers: Number of processes that make clips, per training process; 0 = the training process itself.
+        n_instances: Number of clips of each person in a training batch, for losses between clips of the same person;
+            must divide `batch_size`. None = clips are drawn one by one.
+        seed: Seed of the order and of everything random in training clips, >= 0.
+        split_seed: Seed of the split and of everything random in held-out clips, >= 0. Runs with different seeds are
+            compared on the same held-out clips as long as this one stays.
         val_share: Share of the data that is held out, in [0, 1). 0: no validation.
+
+    Attributes:
+        collate: Makes a batch of a list of clips. A function of a module, since workers are sent it.
     """
 
-    def __init__(self, *, batch_size: int = 8, n_workers: int = 0, seed: int = 0, val_share: float = 0.1) -> None:
+    collate: ClassVar[Callable[[Sequence[Any]], AbstractBatch]] = staticmethod(collate)
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 8,
+        n_workers: int = 0,
+        n_instances: int | None = None,
+        seed: int = 0,
+        split_seed: int = 0,
+        val_share: float = 0.1,
+    ) -> None:
         super().__init__()
         if n_workers < 0 or batch_size < 1:
-            raise PaLibError(f"batch_size {batch_size}, n_workers {n_workers}: expected at least 1 and at least 0")
+            raise SettingError(f"batch_size {batch_size}, n_workers {n_workers}: expected at least 1 and at least 0")
         if not 0 <= val_share < 1:
-            raise PaLibError(f"val_share {val_share}: expected a share in [0, 1)")
+            raise SettingError(f"val_share {val_share}: expected a share in [0, 1)")
         self.batch_size = batch_size
         self.n_workers = n_workers
+        self.n_instances = n_instances
         self.seed = seed
+        self.split_seed = split_seed
         self.val_share = val_share
         self._sets: tuple[AbstractClipSet, AbstractClipSet | None] | None = None
         self._loader: ResumableLoader | None = None
@@ -110,12 +153,12 @@ class AbstractDataModule(LightningDataModule, ABC):
 
     @property
     def train_set(self) -> AbstractClipSet:
-        """The clips to learn from."""
+        """The clips of the training side of the split."""
         return self._made()[0]
 
     @property
     def val_set(self) -> AbstractClipSet | None:
-        """The clips held out."""
+        """The held-out clips; None where nothing is held out."""
         return self._made()[1]
 
     def setup(self, stage: str | None = None) -> None:
@@ -128,12 +171,12 @@ class AbstractDataModule(LightningDataModule, ABC):
         """Shuffled; clips at the end of an epoch that do not fill a global batch are left out.
 
         Raises:
-            PaLibError: Fewer clips than a batch, a batch that does not divide among the processes, or a checkpoint
-                from within an epoch of other data.
+            InputError: Fewer clips, or people, than a batch needs.
+            SettingError: A batch that does not divide among the processes, or a checkpoint from within an epoch of
+                other data.
         """
         clips = self.train_set
-        sampler = self._sampler(len(clips), is_train=True)
-        loader = ResumableLoader(clips, sampler, collate, self.n_workers)
+        loader = ResumableLoader(clips, self._train_sampler(clips), type(self).collate, self.n_workers)
         state = self._resumed if self._loader is None else self._loader.state_dict()
         if state is not None:
             loader.load_state_dict(state)
@@ -145,10 +188,13 @@ class AbstractDataModule(LightningDataModule, ABC):
         clips = self.val_set
         if clips is None:
             return []
-        return ClipLoader(clips, self._sampler(len(clips), is_train=False), collate, self.n_workers)
+        sampler = GlobalBatchSampler(
+            len(clips), self.batch_size, **self._share(), is_shuffled=False, is_last_dropped=False
+        )
+        return ClipLoader(clips, sampler, type(self).collate, self.n_workers)
 
     def state_dict(self) -> dict[str, Any]:
-        """Epochs and batches that the training has taken, and of what."""
+        """Number of epochs and batches that the training has taken, and of what data."""
         if self._loader is not None:
             return dict(self._loader.state_dict())
         return dict(self._resumed or {})
@@ -163,29 +209,37 @@ class AbstractDataModule(LightningDataModule, ABC):
             self._sets = self.make_sets()
         return self._sets
 
-    def _sampler(self, n_clips: int, *, is_train: bool) -> GlobalBatchSampler:
-        trainer = self.trainer
-        # Of the data-parallel group: with tensor parallelism several processes see the same clips.
-        group = (trainer.distributed_sampler_kwargs if trainer is not None else None) or {}
-        overfit: float = getattr(trainer, "overfit_batches", 0) if is_train else 0  # a number of batches, or a share
-        n_used = overfit if isinstance(overfit, int) else int(overfit * (n_clips // self.batch_size))
-        return GlobalBatchSampler(
-            n_clips,
+    def _train_sampler(self, clips: AbstractClipSet) -> GlobalBatchSampler:
+        overfit: float = getattr(self.trainer, "overfit_batches", 0)  # a number of batches, or a share
+        n_used = overfit if isinstance(overfit, int) else int(overfit * (len(clips) // self.batch_size))
+        share = self._share()
+        if self.n_instances is None:
+            return GlobalBatchSampler(len(clips), self.batch_size, **share, seed=self.seed, n_used=n_used or None)
+        if clips.identities is None:
+            raise SettingError(
+                f"n_instances {self.n_instances}: the data knows no identities; set n_instances to null, or name people"
+            )
+        return IdentityBatchSampler(
+            clips.identities,
             self.batch_size,
-            rank=int(group.get("rank", 0)),
-            world_size=int(group.get("num_replicas", 1)),
+            n_instances=self.n_instances,
+            **share,
             seed=self.seed,
-            is_shuffled=is_train,
-            is_last_dropped=is_train,
             n_used=n_used or None,
         )
+
+    def _share(self) -> _Share:
+        """Rank and size in the data-parallel group: with tensor parallelism several processes see the same clips."""
+        trainer = self.trainer
+        group = (trainer.distributed_sampler_kwargs if trainer is not None else None) or {}
+        return {"rank": int(group.get("rank", 0)), "world_size": int(group.get("num_replicas", 1))}
 
 
 def held_out(groups: Iterable[str], share: float, seed: int) -> set[str]:
     """The groups that are held out: drawn by name, so that data added later moves few of the others.
 
-    Whole groups (a person, a video) go to one side, so that nobody is validated on who was learned from. With a share
-    above 0 and two groups or more, both sides get at least one.
+    Whole groups (a person, a video) go to one side: no person is on both. With a share above 0 and two groups or more,
+    both sides get at least one.
     """
     names = sorted(set(groups), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
     if share == 0 or len(names) < 2:
@@ -203,5 +257,5 @@ def _stacked(values: Sequence[Any], name: str) -> Tensor | None:
 def _all_or_none(values: Sequence[Any], name: str) -> tuple[Any, ...] | None:
     n_known = sum(value is not None for value in values)
     if n_known not in (0, len(values)):
-        raise PaLibError(f"{n_known} of {len(values)} clips have {name}: expected all or none of a batch")
+        raise InputError(f"{n_known} of {len(values)} clips have {name}: expected all or none of a batch")
     return tuple(values) if n_known else None

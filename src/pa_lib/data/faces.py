@@ -1,27 +1,54 @@
-"""Portraits: images with an index of face boxes. Stills become clips by the motion of a camera and of light."""
+"""Portraits: images with an index of face boxes. Stills become clips by simulated motion of a camera and of light."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
+from pa_lib.contracts import Box
 from pa_lib.data.augment import ClipAugmentation
-from pa_lib.data.base import AbstractClipSet, AbstractDataModule, Sample, held_out
+from pa_lib.data.base import AbstractClipSet, AbstractDataModule, Loading, Sample, held_out
 from pa_lib.data.index import FileTree, Row, read_table
 from pa_lib.data.motion import Similarity, pixel_grid, smooth_curves
 from pa_lib.data.sampling import Draw, clip_generator
-from pa_lib.errors import PaLibError
+from pa_lib.errors import DamagedInputError, InputError, PaLibError, SettingError
 
 INDEX = "index.tsv"
 _BOX = ("box_x", "box_y", "box_w", "box_h")
 _EYES = ("eye1_x", "eye1_y", "eye2_x", "eye2_y")
+# Where the five landmarks lie in the face box (brow to chin), as shares of its sides: means over 3401 portraits.
+_MEAN_LANDMARKS = {
+    "eye1": (0.27, 0.39),
+    "eye2": (0.74, 0.39),
+    "nose": (0.51, 0.59),
+    "mouth1": (0.31, 0.74),
+    "mouth2": (0.71, 0.73),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class FacePhoto:
+    """One portrait as it is, without motion, light and augmentation.
+
+    Args:
+        frame: Shape 3 s s, RGB in 0..255: the square around the face.
+        mask: Shape s s, in [0, 1], 1 = the head.
+        person: Name of the person; a name of its own where the index gives none.
+        landmarks: Shape 5 2, px of the frame, in the order of `contracts.Detection`.
+    """
+
+    frame: UInt8[Tensor, "3 s s"]
+    mask: Float[Tensor, "s s"]
+    person: str
+    landmarks: Float[Tensor, "5 2"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +58,7 @@ class _Face:
     number: int
     row: Row
     file: str
-    box: tuple[float, float, float, float]
+    box: Box
     tilt: float
     group: str
     split: str
@@ -52,15 +79,31 @@ class _Face:
             tilt = math.atan2(right_y - left_y, right_x - left_x)
         return _Face(number, row, row["file"], (x, y, width, height), tilt, row.get("group", ""), split)
 
+    @property
+    def name(self) -> str:
+        """The person's name; where it is unknown, one that no other row has."""
+        return self.group or f"line {self.row.line}"
+
+    def landmarks(self) -> list[tuple[float, float]]:
+        """Five points in px of the image; those that the index lacks lie where they do in an average face."""
+        x, y, width, height = self.box
+        return [
+            (self.row.number(f"{name}_x"), self.row.number(f"{name}_y"))
+            if self.row.get(f"{name}_x") and self.row.get(f"{name}_y")
+            else (x + across * width, y + down * height)
+            for name, (across, down) in _MEAN_LANDMARKS.items()
+        ]
+
 
 class FaceClipSet(AbstractClipSet):
     """The faces of `FaceDataModule` on one side of the split.
 
     Args:
-        tree: Where the images are.
+        tree: The files.
         faces: Rows of the index.
-        identities: Of each of them.
-        n_frames, side, head_scale, motion, light, seed: See `FaceDataModule`.
+        identities: Number of the person in each of them; None where the index names no people.
+        n_frames, side, head_scale, motion, light: See `FaceDataModule`.
+        seed: Seed of motion, light and augmentation.
         augmentation: None: the pictures as they are, but for motion and light.
     """
 
@@ -96,10 +139,7 @@ class FaceClipSet(AbstractClipSet):
         """One portrait as a clip, under another motion and another light in every epoch."""
         face = self.faces[draw.index]
         generator = clip_generator(self.seed, Draw(face.number, draw.epoch))
-        try:
-            picture = self.tree.picture(face.file).float() / 255
-        except PaLibError as error:
-            raise face.row.wrong(str(error)) from error
+        picture = self._picture(face)
         times = torch.arange(self.n_frames, dtype=torch.float32)
         curves = smooth_curves(times, 9, generator)
         # Counted from the first frame, which is the still itself.
@@ -128,6 +168,23 @@ class FaceClipSet(AbstractClipSet):
         )
         return sample if self.augmentation is None else self.augmentation(sample, generator)
 
+    def photo(self, index: int) -> FacePhoto:
+        """One portrait as it is."""
+        face = self.faces[index]
+        picture = self._picture(face)
+        view = _View.of(picture, face.box, self.side)
+        points = pixel_grid(1, self.side, self.side)
+        frame = view.sampled(picture, points)[0].clamp(0, 1)
+        landmarks = torch.stack([view.placed(x, y) for x, y in face.landmarks()]) + self.side / 2
+        mask = self._head(face, view, points, torch.ones(1))[0]
+        return FacePhoto((frame * 255).round().byte(), mask, face.name, landmarks)
+
+    def _picture(self, face: _Face) -> Float[Tensor, "3 h w"]:
+        try:
+            return self.tree.picture(face.file).float() / 255
+        except PaLibError as error:
+            raise DamagedInputError(str(face.row.wrong(str(error)))) from error
+
     def _head(self, face: _Face, view: _View, points: Tensor, scale: Tensor) -> Float[Tensor, "t h w"]:
         """The head's ellipse, turned with the line of the eyes, at points of the still; its edge is 1 px wide."""
         x, y, width, height = face.box
@@ -152,29 +209,27 @@ class FaceDataModule(AbstractDataModule):
           file             path of a JPEG or PNG below the folder; several faces may share one
           box_x box_y box_w box_h                 the face from brow to chin, px: left, top, width, height
           eye1_x eye1_y eye2_x eye2_y             optional: image-left and image-right eye, px; they give the tilt
-          group            optional: rows of one person share it; empty where nobody knows
+          group            optional: rows of one person share it; empty if unknown
           split            optional: train or val; without it `val_share` of the groups are held out
           ...              any other columns, e.g. source and licence, are left alone
 
-    The picture is the largest square around the head that lies within the image, brought to `side`. The mask is ours:
+    A frame is the largest square around the head that lies within the image, resized to `side`. The mask is ours:
     the ellipse around the face box, `head_scale` times as large, turned with the eyes, which is what the ellipse masker
     covers in a video. Pseudo-clips are ours, too: frame 0 is the still; the others see it through a camera that turns,
-    zooms and shifts along low-frequency curves, while gain, gamma and colour cast drift. The mask is evaluated in the
+    zooms and shifts along low-frequency curves, while gain, gamma and color cast drift. The mask is evaluated in the
     moved picture, not resampled, and the flow is that of the camera (None with an augmentation).
 
     Args:
         path: The folder or the zip.
-        n_frames: Of a clip, >= 1; 1 = images.
-        side: Of the square frames, px, >= 16.
-        head_scale: Axes of the mask over the sides of the face box.
+        n_frames: Number of frames of a clip, >= 1; 1 = images.
+        side: Side length of the square frames in pixels, >= 16.
+        head_scale: Axes of the mask divided by the sides of the face box, > 0.
         motion: Strength of the camera's motion, >= 0: 1 shifts by at most 0.12 of the side, turns by at most 9 degrees
             and zooms by at most 16 % from the first frame on.
         light: Strength of the change of light, >= 0: 1 changes the gain by a factor of at most 1.5.
-        augmentation: Of the training clips, None = none.
-        batch_size: Clips that all processes together see in one step.
-        n_workers: Processes that read and make clips; 0 = the training process itself.
-        seed: Of order, motion, light and augmentation.
-        val_share: Of the groups that are held out where the index has no split.
+        augmentation: Augmentation of the training clips, None = none.
+        loading: See `AbstractDataModule`. `seed` is that of order, motion, light and augmentation in training;
+            `val_share` counts where the index has no split, and is the share of the groups.
     """
 
     def __init__(
@@ -187,14 +242,11 @@ class FaceDataModule(AbstractDataModule):
         motion: float = 1.0,
         light: float = 1.0,
         augmentation: ClipAugmentation | None = None,
-        batch_size: int = 8,
-        n_workers: int = 0,
-        seed: int = 0,
-        val_share: float = 0.1,
+        **loading: Unpack[Loading],
     ) -> None:
-        super().__init__(batch_size=batch_size, n_workers=n_workers, seed=seed, val_share=val_share)
+        super().__init__(**loading)
         if n_frames < 1 or side < 16 or not (head_scale > 0 and motion >= 0 and light >= 0):
-            raise PaLibError(
+            raise SettingError(
                 f"faces: n_frames {n_frames}, side {side}, head_scale {head_scale}, motion {motion}, light {light}: "
                 "expected at least 1, 16, more than 0, 0 and 0"
             )
@@ -210,20 +262,19 @@ class FaceDataModule(AbstractDataModule):
         """Read the index and divide it.
 
         Raises:
-            PaLibError: Names the table and the line of what is wrong.
+            InputError: The index is wrong; the message names the table and the line.
         """
         tree = FileTree(self.path)
         rows = read_table(tree, INDEX, ("file", *_BOX))
         faces = [_Face.of(number, row, tree) for number, row in enumerate(rows)]
-        # Where nobody knows the person, each row is somebody of its own.
-        names = [face.group or f"line {face.row.line}" for face in faces]
-        out = held_out(names, self.val_share, self.seed)
+        names = [face.name for face in faces]
+        out = held_out(names, self.val_share, self.split_seed)
         has_split = any(face.split for face in faces)
         is_val = [face.split == "val" if has_split else name in out for face, name in zip(faces, names, strict=True)]
         numbers = {name: number for number, name in enumerate(sorted({face.group for face in faces if face.group}))}
         sets = []
-        for side in (False, True):
-            mine = [face for face, out_here in zip(faces, is_val, strict=True) if out_here == side]
+        for is_held_out in (False, True):
+            mine = [face for face, is_out in zip(faces, is_val, strict=True) if is_out == is_held_out]
             sets.append(
                 FaceClipSet(
                     tree,
@@ -234,13 +285,19 @@ class FaceDataModule(AbstractDataModule):
                     head_scale=self.head_scale,
                     motion=self.motion,
                     light=self.light,
-                    seed=self.seed,
-                    augmentation=None if side else self.augmentation,
+                    seed=self.split_seed if is_held_out else self.seed,
+                    augmentation=None if is_held_out else self.augmentation,
                 )
             )
         if not len(sets[0]):
-            raise PaLibError(f"{tree.path}/{INDEX}: no row has split train, nothing to learn from")
+            raise InputError(f"{tree.path}/{INDEX}: no row has split train, nothing to learn from")
         return sets[0], sets[1] if len(sets[1]) else None
+
+    def photos(self) -> Iterator[FacePhoto]:
+        """All portraits as they are, of both sides of the split: for attacks that learn who people are."""
+        for clips in (self.train_set, self.val_set):
+            if isinstance(clips, FaceClipSet):
+                yield from map(clips.photo, range(len(clips)))
 
 
 @dataclass(frozen=True)
@@ -252,7 +309,7 @@ class _View:
     scale: float
 
     @staticmethod
-    def of(picture: Tensor, box: tuple[float, float, float, float], side: int) -> _View:
+    def of(picture: Tensor, box: Box, side: int) -> _View:
         height, width = picture.shape[-2:]
         square = min(height, width)
         x, y = box[0] + box[2] / 2, box[1] + box[3] / 2

@@ -16,19 +16,19 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import DamagedInputError, InputError
 
 
 class FileTree:
     """The files of a folder or of a zip, by their path within it.
 
-    It may be sent to other processes: each opens the zip for itself.
+    It can be sent to other processes: each opens the zip for itself.
 
     Args:
         path: A folder, or a .zip.
 
     Raises:
-        PaLibError: There is no such folder or zip, or the zip is damaged.
+        InputError: There is no such folder or zip, or the zip is damaged.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -38,7 +38,7 @@ class FileTree:
         if self.path.is_file():
             self._names = frozenset(self._opened().namelist())
         elif not self.path.is_dir():
-            raise PaLibError(f"data {self.path}: expected a folder or a .zip that is there")
+            raise InputError(f"data {self.path}: expected a folder or a .zip that is there")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_zip": None}
@@ -59,18 +59,18 @@ class FileTree:
         """The whole file.
 
         Raises:
-            PaLibError: It is not there or cannot be read.
+            DamagedInputError: It is missing or cannot be read.
         """
         try:
             return self._opened().read(name) if self._names is not None else (self.path / name).read_bytes()
         except (OSError, KeyError, zipfile.BadZipFile, EOFError) as error:
-            raise PaLibError(f"data {self.path}: {name} cannot be read ({error})") from error
+            raise DamagedInputError(f"data {self.path}: {name} cannot be read ({error})") from error
 
     def picture(self, name: str) -> UInt8[Tensor, "3 h w"]:
         """An image as RGB in 0..255.
 
         Raises:
-            PaLibError: It is not there, or no image.
+            DamagedInputError: It is missing, or no image.
         """
         return torch.from_numpy(self._decoded(name, cv2.IMREAD_COLOR)[..., ::-1].transpose(2, 0, 1).copy())
 
@@ -78,7 +78,7 @@ class FileTree:
         """A grey image as values in [0, 1].
 
         Raises:
-            PaLibError: It is not there, or no image.
+            DamagedInputError: It is missing, or no image.
         """
         return torch.from_numpy(self._decoded(name, cv2.IMREAD_GRAYSCALE)).float() / 255
 
@@ -86,7 +86,7 @@ class FileTree:
         data = np.frombuffer(self.read(name), np.uint8)
         image = cv2.imdecode(data, flags) if len(data) else None
         if image is None:
-            raise PaLibError(f"data {self.path}: {name} is no image that can be read")
+            raise DamagedInputError(f"data {self.path}: {name} is no image that can be read")
         return np.asarray(image, np.uint8)
 
     def _opened(self) -> zipfile.ZipFile:
@@ -94,12 +94,12 @@ class FileTree:
             try:
                 self._zip = zipfile.ZipFile(self.path)
             except (OSError, zipfile.BadZipFile) as error:
-                raise PaLibError(f"data {self.path}: expected a folder or a .zip ({error})") from error
+                raise InputError(f"data {self.path}: expected a folder or a .zip ({error})") from error
         return self._zip
 
 
 class Row(Mapping[str, str]):
-    """One row of a table; it knows its line and complains in one."""
+    """One row of a table, which knows its line."""
 
     def __init__(self, table: str, line: int, values: Mapping[str, str]) -> None:
         self.table = table
@@ -119,7 +119,7 @@ class Row(Mapping[str, str]):
         """A finite number.
 
         Raises:
-            PaLibError: It is none.
+            InputError: It is none.
         """
         try:
             value = float(self[column])
@@ -129,36 +129,36 @@ class Row(Mapping[str, str]):
             raise self.wrong(f"{column} is '{self[column]}', expected a number")
         return value
 
-    def wrong(self, told: str) -> PaLibError:
-        """What to raise about this row."""
-        return PaLibError(f"{self.table}, line {self.line}: {told}")
+    def wrong(self, message: str) -> InputError:
+        """An error that names the table and this line."""
+        return InputError(f"{self.table}, line {self.line}: {message}")
 
 
 def read_table(tree: FileTree, name: str, columns: Iterable[str]) -> list[Row]:
     """The rows of a table of tab-separated columns with a header.
 
     Raises:
-        PaLibError: There is no table, it lacks one of `columns`, a row has too few or too many values, or there is no
+        InputError: There is no table, it lacks one of `columns`, a row has too few or too many values, or there is no
             row.
     """
     where = f"{tree.path}/{name}"
     if not tree.has(name):
-        raise PaLibError(f"{where}: there is no index; expected a table of tab-separated columns")
+        raise InputError(f"{where}: there is no index; expected a table of tab-separated columns")
     try:
         text = tree.read(name).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise PaLibError(f"{where}: expected UTF-8 text ({error})") from error
+        raise InputError(f"{where}: expected UTF-8 text ({error})") from error
     lines = csv.reader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
     header = next(lines, [])
     if missing := [column for column in columns if column not in header]:
-        raise PaLibError(f"{where}: no column {', '.join(missing)}; there are: {', '.join(header) or 'none'}")
+        raise InputError(f"{where}: no column {', '.join(missing)}; there are: {', '.join(header) or 'none'}")
     rows = []
     for line, values in enumerate(lines, 2):
         if not values:
             continue
         if len(values) != len(header):
-            raise PaLibError(f"{where}, line {line}: {len(values)} values, expected {len(header)}")
+            raise InputError(f"{where}, line {line}: {len(values)} values, expected {len(header)}")
         rows.append(Row(where, line, dict(zip(header, values, strict=True))))
     if not rows:
-        raise PaLibError(f"{where}: the index has no rows")
+        raise InputError(f"{where}: the index has no rows")
     return rows

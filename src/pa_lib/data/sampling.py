@@ -1,8 +1,8 @@
-"""Which clip comes when: the same for any number of processes and workers, and again after a restart in mid-epoch.
+"""The order of clips: the same for any number of processes and workers, and again after a restart in mid-epoch.
 
 The order of an epoch is a function of (seed, epoch) alone. It is cut into *global* batches, and each process takes its
 share of every one, so that step s sees the same clips on one process as on eight. What is drawn at random within a clip
-hangs on (seed, clip, epoch): a `Draw` carries the epoch to wherever the clip is made, so workers need no state.
+depends on (seed, clip, epoch): a `Draw` carries the epoch to wherever the clip is made, so workers need no state.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, SequentialSampler
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import InputError, SettingError
 from pa_lib.functional.draws import generator_of
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What a data set is asked for.
+    """A request to a data set for one clip.
 
     Args:
         index: Number of the clip, from 0.
-        epoch: In which pass over the data, from 0.
+        epoch: Number of the pass over the data, from 0.
     """
 
     index: int
@@ -34,11 +34,11 @@ class Draw:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where in the training data a run is.
+    """A place in the stream of training batches.
 
     Args:
-        epoch: Passes over the data that are complete.
-        n_batches: Global batches of the present pass that were handed out.
+        epoch: Number of complete passes over the data.
+        n_batches: Number of global batches of the present pass that were handed out.
     """
 
     epoch: int = 0
@@ -46,10 +46,10 @@ class Position:
 
 
 def clip_generator(seed: int, draw: Draw) -> torch.Generator:
-    """The random numbers of one clip in one epoch, on the CPU, whoever draws them.
+    """A generator of the random numbers of one clip in one epoch, on the CPU; the same in every process.
 
     Raises:
-        PaLibError: The seed is negative.
+        SettingError: The seed is negative.
 
     >>> a, b = (clip_generator(1, Draw(7, 0)) for _ in range(2))
     >>> bool(torch.equal(torch.rand(3, generator=a), torch.rand(3, generator=b)))
@@ -69,21 +69,22 @@ class GlobalBatchSampler(DistributedSampler[Draw], SequentialSampler):
     processes and with `overfit_batches`.
 
     Args:
-        n_clips: Size of the data set.
-        batch_size: Clips of a global batch, >= 1: what all processes do together in one step.
-        rank: This process, from 0.
+        n_clips: Number of clips in the data set.
+        batch_size: Number of clips in a global batch, >= 1: those of all processes together in one step.
+        rank: Number of this process, from 0.
         world_size: Number of processes; must divide `batch_size`.
-        seed: Of the order, >= 0.
+        seed: Seed of the order, >= 0.
         is_shuffled: False: the same order in every epoch, by number.
-        is_last_dropped: What becomes of the clips at the end of an epoch that do not fill a global batch. True, for
-            training: they are left out, other clips each epoch, so that every step weighs the same. False, for
+        is_last_dropped: Whether the clips at the end of an epoch that do not fill a global batch are left out. True,
+            for training: other clips are left out in each epoch, and every step weighs the same. False, for
             validation: the last batch is smaller, and where it does not divide either, its first clips are repeated for
             the last processes, so that all make the same number of steps; on one process every clip comes exactly once.
-        n_used: Batches of the order that are gone through before the next epoch, None = all: to fit a few clips on
-            purpose.
+        n_used: Number of batches of the order that are gone through before the next epoch, to fit a few clips on
+            purpose; None = all.
 
     Raises:
-        PaLibError: Where processes do not divide the batch, or there is not one batch in the data.
+        SettingError: The number of processes does not divide the batch.
+        InputError: The data does not fill one batch.
 
     >>> [draw.index for draw in GlobalBatchSampler(5, 2, is_shuffled=False)]
     [0, 1, 2, 3]
@@ -102,17 +103,17 @@ class GlobalBatchSampler(DistributedSampler[Draw], SequentialSampler):
         n_used: int | None = None,
     ) -> None:
         if batch_size < 1 or not 0 <= rank < world_size:
-            raise PaLibError(
+            raise SettingError(
                 f"batch_size {batch_size}, process {rank} of {world_size}: expected 1 or more, and a process of these"
             )
         if batch_size % world_size:
-            raise PaLibError(
+            raise SettingError(
                 f"batch_size {batch_size} is of all processes together and does not divide among {world_size}; "
                 f"set it to a multiple of {world_size}"
             )
         least = batch_size if is_last_dropped else 1
         if n_clips < least:
-            raise PaLibError(
+            raise InputError(
                 f"the data set has {n_clips} clips, expected at least {least}; give more data or a smaller batch_size"
             )
         DistributedSampler.__init__(
@@ -133,11 +134,11 @@ class GlobalBatchSampler(DistributedSampler[Draw], SequentialSampler):
 
     @property
     def local_size(self) -> int:
-        """Clips of a batch of this process."""
+        """Number of clips in a batch of this process."""
         return self.batch_size // self.num_replicas
 
     def set_epoch(self, epoch: int) -> None:
-        """Nothing: `start` says where to go on. Lightning counts an epoch that `max_steps` cut short as complete."""
+        """Does nothing: `start` is where to go on. Lightning counts an epoch that `max_steps` cut short as complete."""
 
     def after(self, start: Position, n: int) -> Position:
         """The position `n` batches later."""
@@ -145,7 +146,7 @@ class GlobalBatchSampler(DistributedSampler[Draw], SequentialSampler):
         return Position(epoch=start.epoch + epochs, n_batches=n_batches)
 
     def order(self, epoch: int) -> list[int]:
-        """All clips of an epoch in the order of all processes."""
+        """All clips of an epoch, in the order in which all processes together get them."""
         if not self.is_shuffled:
             return list(range(self.n_clips))
         order: list[int] = np.random.default_rng((self.seed, epoch)).permutation(self.n_clips).tolist()
@@ -164,8 +165,12 @@ class GlobalBatchSampler(DistributedSampler[Draw], SequentialSampler):
             yield from (Draw(index, epoch) for index in batch[self.rank * share : (self.rank + 1) * share])
             step += 1
 
+    def settings(self) -> dict[str, int]:
+        """What the order depends on: a checkpoint in mid-epoch is of use only where these are the same."""
+        return {"n_clips": self.n_clips, "batch_size": self.batch_size, "seed": self.seed}
+
     def __len__(self) -> int:
-        """Clips of this process in a whole epoch."""
+        """Number of clips of this process in a whole epoch."""
         whole, rest = divmod(self.n_clips, self.batch_size)
         return whole * self.local_size + (0 if self.drop_last else -(-rest // self.num_replicas))
 
@@ -174,10 +179,10 @@ class ClipLoader(DataLoader[Any]):
     """Batches of clips in the order of a `GlobalBatchSampler`, from its start whenever it is iterated.
 
     Args:
-        dataset: Answers a `Draw`.
-        sampler: Says which.
-        collate: Makes a batch of a list of answers.
-        n_workers: Processes that make clips; 0 = the training process itself.
+        dataset: Maps a `Draw` to a clip.
+        sampler: The order.
+        collate: Makes a batch of a list of clips.
+        n_workers: Number of processes that make clips; 0 = the training process itself.
     """
 
     def __init__(
@@ -211,36 +216,35 @@ class ResumableLoader(ClipLoader):
     """
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        # A generator: its first batch is made when it is taken, so an iterator that nobody uses costs nothing.
+        # A generator: its first batch is made when it is taken, so an iterator that is not used costs nothing.
         start = self._clips.start
         for n, batch in enumerate(super().__iter__(), 1):
             self._clips.start = self._clips.after(start, n)
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Where the training is, and in what: for a checkpoint."""
-        return {**asdict(self._clips.start), **self._data()}
+        """The position and what the order depends on, for a checkpoint."""
+        return {**asdict(self._clips.start), **self._clips.settings()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on there. The number of processes and workers may have changed.
 
         Raises:
-            PaLibError: In the middle of an epoch of other data, or with another batch size or seed.
+            SettingError: In the middle of an epoch of other data, or with another batch size or seed.
         """
-        changed = [name for name, value in self._data().items() if state.get(name, value) != value]
+        now = self._clips.settings()
+        then = {name: state[name] for name in now if name in state}
+        changed = [name for name, value in then.items() if value != now[name]]
         if state["n_batches"] and changed:
-            told = ", ".join(f"{name} {state[name]} then and {self._data()[name]} now" for name in changed)
-            raise PaLibError(
+            told = ", ".join(f"{name} {then[name]} then and {now[name]} now" for name in changed)
+            raise SettingError(
                 f"the checkpoint lies within an epoch ({state['n_batches']} batches done) of other data: {told}; "
                 "resume with the same, or begin a new run from its weights"
             )
         self._clips.start = Position(epoch=state["epoch"], n_batches=state["n_batches"])
 
-    def _data(self) -> dict[str, int]:
-        return {"n_clips": self._clips.n_clips, "batch_size": self._clips.batch_size, "seed": self._clips.seed}
-
 
 def _checked_seed(seed: int) -> int:
     if seed < 0:
-        raise PaLibError(f"seed {seed}: expected 0 or more")
+        raise SettingError(f"seed {seed}: expected 0 or more")
     return seed

@@ -1,7 +1,7 @@
-"""Made clips of one moving figure before a moving background, of which everything is known: mask, flow, identity.
+"""Synthetic clips of one moving figure before a moving background, with exact masks, flow and identities.
 
-Ours: no data set of passersby comes with exact masks and flow, and a claim about time or masks wants truth to be
-measured against. Every frame is a formula of the clip's number and the time, evaluated at the pixels; nothing is warped
+Ours: no data set of passersby comes with exact masks and flow, and claims about time or masks need a ground truth.
+Every frame is a formula of the clip's number and the time, evaluated at the pixels; nothing is warped
 or blurred, so that the flow is exact and the same at any number of frames.
 """
 
@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pa_lib.data.base import AbstractClipSet, AbstractDataModule, Sample, held_out
+from pa_lib.data.base import AbstractClipSet, AbstractDataModule, Loading, Sample, held_out
 from pa_lib.data.motion import Similarity, pixel_grid, smooth_curves
 from pa_lib.data.sampling import Draw, clip_generator
-from pa_lib.errors import PaLibError
+from pa_lib.errors import SettingError
 from pa_lib.functional.draws import generator_of
 
 # A figure in units of half its height, its middle at the origin: centre and half axes of head and body.
@@ -81,7 +82,7 @@ class SyntheticClipSet(AbstractClipSet):
     """The clips of `SyntheticDataModule` with these numbers.
 
     Args:
-        numbers: Of the clips; each is made from the seed and its number.
+        numbers: Numbers of the clips; each clip is made from the seed and its number.
         n_frames, side, n_identities, speed_px, seed: See `SyntheticDataModule`.
     """
 
@@ -94,6 +95,7 @@ class SyntheticClipSet(AbstractClipSet):
         self.n_identities = n_identities
         self.speed_px = speed_px
         self.seed = seed
+        self.identities = [number % n_identities for number in numbers]
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -136,7 +138,7 @@ class SyntheticClipSet(AbstractClipSet):
         )
 
     def _motion(self, times: Tensor, generator: torch.Generator) -> tuple[Similarity, Similarity, Similarity]:
-        """Of the figure in the picture, of its head on the figure, and of the background in the picture."""
+        """Motion of the figure in the picture, of its head on the figure, and of the background in the picture."""
         size, x, y = torch.rand(3, generator=generator).tolist()
         curves = smooth_curves(times, 10, generator)
         # The steepest a curve gets is 2 pi / 24 a frame: this amplitude makes it `speed_px`.
@@ -156,19 +158,17 @@ class SyntheticClipSet(AbstractClipSet):
 class SyntheticDataModule(AbstractDataModule):
     """Moving figures with exact masks, exact flow and known identities, before moving textured backgrounds.
 
-    A clip is a function of (seed, its number): the same in every epoch, on every machine's CPU up to rounding, and its
-    first frames do not depend on how many there are. Identities of the held-out clips do not occur in training.
+    A clip is a function of (split seed, its number): the same in every epoch, on every machine's CPU up to rounding,
+    and its first frames do not depend on how many there are. Identities of held-out clips do not occur in training.
 
     Args:
-        n_clips: In all, held-out ones among them.
-        n_frames: Of a clip, >= 1.
-        side: Of the square frames, px, >= 16.
-        n_identities: How many different figures there are; clip i shows number ``i % n_identities``.
-        speed_px: What figures move at most in a frame, px a frame in each direction; backgrounds 0.7 of it.
-        batch_size: Clips that all processes together see in one step.
-        n_workers: Processes that make clips; 0 = the training process itself.
-        seed: Other figures, motion, backgrounds and order.
-        val_share: Share of the identities that is held out (of the clips where there is but one identity).
+        n_clips: Number of clips in all, held-out ones included.
+        n_frames: Number of frames of a clip, >= 1.
+        side: Side length of the square frames in pixels, >= 16.
+        n_identities: Number of different figures; clip i shows number ``i % n_identities``.
+        speed_px: Largest speed of the figures, px a frame in each direction; backgrounds move at 0.7 of it.
+        loading: See `AbstractDataModule`. `seed` is that of the order, `split_seed` also that of the figures, their
+            motion and the backgrounds; `val_share` is a share of the identities (of the clips of a single identity).
 
     >>> data = SyntheticDataModule(n_clips=4, n_frames=2, side=16, batch_size=2, val_share=0)
     >>> batch = next(iter(data.train_dataloader()))
@@ -184,12 +184,9 @@ class SyntheticDataModule(AbstractDataModule):
         side: int = 64,
         n_identities: int = 64,
         speed_px: float = 1.5,
-        batch_size: int = 8,
-        n_workers: int = 0,
-        seed: int = 0,
-        val_share: float = 0.1,
+        **loading: Unpack[Loading],
     ) -> None:
-        super().__init__(batch_size=batch_size, n_workers=n_workers, seed=seed, val_share=val_share)
+        super().__init__(**loading)
         for name, value, least in (
             ("n_clips", n_clips, 1),
             ("n_frames", n_frames, 1),
@@ -198,7 +195,7 @@ class SyntheticDataModule(AbstractDataModule):
             ("speed_px", speed_px, 0),
         ):
             if not value >= least:
-                raise PaLibError(f"synthetic data: {name} {value}: expected at least {least}")
+                raise SettingError(f"synthetic data: {name} {value}: expected at least {least}")
         self.n_clips = n_clips
         self.n_frames = n_frames
         self.side = side
@@ -208,7 +205,7 @@ class SyntheticDataModule(AbstractDataModule):
     def make_sets(self) -> tuple[SyntheticClipSet, SyntheticClipSet | None]:
         """Clips of the identities to learn from, and of those held out."""
         n_groups = min(self.n_identities, self.n_clips) if self.n_identities > 1 else self.n_clips
-        out = held_out(map(str, range(n_groups)), self.val_share, self.seed)
+        out = held_out(map(str, range(n_groups)), self.val_share, self.split_seed)
         sides: tuple[list[int], list[int]] = ([], [])
         for number in range(self.n_clips):
             sides[str(number % n_groups) in out].append(number)
@@ -222,7 +219,7 @@ class SyntheticDataModule(AbstractDataModule):
             side=self.side,
             n_identities=self.n_identities,
             speed_px=self.speed_px,
-            seed=self.seed,
+            seed=self.split_seed,
         )
 
 

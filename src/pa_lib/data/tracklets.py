@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Unpack, cast
 
 import torch
+from pydantic import BaseModel, Field, ValidationError
 from torch import Tensor
 
 from pa_lib.contracts import Kind, stored_kind
 from pa_lib.data.augment import ClipAugmentation
-from pa_lib.data.base import AbstractClipSet, AbstractDataModule, Sample, held_out
+from pa_lib.data.base import AbstractClipSet, AbstractDataModule, Loading, Sample, held_out
 from pa_lib.data.index import FileTree
 from pa_lib.data.sampling import Draw, clip_generator
-from pa_lib.errors import PaLibError
+from pa_lib.errors import DamagedInputError, InputError, SettingError
 from pa_lib.functional.crops import resample
 
 INDEX = "tracklets.json"
@@ -28,14 +28,14 @@ class Tracklet:
     """One entry of an index.
 
     Args:
-        files: What the names of its files begin with, from the top of the data on.
-        suffix: Of its frames.
+        files: Beginning of the names of its files, from the top of the data on.
+        suffix: Ending of the names of its frames.
         video: Name of the folder of its video.
-        person: Who it is, unique within the video.
-        kind: What was followed.
+        person: The person's name, unique within the video.
+        kind: ``body`` or ``face``: what was followed.
         first_frame: Index in the video of its first frame.
-        fps: Frames a second.
-        n_frames: How many there are.
+        fps: Frames per second.
+        n_frames: Number of frames.
     """
 
     files: str
@@ -62,11 +62,11 @@ class TrackletClipSet(AbstractClipSet):
     """The clips of `TrackletDataModule` on one side of the split.
 
     Args:
-        tree: Where the files are.
+        tree: The files.
         windows: The clips.
-        n_frames: Of a clip.
-        side: Of the square frames, px.
-        seed: Of the augmentation.
+        n_frames: Number of frames of a clip.
+        side: Side length of the square frames in pixels.
+        seed: Seed of the augmentation.
         augmentation: None: the clips as they are.
     """
 
@@ -86,6 +86,7 @@ class TrackletClipSet(AbstractClipSet):
         self.side = side
         self.seed = seed
         self.augmentation = augmentation
+        self.identities = [window.identity for window in windows]
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -106,7 +107,8 @@ class TrackletClipSet(AbstractClipSet):
 
     def _resized(self, planes: Tensor) -> Tensor:
         if planes.shape[-2] != planes.shape[-1]:
-            raise PaLibError(f"data {self.tree.path}: a crop of {tuple(planes.shape[-2:])} px, expected a square")
+            size = " x ".join(map(str, planes.shape[-2:]))
+            raise DamagedInputError(f"data {self.tree.path}: a crop of {size} px, expected a square")
         if planes.shape[-1] == self.side:
             return planes
         side = float(planes.shape[-1])
@@ -120,29 +122,27 @@ class TrackletDataModule(AbstractDataModule):
 
         tracklets.json    {"version": 1, "video": sha256, "tracklets": [{...}, ...]}, each tracklet with
           id              unique within the video
-          files           what the names of its files begin with: "0001-", or "0001/" for a folder of its own
-          person          who it is, unique within the video: several tracklets may show one person
+          files           the beginning of the names of its files: "0001-", or "0001/" for a folder of its own
+          person          the person's name, unique within the video: several tracklets may show one person
           kind            person or face: what was followed
           first_frame     index in the video of the first frame
-          fps             frames a second
+          fps             frames per second
           boxes           [x0, y0, x1, y1] px in the video, one for each frame, without gaps in time
         0001-000000.jpg   the first crop, square; the numbers count from 0. Without loss: 0001-000000.frame.png
         0001-000000.png   its mask, grey, 255 = the person
 
-    Frames lie `n_frames` a clip; clips begin every `stride` frames. Tracklets that are shorter than a clip are passed
+    Clips have `n_frames` frames and begin every `stride` frames. Tracklets that are shorter than a clip are passed
     over. Whole videos are held out, or, of a single video, whole people.
 
     Args:
         path: The folder or the zip.
-        n_frames: Of a clip, >= 1.
-        stride: Frames from the beginning of a clip to that of the next one of its tracklet, >= 1; None = `n_frames`.
-        side: Of the square frames, px, >= 16.
+        n_frames: Number of frames of a clip, >= 1.
+        stride: Number of frames from the beginning of a clip to that of the next one of its tracklet, >= 1;
+            None = `n_frames`.
+        side: Side length of the square frames in pixels, >= 16.
         kind: Take only tracklets of a ``body`` or of a ``face``; None = all.
-        augmentation: Of the training clips, None = none.
-        batch_size: Clips that all processes together see in one step.
-        n_workers: Processes that read clips; 0 = the training process itself.
-        seed: Of order, augmentation, and who is held out.
-        val_share: Of the videos (of the people where there is one video) that are held out.
+        augmentation: Augmentation of the training clips, None = none.
+        loading: See `AbstractDataModule`. `val_share` is a share of the videos (of the people of a single video).
     """
 
     def __init__(
@@ -154,19 +154,16 @@ class TrackletDataModule(AbstractDataModule):
         side: int = 64,
         kind: Kind | None = None,
         augmentation: ClipAugmentation | None = None,
-        batch_size: int = 8,
-        n_workers: int = 0,
-        seed: int = 0,
-        val_share: float = 0.1,
+        **loading: Unpack[Loading],
     ) -> None:
-        super().__init__(batch_size=batch_size, n_workers=n_workers, seed=seed, val_share=val_share)
+        super().__init__(**loading)
         if n_frames < 1 or side < 16 or (stride is not None and stride < 1):
-            raise PaLibError(
+            raise SettingError(
                 f"tracklets: n_frames {n_frames}, stride {stride}, side {side}: expected at least 1, 1 and 16"
             )
         kind = cast("Kind | None", kind and stored_kind(kind))
         if kind not in (None, "body", "face"):
-            raise PaLibError(f"tracklets: kind is '{kind}', expected body, face or nothing")
+            raise SettingError(f"tracklets: kind is '{kind}', expected body, face or nothing")
         self.path = path
         self.n_frames = n_frames
         self.stride = n_frames if stride is None else stride
@@ -178,13 +175,13 @@ class TrackletDataModule(AbstractDataModule):
         """Read the indices and divide the clips.
 
         Raises:
-            PaLibError: There is nothing to read, or an index is wrong: names it and the tracklet.
+            InputError: There is nothing to read, or an index is wrong; the message names it and the tracklet.
         """
         tree = FileTree(self.path)
         tracklets = [t for t in read_tracklets(tree) if self.kind in (None, t.kind)]
         long_enough = [t for t in tracklets if t.n_frames >= self.n_frames]
         if not long_enough:
-            raise PaLibError(
+            raise InputError(
                 f"data {tree.path}: none of {len(tracklets)} tracklets"
                 f"{f' of kind {self.kind}' if self.kind else ''} has {self.n_frames} frames; cut more or set n_frames"
             )
@@ -192,7 +189,7 @@ class TrackletDataModule(AbstractDataModule):
         identities = {person: number for number, person in enumerate(sorted(set(people)))}
         is_one = len({video for video, _ in people}) == 1
         groups = [person if is_one else video for video, person in people]
-        out = held_out(groups, self.val_share, self.seed)
+        out = held_out(groups, self.val_share, self.split_seed)
         sides: tuple[list[_Window], list[_Window]] = ([], [])
         number = 0
         for tracklet, person, group in zip(long_enough, people, groups, strict=True):
@@ -205,7 +202,7 @@ class TrackletDataModule(AbstractDataModule):
                 windows,
                 n_frames=self.n_frames,
                 side=self.side,
-                seed=self.seed,
+                seed=self.split_seed if is_val else self.seed,
                 augmentation=None if is_val else self.augmentation,
             )
             for is_val, windows in enumerate(sides)
@@ -213,49 +210,64 @@ class TrackletDataModule(AbstractDataModule):
         return train, val if len(val) else None
 
 
+class _Entry(BaseModel):
+    """One tracklet as its index describes it."""
+
+    id: int | str
+    files: str
+    person: int | str
+    kind: str
+    first_frame: int
+    fps: float
+    boxes: list[tuple[float, float, float, float]] = Field(min_length=1)
+
+
+class _Version(BaseModel):
+    version: int
+
+
+class _Index(_Version):
+    tracklets: list[_Entry]
+
+
 def read_tracklets(tree: FileTree) -> list[Tracklet]:
     """The tracklets of all videos, in order of the videos' names.
 
     Raises:
-        PaLibError: There is no index, or one is wrong, or a tracklet's first or last file is not there.
+        InputError: There is no index, or one is wrong, or a tracklet's first or last file is missing.
     """
     found = tree.in_folders(INDEX)
     if not found:
-        raise PaLibError(f"data {tree.path}: no folder in it holds a {INDEX}; cut tracklets with pa-tracklets")
+        raise InputError(f"data {tree.path}: no folder in it holds a {INDEX}; cut tracklets with pa-tracklets")
     tracklets = []
     for name in found:
-        where = f"{tree.path}/{name}"
-        try:
-            index = json.loads(tree.read(name))
-            version, entries = index["version"], list(index["tracklets"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise PaLibError(f"{where}: expected an index of tracklets as JSON ({error})") from error
-        if version != 1:
-            raise PaLibError(f"{where}: version {version}, expected 1; cut the tracklets again")
-        tracklets += [_tracklet(tree, name.removesuffix(f"/{INDEX}"), entry, where) for entry in entries]
+        for entry in _index(tree.read(name), f"{tree.path}/{name}").tracklets:
+            tracklets.append(_tracklet(tree, name.removesuffix(f"/{INDEX}"), entry))
     return tracklets
 
 
-def _tracklet(tree: FileTree, folder: str, entry: Any, where: str) -> Tracklet:
+def _index(content: bytes, where: str) -> _Index:
     try:
-        told = f"tracklet {entry['id']}"
-        n_frames = len(entry["boxes"])
-        prefix = f"{folder}/{entry['files']}"
-        suffix = next((s for s in _FRAME_SUFFIXES if tree.has(f"{prefix}{0:06d}{s}")), ".jpg")
-        tracklet = Tracklet(
-            prefix,
-            suffix,
-            folder,
-            str(entry["person"]),
-            stored_kind(str(entry["kind"])),
-            int(entry["first_frame"]),
-            float(entry["fps"]),
-            n_frames,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise PaLibError(f"{where}: a tracklet is incomplete ({type(error).__name__}: {error})") from error
+        version = _Version.model_validate_json(content).version
+        if version != 1:
+            raise InputError(f"{where}: version {version}, expected 1; cut the tracklets again")
+        return _Index.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"{where}: expected an index of tracklets as JSON; {place + ': ' if place else ''}{first['msg']}"
+        ) from error
+
+
+def _tracklet(tree: FileTree, folder: str, entry: _Entry) -> Tracklet:
+    n_frames = len(entry.boxes)
+    prefix = f"{folder}/{entry.files}"
+    suffix = next((s for s in _FRAME_SUFFIXES if tree.has(f"{prefix}{0:06d}{s}")), _FRAME_SUFFIXES[0])
     for at in {0, n_frames - 1}:
         for file in (f"{prefix}{at:06d}{suffix}", f"{prefix}{at:06d}.png"):
-            if at < 0 or not tree.has(file):
-                raise PaLibError(f"{where}, {told}: there is no {file}")
-    return tracklet
+            if not tree.has(file):
+                raise InputError(f"{tree.path}/{folder}/{INDEX}, tracklet {entry.id}: there is no {file}")
+    return Tracklet(
+        prefix, suffix, folder, str(entry.person), stored_kind(entry.kind), entry.first_frame, entry.fps, n_frames
+    )

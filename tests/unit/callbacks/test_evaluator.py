@@ -90,7 +90,7 @@ class TestEvaluator:
         assert evaluator.metrics[0].measure().values[0].n == 3
 
     def test_two_figures_of_one_name_would_be_averaged_and_are_refused(self) -> None:
-        with pytest.raises(PaLibError, match="two metrics give a figure called brightness"):
+        with pytest.raises(PaLibError, match="two metrics give a value called brightness"):
             trainer([Evaluator([Brightness(), Brightness(2.0)])]).validate(Given(), loader(), verbose=False)
 
     @pytest.mark.wrong_types

@@ -14,7 +14,7 @@ from pa_lib.errors import PaLibError
 
 OFF = {field.name: 0.0 for field in fields(ClipAugmentation) if field.name.endswith("_p")}
 ALL = dict.fromkeys(OFF, 1.0)
-SINGLE = ["geometry_p", "colour_p", "blur_p", "downscale_p", "jpeg_p", "veil_p"]
+SINGLE = ["geometry_p", "color_p", "blur_p", "downscale_p", "jpeg_p", "haze_p"]
 
 
 def only(name: str, **strengths: float) -> ClipAugmentation:
@@ -79,7 +79,7 @@ def test_veil_takes_contrast_and_gives_back_at_most_half_of_it_as_light() -> Non
     ramp = torch.linspace(0, 1, 256).reshape(1, 1, 16, 16).expand(1, 3, -1, -1)
     ranges, floors = [], []
     for seed in range(60):
-        veiled = only("veil_p", veil=0.6)(Sample(ramp, torch.ones(1, 1, 16, 16), 0), generator(seed)).frames
+        veiled = only("haze_p", haze=0.6)(Sample(ramp, torch.ones(1, 1, 16, 16), 0), generator(seed)).frames
         low, high = float(veiled.min()), float(veiled.max())
         torch.testing.assert_close(veiled, low + (high - low) * ramp)
         assert 0 <= low <= (1 - (high - low)) / 2 + 1e-6
@@ -90,7 +90,7 @@ def test_veil_takes_contrast_and_gives_back_at_most_half_of_it_as_light() -> Non
     assert max(floors) > 0.2
 
 
-@pytest.mark.parametrize("name", ["geometry_p", "colour_p", "blur_p", "downscale_p", "jpeg_p", "veil_p", "flip_p"])
+@pytest.mark.parametrize("name", ["geometry_p", "color_p", "blur_p", "downscale_p", "jpeg_p", "haze_p", "flip_p"])
 def test_same_for_all_frames_of_a_clip(name: str, clip: Sample) -> None:
     still = Sample(clip.frames[:1].expand(3, -1, -1, -1), clip.mask[:1].expand(3, -1, -1, -1), 0)
     result = only(name)(still, generator(1))
@@ -115,7 +115,7 @@ def test_hangs_on_its_generator_alone(clip: Sample) -> None:
 
 def test_one_option_does_not_change_what_another_draws(clip: Sample) -> None:
     alone = only("geometry_p")(clip, generator(5))
-    together = ClipAugmentation(**{**OFF, "geometry_p": 1.0, "colour_p": 1.0, "jpeg_p": 1.0})(clip, generator(5))
+    together = ClipAugmentation(**{**OFF, "geometry_p": 1.0, "color_p": 1.0, "jpeg_p": 1.0})(clip, generator(5))
     assert torch.equal(alone.mask, together.mask)
 
 
@@ -144,7 +144,7 @@ def is_finite(tensor: Tensor) -> bool:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"flip_p": 1.5}, {"zoom": -0.1}, {"downscale": 0.5}, {"jpeg_quality": 0.0}, {"colour": float("nan")}]
+    "arguments", [{"flip_p": 1.5}, {"zoom": -0.1}, {"downscale": 0.5}, {"jpeg_quality": 0.0}, {"color": float("nan")}]
 )
 def test_wrong_settings_are_refused(arguments: dict[str, float]) -> None:
     with pytest.raises(PaLibError, match=next(iter(arguments))):
