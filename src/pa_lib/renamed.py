@@ -31,7 +31,12 @@ class Renamed:
     on: str = ""
 
 
-RENAMED: tuple[Renamed, ...] = ()
+RENAMED: tuple[Renamed, ...] = (
+    Renamed("data.augmentation.veil_p", "data.augmentation.haze_p"),
+    Renamed("data.augmentation.veil", "data.augmentation.haze"),
+    Renamed("data.augmentation.colour_p", "data.augmentation.color_p"),
+    Renamed("data.augmentation.colour", "data.augmentation.color"),
+)
 
 TARGETS: Mapping[str, str] = {}
 """Public names that have moved: old ``_target_`` -> new one."""

@@ -68,6 +68,7 @@ def composed(group: str, option: str) -> Any:
     else:
         reads_files = (group, option) in (("data", "faces"), ("data", "tracklets")) or option.startswith("compact_")
         path = ["data.path=folder"] if reads_files else []
+        path += ["data.streams.faces.path=folder"] if option == "joint" else []
         tiny = [] if group == "module/backbone" else TINY
         measured = ["metrics=fast"] if option == "evaluator" else []
         node = compose("train", [*tiny, "output=run", chosen, *path, *measured])

@@ -175,9 +175,10 @@ class FaceClipSet(AbstractClipSet):
         view = _View.of(picture, face.box, self.side)
         points = pixel_grid(1, self.side, self.side)
         frame = view.sampled(picture, points)[0].clamp(0, 1)
-        landmarks = torch.stack([view.placed(x, y) for x, y in face.landmarks()]) + self.side / 2
+        half = self.side / 2
+        landmarks = [((x - view.x) * view.scale + half, (y - view.y) * view.scale + half) for x, y in face.landmarks()]
         mask = self._head(face, view, points, torch.ones(1))[0]
-        return FacePhoto((frame * 255).round().byte(), mask, face.name, landmarks)
+        return FacePhoto((frame * 255).round().byte(), mask, face.name, torch.tensor(landmarks))
 
     def _picture(self, face: _Face) -> Float[Tensor, "3 h w"]:
         try:

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import lightning
-import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 from lightning.fabric.utilities.warnings import PossibleUserWarning
@@ -20,7 +19,7 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
 from pa_lib.contracts import Clip, ClipMasks, PersonMask, ProgressCallback
-from pa_lib.data.faces import FaceClipSet, FaceDataModule
+from pa_lib.data import FaceDataModule
 from pa_lib.errors import InputError, SettingError
 from pa_lib.evaluation.shard import AbstractSource, MakeMetrics, OnProgress, Shard, described, under
 from pa_lib.functional import composite
@@ -138,41 +137,15 @@ def face_photos(data: FaceDataModule) -> Photos:
     Raises:
         PaLibError: The index names no people, or is wrong.
     """
-    frames, masks, people, landmarks = [], [], [], []
-    names: dict[str, int] = {}
-    for clips in (data.train_set, data.val_set):
-        if clips is None:
-            continue
-        assert isinstance(clips, FaceClipSet)
-        still = FaceClipSet(
-            clips.tree,
-            clips.faces,
-            clips.identities,
-            n_frames=1,
-            side=clips.side,
-            head_scale=clips.head_scale,
-            motion=0.0,
-            light=0.0,
-            seed=clips.seed,
-        )
-        for index, face in enumerate(clips.faces):
-            sample = still[index]
-            frames.append((sample.frames[0] * 255).round().byte())
-            masks.append(sample.mask[0])
-            people.append(names.setdefault(face.group or f"line {face.row.line}", len(names)))
-            height, width = clips.tree.picture(face.file).shape[-2:]
-            # The frame is the largest square around the middle of the face that lies within the image.
-            square = min(height, width)
-            centre = np.array([face.box[0] + face.box[2] / 2, face.box[1] + face.box[3] / 2])
-            centre = np.clip(centre, square / 2, np.array([width, height]) - square / 2)
-            landmarks.append((_points(face.row, face.box) - centre + square / 2) * (clips.side / square))
-    if not frames:
+    photos = list(data.photos())
+    if not photos:
         raise InputError(f"data {data.path}: no faces to attack")
+    names: dict[str, int] = {}
     return Photos(
-        torch.stack(frames),
-        torch.stack(masks),
-        torch.tensor(people),
-        torch.from_numpy(np.stack(landmarks).astype(np.float32)),
+        torch.stack([photo.frame for photo in photos]),
+        torch.stack([photo.mask[None] for photo in photos]),
+        torch.tensor([names.setdefault(photo.person, len(names)) for photo in photos]),
+        torch.stack([photo.landmarks for photo in photos]),
     )
 
 
@@ -182,26 +155,6 @@ def digest_of(photos: Photos) -> str:
     for part in (photos.masks, photos.people):
         digest.update(part.contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-# Where the five points lie in the face box (brow to chin), as shares of its sides: means over 3401 portraits.
-_MEAN_POINTS = {
-    "eye1": (0.27, 0.39),
-    "eye2": (0.74, 0.39),
-    "nose": (0.51, 0.59),
-    "mouth1": (0.31, 0.74),
-    "mouth2": (0.71, 0.73),
-}
-
-
-def _points(row: Any, box: tuple[float, float, float, float]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    points = []
-    for name, (across, down) in _MEAN_POINTS.items():
-        if row.get(f"{name}_x") and row.get(f"{name}_y"):
-            points.append((row.number(f"{name}_x"), row.number(f"{name}_y")))
-        else:
-            points.append((box[0] + across * box[2], box[1] + down * box[3]))
-    return np.array(points)
 
 
 def _depends_on_seed(system: AbstractAnonymizer, photos: Photos) -> bool:

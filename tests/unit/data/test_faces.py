@@ -124,6 +124,34 @@ def test_only_training_is_augmented(tmp_path: Path) -> None:
     assert not torch.equal(plain.train_set[0].frames, augmented.train_set[0].frames)
 
 
+def test_held_out_clips_are_the_same_for_every_seed(tmp_path: Path) -> None:
+    one, two, three = (faces(tmp_path, n_frames=3, **seeds) for seeds in ({}, {"seed": 5}, {"split_seed": 5}))
+    assert one.val_set is not None
+    assert two.val_set is not None
+    assert three.val_set is not None
+    assert one.val_set[0].clip_id == two.val_set[0].clip_id
+    assert torch.equal(one.val_set[0].frames, two.val_set[0].frames)
+    assert one.train_set[0].clip_id == two.train_set[0].clip_id
+    assert not torch.equal(one.train_set[0].frames, two.train_set[0].frames)  # another motion, another light
+    assert not torch.equal(one.val_set[0].frames, three.val_set[0].frames)
+
+
+def test_photos_are_the_stills_of_both_sides_with_names_and_landmarks(tmp_path: Path) -> None:
+    header = HEADER + "\tgroup\teye1_x\teye1_y"
+    lines = [LINE.format(f"pictures/{i}.png") + f"\t{group}\t28\t30" for i, group in enumerate(["a", "", "a"])]
+    faces(tmp_path)
+    data = FaceDataModule(write(tmp_path, lines, header), n_frames=4, side=32, val_share=0.5, motion=2.0)
+    photos = {photo.person: photo for photo in data.photos()}
+    assert sorted(photo.person for photo in data.photos()) == ["a", "a", "line 3"]
+    still = FaceDataModule(tmp_path, side=32, val_share=0).train_set
+    assert torch.equal(photos["line 3"].frame, (still[1].frames[0] * 255).round().byte())
+    assert torch.equal(photos["line 3"].mask, still[1].mask[0, 0])
+    assert photos["line 3"].landmarks[0].tolist() == [14.0, 15.0]  # the picture is square and half as large
+    x, y, width, height = map(float, LINE.split("\t")[1:5])
+    nose = [(x + 0.51 * width) / 2, (y + 0.59 * height) / 2]
+    assert photos["line 3"].landmarks[2].tolist() == pytest.approx(nose, abs=1e-4)
+
+
 def test_people_and_split_are_read_from_the_index(tmp_path: Path) -> None:
     rows = [("a", "train"), ("b", "val"), ("a", "train"), ("", "train")]
     lines = [f"{LINE.format(f'pictures/{i}.png')}\t{group}\t{split}" for i, (group, split) in enumerate(rows)]

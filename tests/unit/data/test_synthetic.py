@@ -142,3 +142,16 @@ def test_module_holds_out_identities() -> None:
 def test_wrong_settings_are_refused(arguments: dict[str, int]) -> None:
     with pytest.raises(PaLibError, match=next(iter(arguments))):
         SyntheticDataModule(**arguments)  # type: ignore[arg-type]
+
+
+def test_seed_is_that_of_the_order_and_split_seed_that_of_everything_else() -> None:
+    def data(**seeds: int) -> SyntheticDataModule:
+        return SyntheticDataModule(n_clips=40, n_frames=1, side=16, n_identities=10, val_share=0.5, **seeds)
+
+    one, order, split = data(), data(seed=1), data(split_seed=1)
+    batches = [next(iter(made.train_dataloader())).clip_ids.tolist() for made in (one, order)]
+    assert batches[0] != batches[1]
+    assert set(order.train_set.numbers) == set(one.train_set.numbers)  # type: ignore[attr-defined]
+    assert torch.equal(one.train_set[3].frames, order.train_set[3].frames)
+    assert set(split.train_set.numbers) != set(one.train_set.numbers)  # type: ignore[attr-defined]
+    assert not torch.equal(one.train_set[0].frames, split.train_set[0].frames)
