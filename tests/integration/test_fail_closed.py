@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from pa_lib.contracts import Clip, ClipMasks, Detection
 from pa_lib.errors import PaLibError
 from pa_lib.modules import ConventionalAnonymizer
-from pa_lib.people import AbstractFinder, BoxMasker, HideAll, KalmanTracker
+from pa_lib.people import AbstractFinder, BoxMasker, HideAll, KalmanTracker, MaskRequest
 from pa_lib.pipeline import AnonymizationPipeline, RunOutcome, RunReport, RunSettings, SearchSettings
 
 N_FRAMES, WIDTH, HEIGHT, SIDE = 30, 160, 120, 24
@@ -172,8 +172,14 @@ class BrokenTracker(KalmanTracker):
         raise RuntimeError("lost everybody")
 
 
-def test_a_broken_masker_redacts(clip: Path, tmp_path: Path) -> None:
-    outcome = pipeline(masker=BrokenMasker()).run(clip, tmp_path / "out.mkv")
+class SilentMasker(BoxMasker):
+    def mask(self, request: MaskRequest) -> Any:
+        return None
+
+
+@pytest.mark.parametrize("masker", [BrokenMasker(), SilentMasker()], ids=["exception", "nothing"])
+def test_a_broken_masker_redacts(clip: Path, tmp_path: Path, masker: BoxMasker) -> None:
+    outcome = pipeline(masker=masker).run(clip, tmp_path / "out.mkv")
     assert outcome.n_redacted == N_FRAMES
     assert_nothing_leaked(tmp_path / "out.mkv")
 

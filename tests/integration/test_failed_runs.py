@@ -154,6 +154,37 @@ def test_a_tracks_file_can_be_protected(finished: Path, tmp_path: Path) -> None:
     assert contents(tmp_path) == before
 
 
+def test_edited_decisions_are_not_lost_without_a_word(finished: Path, tmp_path: Path) -> None:
+    """The user forgot ``tracks=``: the tracks file of the earlier search would be replaced."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    for name in set(RESULTS) - {"out.tracks.json"}:
+        (tmp_path / name).unlink()
+    before = contents(tmp_path)
+    with pytest.raises(PaLibError, match=r"out.tracks.json exists"):
+        pipeline().run(tmp_path / "clip.mp4", tmp_path / "out.mp4", RunSettings(is_overwrite=False))
+    assert contents(tmp_path) == before
+    again(tmp_path, is_overwrite=False)
+    assert b"my own note" in (tmp_path / "out.tracks.json").read_bytes()
+
+
+@pytest.mark.parametrize("stage", ["all", "find"])
+def test_an_input_that_is_replaced_between_two_passes_is_refused(tmp_path: Path, stage: Any) -> None:
+    """The same number of frames and the same times, but the person may stand elsewhere by now."""
+    source = make_clip(tmp_path / "clip.mp4")
+    other = make_clip(tmp_path / "other.mp4", codec="mpeg4")
+
+    class Replaces(HideAll):
+        def choose(self, people: Any, timeline: Any, embeddings: Any = None) -> Any:
+            os.replace(other, source)
+            return super().choose(people, timeline, embeddings)
+
+    swapped = pipeline()
+    swapped.chooser = Replaces()
+    with pytest.raises(PaLibError, match=r"was changed|cannot be read any more"):
+        swapped.run(source, tmp_path / "out.mp4", RunSettings(stage=stage))
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+
+
 _VICTIM = """
 import os, signal, sys
 from pathlib import Path

@@ -201,9 +201,9 @@ class AnonymizationPipeline:
                 "report": _beside(output, "report.json"),
                 "page": _beside(output, "report.html"),
             }
-        # The tracks file of an earlier search is where its decisions are edited: beside a video it is only rewritten.
-        precious = [output] if settings.stage == "all" else list(files.values())
-        old = [path for path in precious if path.exists()]
+        # The tracks file that this run goes by may have its own name: its decisions are written again, not lost.
+        own = None if settings.tracks is None else settings.tracks.resolve()
+        old = [path for path in files.values() if path.exists() and path.resolve() != own]
         if old and not settings.is_overwrite:
             raise PaLibError(f"output {old[0]} exists; choose another name or set is_overwrite=true")
         check_output(output, info, self.write)
@@ -248,6 +248,7 @@ class AnonymizationPipeline:
         for frame in read_reported(info, "drawing people", on_progress, record.n_frames):
             if frame.index in wanted and frame.picture is not None:
                 sheet.offer(frame.index, frame.picture.rgb())
+        _check_unchanged(info, record)
         with sheet.stage(files["people"]) as people, stage_tracks(files["tracks"], record) as tracks:
             commit_together([people], tracks)
         return RunOutcome(f"{info.path.name}: {record.summary}", files)
@@ -280,6 +281,7 @@ class AnonymizationPipeline:
                     f"input {info.path} gave {record.n_frames} frames when it was searched and {len(log)} now; "
                     "was it changed? nothing was written"
                 )
+            _check_unchanged(info, record)
             report = RunReport.of(
                 info,
                 record,
@@ -298,6 +300,12 @@ class AnonymizationPipeline:
                 writer.commit(len(log), [tracks, rows, page])
         summary = f"{info.path.name}: {report.verdict}\n{record.summary}"
         return RunOutcome(summary, files, n_redacted=report.counts["redacted"])
+
+
+def _check_unchanged(info: VideoInfo, record: TracksRecord) -> None:
+    """Refuses an input that was replaced while it was worked on: people would be hidden where they had been before."""
+    if fingerprint(info.path) != record.sha256:
+        raise InputError(f"input {info.path} was changed while it was worked on; run again. Nothing was written")
 
 
 def _offer(pictures: ThumbnailCollector, done: ProtectedFrame, is_before_shown: bool) -> None:

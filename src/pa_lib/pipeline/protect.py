@@ -97,9 +97,9 @@ def masked_frame(frame: Frame, record: TracksRecord, masker: AbstractMasker, inf
         return MaskedFrame(frame, is_searched)
     try:
         result = masker.mask(MaskRequest(frame.picture.rgb(), hidden, kept, grid=info.chroma_grid))
+        return MaskedFrame(frame, is_searched, result.masks, result.fallbacks)
     except Exception as error:  # whatever it was, the frame is not protected
         return MaskedFrame(frame, is_searched, fault=f"mask: {_error_text(error)}")
-    return MaskedFrame(frame, is_searched, result.masks, result.fallbacks)
 
 
 class _Window(NamedTuple):
