@@ -397,6 +397,10 @@ def _load_weights(
     slots: Collection[str] | None,
     missing_ok: tuple[str, ...],
 ) -> None:
+    from pa_lib.modules.adapters.earlier_names import current_names
+
+    weights = current_names(weights)
+
     def is_wanted(name: str) -> bool:
         return slots is None or name.split(".", 1)[0] in slots
 

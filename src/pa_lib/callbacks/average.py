@@ -10,6 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from pa_lib.errors import SettingError, WeightsError
+from pa_lib.modules.adapters.earlier_names import current_names
 
 
 class ExponentialAverage(Callback):
@@ -119,7 +120,7 @@ class ExponentialAverage(Callback):
         kept = checkpoint.get("training_weights")
         if trainer.state.fn != "fit" or kept is None:
             return  # a checkpoint without an average: it begins here
-        precise = checkpoint.get("precise_averages", {})
+        kept, precise = current_names(kept), current_names(checkpoint.get("precise_averages", {}))
         own = _trained(pl_module)
         if odd := sorted(own.keys() ^ kept.keys()):
             side = "not trained" if odd[0] in own else "trained"

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from pa_lib.checkpoint import external_prefixes, new_entry, private_path, write_private
 from pa_lib.errors import SettingError, WeightsError, listed
 from pa_lib.modules import AbstractLearnedAnonymizer
+from pa_lib.modules.adapters.earlier_names import current_names
 
 
 class LastCheckpoint(Checkpoint):
@@ -109,6 +110,7 @@ class ConfigInCheckpoint(Callback):
         outside, given = external_prefixes(pl_module), checkpoint.get("state_dict")
         if not outside or given is None:
             return
+        given = current_names(given)
         own = {name for name in pl_module.state_dict() if not name.startswith(outside)}
         if odd := sorted(own ^ {name for name in given if not name.startswith(outside)}):
             side = "lacks" if odd[0] in own else "has, and the module has not,"

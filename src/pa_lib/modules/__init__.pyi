@@ -1,3 +1,4 @@
+from .adapters.base import AbstractAdapter, Hook
 from .adapters.bottleneck import BottleneckContentAdapter
 from .adapters.none import NoAdapter
 from .adapters.spatial_content import SpatialContentAdapter
@@ -8,7 +9,7 @@ from .autoencoders.base import AbstractAutoencoder
 from .autoencoders.kl import KLAutoencoder
 from .autoencoders.patchify import Patchify
 from .autoencoders.tiny import TinyAutoencoder
-from .backbones.base import AbstractBackbone, AbstractGuest, AbstractTemporal, Site
+from .backbones.base import AbstractBackbone, Site
 from .backbones.compact import CompactUNet
 from .backbones.context import ForwardContext, Residuals, RunningContext, TextCondition
 from .backbones.diffusers_unet import DiffusersUNet
@@ -28,6 +29,7 @@ from .systems.learned import AbstractLearnedAnonymizer
 from .systems.passersby.embedded import embedded_passersby
 from .systems.passersby.settings import MaskAwareTraining, Windows
 from .systems.passersby.system import PassersbyAnonymizer
+from .temporal.base import AbstractTemporal
 from .temporal.content_stabilizer import TemporalContentStabilizer
 from .temporal.none import NoTemporal
 from .text.base import AbstractText
@@ -35,11 +37,11 @@ from .text.clip import ClipText
 from .text.none import NoText
 
 __all__ = [
+    "AbstractAdapter",
     "AbstractAnonymizer",
     "AbstractAttack",
     "AbstractAutoencoder",
     "AbstractBackbone",
-    "AbstractGuest",
     "AbstractLearnedAnonymizer",
     "AbstractTemporal",
     "AbstractText",
@@ -55,6 +57,7 @@ __all__ = [
     "DiffusersUNet",
     "DiffusionProcess",
     "ForwardContext",
+    "Hook",
     "IdentityPush",
     "KLAutoencoder",
     "MakeOptimizer",

@@ -23,7 +23,7 @@ def block_sites(unet: nn.Module) -> tuple[Site, ...]:
     """The place after every spatial block, in the order in which they run.
 
     It is the attention where a block has one, the ResNet where it has none. In the mid block it is the attention and
-    not the ResNet behind it, as in diffusers' motion UNet: ResNet, attention, (guest), ResNet.
+    not the ResNet behind it, as in diffusers' motion UNet: ResNet, attention, (adapter), ResNet.
 
     Args:
         unet: A diffusers UNet: ``down_blocks``, ``mid_block`` and ``up_blocks`` of ``resnets`` and ``attentions``.
@@ -62,7 +62,7 @@ def _resnets(block: Any) -> Sequence[Any]:
 def spatial_projections(unet: nn.Module) -> dict[str, nn.Linear]:
     """Module name -> q, k, v and out projection of every attention in the blocks, in the order of the modules.
 
-    Only what stands under ``attentions`` of a block counts, so guests that were put elsewhere are not mistaken for it.
+    Only what stands under ``attentions`` of a block counts, so attentions of other kinds are not mistaken for it.
     """
     found = {}
     for name, module in unet.named_modules():

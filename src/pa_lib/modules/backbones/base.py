@@ -1,10 +1,4 @@
-"""What a backbone offers to its guests: adapters and temporal layers that work inside it without belonging to it.
-
-A guest is built for a backbone by `AbstractGuest.attach`, which makes its layers and hooks them into the backbone's.
-Its weights stay its own: they are not in the backbone's state, so each is frozen, trained, saved and shipped on its
-own, and a backbone without guests is exactly the network that was loaded. Hooks are bound methods of modules, so a deep
-copy of a system (an average of its weights, say) is hooked to its own copies.
-"""
+"""What a backbone computes, and what it offers to the adapters that work inside it without belonging to it."""
 
 from __future__ import annotations
 
@@ -26,8 +20,8 @@ class Site:
     """A place after one spatial block of a backbone (ResNet and attention, or ResNet alone), before any resampling.
 
     Args:
-        name: ``down_0_1``, ``mid_0``, ``up_3_2``: stage, level, layer, counted as diffusers does. Keys of a guest's
-            weights begin with it.
+        name: ``down_0_1``, ``mid_0``, ``up_3_2``: stage, level, layer, counted as diffusers does. Adapters
+            name their layers after it.
         module: The module whose output is the block's: a tensor n c h w, or a diffusers output that holds one.
         channels: c at this place.
         has_attention: Whether the block ends in spatial attention.
@@ -88,42 +82,6 @@ class AbstractBackbone(Slot, lightning.LightningModule, ABC):
     @abstractmethod
     def use_gradient_checkpointing(self) -> None:
         """Recompute blocks in the backward pass instead of keeping what they made: less memory, a third more time."""
-
-
-class AbstractGuest(Slot, lightning.LightningModule, ABC):
-    """Layers that work inside a backbone. Right after `attach` the backbone's output is what it was before.
-
-    Attributes:
-        layers: What runs inside the backbone, each called as a module; empty before `attach`.
-    """
-
-    layers: nn.ModuleDict
-
-    @property
-    def is_random(self) -> bool:
-        """False: whatever its weights are, the backbone computes at first what it did without them."""
-        return False
-
-    @abstractmethod
-    def attach(self, backbone: AbstractBackbone) -> None:
-        """Make the layers that this backbone needs and hook them in. Once; attaching again raises `PaLibError`.
-
-        Adapters attach before temporal layers: at one site hooks run in the order in which they came.
-        """
-
-
-class AbstractTemporal(AbstractGuest, ABC):
-    """Layers that make a backbone see several frames.
-
-    Attributes:
-        is_enabled: False: the backbone computes exactly what it does without them.
-    """
-
-    is_enabled: bool
-
-    @abstractmethod
-    def use_gradient_checkpointing(self) -> None:
-        """Compute the layers again in the backward pass instead of keeping what they made."""
 
 
 def on_sample(output: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -15,7 +15,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from pa_lib.checkpoint import entry_of, load_module, private_path, read_private
 from pa_lib.errors import PaLibError, SettingError
-from pa_lib.modules.backbones.base import AbstractBackbone, AbstractGuest, AbstractTemporal
+from pa_lib.modules.adapters.base import AbstractAdapter
+from pa_lib.modules.backbones.base import AbstractBackbone
 from pa_lib.modules.optimization import (
     MAIN,
     MakeOptimizer,
@@ -29,6 +30,7 @@ from pa_lib.modules.slot import Origin, Recorded, Slot
 from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.modules.systems.losses import LossLog
 from pa_lib.modules.systems.private import merge_private, take_private
+from pa_lib.modules.temporal.base import AbstractTemporal
 
 _HALF = ("bf16-true", "16-true")
 
@@ -410,7 +412,7 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
         ]
 
     def configure_model(self) -> None:
-        """Divide the backbone and the guests' layers among processes, where the strategy does (FSDP2); for Lightning.
+        """Divide the backbone and the adapters' layers among processes, where the strategy does (FSDP2); for Lightning.
 
         What is frozen and not called as a module (an autoencoder encodes and decodes) stays whole in every process.
         """
@@ -420,7 +422,7 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
 
         for slot in self.children():
             parts: list[nn.Module] = [slot] if isinstance(slot, AbstractBackbone) else []
-            if isinstance(slot, AbstractGuest):
+            if isinstance(slot, AbstractAdapter):
                 parts = list(slot.layers.values())
             for part in parts:
                 if not isinstance(part, FSDPModule):

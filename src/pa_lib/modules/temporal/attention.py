@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import SettingError
 
 _MOST_SEQUENCES = 32768  # to one attention call: CUDA's kernels count them in a grid that ends at 65535
 _TOKENS_PER_CHANNEL = 4  # from here on, weights put together are small beside the tokens that go through them
@@ -40,10 +40,10 @@ class TemporalTransformer(nn.Module):
         groups: Upper bound of the groups of the first norm; the largest divisor of `channels` up to it is taken.
         is_norm_per_frame: Whether the first norm takes its statistics from each frame (as AnimateDiff was trained) or
             from all frames of a clip together (as diffusers computes it).
-        has_position_codes: Off only to see what the layer does without them: then it is blind to the order of frames.
+        has_position_codes: Whether attention gets the position codes; without them it is blind to the order of frames.
 
     Raises:
-        PaLibError: `heads` does not divide `channels`, or a count is below 1.
+        SettingError: `heads` does not divide `channels`, or a count is below 1.
 
     >>> layer = TemporalTransformer(8, heads=2)
     >>> x = torch.randn(6, 8, 4, 4)  # 2 clips of 3 frames
@@ -64,12 +64,13 @@ class TemporalTransformer(nn.Module):
     ) -> None:
         super().__init__()
         if min(channels, heads, groups) < 1 or channels % heads:
-            raise PaLibError(
+            raise SettingError(
                 f"{heads} heads and {groups} groups do not fit a temporal transformer of {channels} channels; "
                 "choose heads that divide the channels"
             )
         self.heads = heads
         self.groups = largest_divisor(channels, groups)
+        self.has_position_codes = has_position_codes
         self.is_norm_per_frame = is_norm_per_frame
         self.norm = nn.GroupNorm(self.groups, channels, eps=1e-6)
         self.proj_in = nn.Linear(channels, channels)
@@ -86,7 +87,7 @@ class TemporalTransformer(nn.Module):
             frames: t, frames of each clip.
 
         Raises:
-            PaLibError: The first dimension of `x` is no multiple of `frames`.
+            SettingError: The first dimension of `x` is no multiple of `frames`.
         """
         check_frames(x, frames)
         height, width = x.shape[-2:]
@@ -156,7 +157,7 @@ class _Attention(nn.Module):
         return mixed
 
     def _projected(self, tokens: Float[Tensor, "n t c"]) -> Sequence[Float[Tensor, "n t c"]]:
-        """Queries, keys and values: in one product where that is cheaper and nobody has replaced a projection."""
+        """Queries, keys and values: in one product where that is cheaper and no projection was replaced."""
         layers = (self.to_q, self.to_k, self.to_v)
         is_plain = all(type(layer) is nn.Linear for layer in layers)
         if not is_plain or tokens.numel() < _TOKENS_PER_CHANNEL * tokens.shape[-1] ** 2:
@@ -255,11 +256,10 @@ def largest_divisor(number: int, limit: int) -> int:
 
 
 def check_frames(x: Tensor, frames: int) -> None:
-    """Raise `PaLibError` where a tensor does not hold whole clips."""
+    """Raise `SettingError` where a tensor does not hold whole clips."""
     if frames < 1 or len(x) % frames:
-        raise PaLibError(
-            f"{len(x)} pictures are not whole clips of {frames} frames; "
-            "the backbone must set its running context to that of the clips that it is given"
+        raise SettingError(
+            f"{len(x)} images are not whole clips of {frames} frames; give whole clips, one after the other"
         )
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -14,11 +13,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pa_lib.errors import PaLibError, listed
-from pa_lib.modules.backbones.base import AbstractBackbone, AbstractTemporal, Site, on_sample
-from pa_lib.modules.backbones.context import RunningContext
+from pa_lib.errors import SettingError, WeightsError, listed
+from pa_lib.modules.adapters.base import Hook, Network, sites_of
+from pa_lib.modules.backbones.base import AbstractBackbone, Site, on_sample
 from pa_lib.modules.temporal import motion_adapter as motion
 from pa_lib.modules.temporal.attention import TemporalTransformer, largest_divisor
+from pa_lib.modules.temporal.base import AbstractTemporal
 from pa_lib.modules.temporal.convolution import TemporalConvolution
 
 if TYPE_CHECKING:
@@ -27,30 +27,40 @@ if TYPE_CHECKING:
 Layer = Literal["attention", "convolution"]
 _LAYERS: tuple[Layer, ...] = ("attention", "convolution")
 _FORMAT = "pa_lib temporal weights 1"
+_SETTINGS_OF_OLD_FILES = {"has_position_codes": "True"}  # that they do not state
 
 
 class TemporalContentStabilizer(AbstractTemporal):
     """Temporal Content Stabilizer (TCS): makes a backbone that sees single frames see clips.
 
-    `attach` makes one layer for every site of a backbone; each changes what its spatial block hands on, and begins by
-    changing nothing. The layers ask the backbone how many frames the clips have, so training and inference may use
-    different numbers. Weights are named after the sites and belong to this module alone.
+    `attach` makes one layer for every site of a network; each changes the output of its spatial block, and begins by
+    changing nothing. Clips may be of any length, and of another one at inference than in training. Weights are named
+    after the sites and belong to this module alone.
+
+    A backbone of pa_lib knows how many frames its clips have. A plain UNet of diffusers sees images only: set `frames`
+    before it runs, and give it the frames of the clips one after the other.
+
+    In a network in half precision the layers compute in their own precision (float32), unless autocast is on.
 
     Args:
         layer: ``attention`` (`TemporalTransformer`), or ``convolution`` (`TemporalConvolution`, its ablation).
-        heads: Of attention; where they do not divide a site's channels, the largest smaller number that does.
-        groups: Of the first norm (of every norm of the convolution), reduced likewise. SD's networks have 32.
+        heads: Attention heads; where they do not divide a site's channels, the largest smaller number that does.
+        groups: Groups of the first norm (of every norm of the convolution), also reduced where they do not divide the
+            channels. Stable Diffusion's networks have 32.
         is_norm_per_frame: True as AnimateDiff was trained; False for weights that were trained with diffusers, whose
             norm takes its statistics from all frames of a clip together.
         has_mid: Whether the middle of the backbone gets a layer (AnimateDiff: version 2 only).
         levels: Resolutions whose sites on the way down and up get layers, 0 = the finest; None = all.
+        has_position_codes: Whether attention is given the position of each frame. False is an ablation: the layers
+            cannot tell the order of frames then. Without effect on convolutions.
 
     Attributes:
-        is_enabled: Set to False, the backbone computes exactly what it does without TCS.
+        is_enabled: Set to False, the network computes exactly what it does without TCS.
+        frames: Number of frames of each clip, for a plain UNet of diffusers; None for a backbone of pa_lib.
         layers: Site name -> layer; empty until `attach`.
 
     Raises:
-        PaLibError: A setting is unknown or out of range.
+        SettingError: A setting is unknown or out of range.
 
     >>> stabilizer = TemporalContentStabilizer(levels=(0, 1))
     >>> stabilizer.is_enabled, len(stabilizer.layers)
@@ -68,12 +78,13 @@ class TemporalContentStabilizer(AbstractTemporal):
         is_norm_per_frame: bool = True,
         has_mid: bool = True,
         levels: Sequence[int] | None = None,
+        has_position_codes: bool = True,
     ) -> None:
         super().__init__()
         if layer not in _LAYERS:
-            raise PaLibError(f"unknown temporal layer {layer!r}; choose {' or '.join(_LAYERS)}")
+            raise SettingError(f"unknown temporal layer {layer!r}; choose {' or '.join(_LAYERS)}")
         if min(heads, groups) < 1:
-            raise PaLibError(
+            raise SettingError(
                 f"got {heads} heads and {groups} groups for the temporal layers; choose at least 1 of each"
             )
         self.layer: Layer = layer
@@ -82,101 +93,129 @@ class TemporalContentStabilizer(AbstractTemporal):
         self.is_norm_per_frame = is_norm_per_frame
         self.has_mid = has_mid
         self.levels = None if levels is None else tuple(levels)
+        self.has_position_codes = has_position_codes
         self.is_enabled = True
-        self.layers = nn.ModuleDict()
-        self._running = RunningContext()
+        self.frames: int | None = None
         self._site_channels: dict[str, int] = {}
+        self._norm_groups: int | None = None  # of the network's own norms
         self._is_checkpointing = False
 
-    def attach(self, backbone: AbstractBackbone) -> None:
-        """Make a layer for every site that is asked for, in float32 where the site is, and hook it in.
-
-        Raises:
-            PaLibError: Attached before; or the backbone has no such sites.
-        """
-        if self.layers:
-            raise PaLibError("these temporal layers are attached already; make new ones for another backbone")
-        sites = backbone.sites()
-        chosen = [site for site in sites if self._is_chosen(site, sites)]
+    def prepared(self, network: Network) -> Mapping[str, nn.Module]:
+        """A layer for every site that is asked for, in float32 where the site is; see `AbstractAdapter`."""
+        sites = sites_of(network)
+        chosen = {site.name: site for site in sites if self._is_chosen(site, sites)}
         if not chosen:
-            raise PaLibError(
+            raise SettingError(
                 f"no site for temporal layers with levels {self.levels} and has_mid {self.has_mid}; "
                 f"the backbone has {', '.join(site.name for site in sites) or 'none'}"
             )
-        self._running = backbone.running
-        self._site_channels = {site.name: site.channels for site in sites}
-        for site in chosen:
-            self.layers[site.name] = self._made_for(site)
-            site.module.register_forward_hook(_Hook(self, site.name))
+        if self.layers:
+            ours = {name: cast(TemporalTransformer, layer).proj_out.in_features for name, layer in self.layers.items()}
+            if ours != {name: site.channels for name, site in chosen.items()}:
+                raise SettingError(
+                    f"these temporal layers were made for {len(ours)} sites of another network, this one has "
+                    f"{len(chosen)} that differ in name or width; build other layers for it"
+                )
+        else:
+            self._site_channels = {site.name: site.channels for site in sites}
+            self._norm_groups = motion.norm_groups_of(network)
+            self.layers.update({name: self._made_for(site) for name, site in chosen.items()})
+        return {name: site.module for name, site in chosen.items()}
+
+    def changed(self, hook: Hook, inputs: tuple[Any, ...], output: Any) -> Any:
+        """The site's output after its layer over time; see `AbstractAdapter`."""
+        if not self.is_enabled:
+            return None
+        layer, frames = self.layers[hook.name], self._frames_in(hook.network)
+
+        def over_time(x: Float[Tensor, "bt c h w"]) -> Float[Tensor, "bt c h w"]:
+            dtype = next(layer.parameters()).dtype
+            is_cast = x.dtype != dtype and not torch.is_autocast_enabled(x.device.type)
+            given = x.to(dtype) if is_cast else x
+            if self._is_checkpointing and torch.is_grad_enabled():
+                result: Tensor = checkpoint(layer, given, frames, use_reentrant=False)
+            else:
+                result = layer(given, frames)
+            return result.to(x.dtype) if is_cast else result
+
+        return on_sample(output, over_time)
 
     def use_gradient_checkpointing(self) -> None:
-        """Compute the layers again in the backward pass instead of keeping what they made: less memory, more time."""
+        """Recompute the layers in the backward pass instead of keeping their results: less memory, more time."""
         self._is_checkpointing = True
 
     def save_weights(self, path: str | Path) -> None:
         """Write the layers' weights, and the settings they were trained with, to a safetensors file.
 
         Raises:
-            PaLibError: Nothing is attached yet, or the file cannot be written.
+            SettingError: No layers yet.
+            WeightsError: The file cannot be written.
         """
-        self._check_attached()
+        self._check_has_layers()
         state = {name: weight.detach().contiguous() for name, weight in self.layers.state_dict().items()}
         try:
             save_file(state, str(path), metadata=self._metadata())
         except (SafetensorError, OSError) as error:
-            raise PaLibError(f"cannot write temporal weights to {path}: {error}") from error
+            raise WeightsError(f"cannot write temporal weights to {path}: {error}") from error
 
     def load_weights(self, path: str | Path) -> None:
         """Read what `save_weights` wrote.
 
         Raises:
-            PaLibError: Nothing is attached yet; the file is missing, of another kind or made with other settings; or
-                names or shapes differ from those of the layers here.
+            SettingError: No layers yet, or the file was written with other settings.
+            WeightsError: The file is missing or of another kind, or its names or shapes are not those of the layers.
         """
-        self._check_attached()
+        self._check_has_layers()
         if not Path(path).is_file():
-            raise PaLibError(f"no temporal weights at {path}; give a file that save_weights wrote")
+            raise WeightsError(f"no temporal weights at {path}; give a file that save_weights wrote")
         try:
             with safe_open(str(path), "pt") as file:
                 metadata = file.metadata() or {}
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
-            raise PaLibError(f"cannot read temporal weights from {path}: {error}") from error
+            raise WeightsError(f"cannot read temporal weights from {path}: {error}") from error
         if metadata.get("format") != _FORMAT:
-            raise PaLibError(f"{path} was not written by save_weights; try load_motion_adapter")
+            raise WeightsError(f"{path} was not written by save_weights; try load_motion_adapter")
+        stated = _SETTINGS_OF_OLD_FILES | metadata
         for setting, ours in self._metadata().items():
-            if metadata.get(setting) != ours:
-                raise PaLibError(
-                    f"{path} was trained with {setting} {metadata.get(setting)}, these layers have {ours}; "
-                    f"set {setting}"
+            if stated.get(setting) != ours:
+                raise SettingError(
+                    f"{path} was trained with {setting} {stated.get(setting)}, these layers have {ours}; set {setting}"
                 )
         wanted = self.layers.state_dict()
         if unlike := sorted(state.keys() ^ wanted.keys()):
-            raise PaLibError(
+            raise WeightsError(
                 f"{path} and the layers here differ in {listed(unlike)}; take the same backbone and levels"
             )
         for name, weight in state.items():
             if weight.shape != wanted[name].shape:
-                raise PaLibError(
+                raise WeightsError(
                     f"{name} in {path} has shape {tuple(weight.shape)}, here it is {tuple(wanted[name].shape)}; "
                     "take weights that were made for this backbone"
                 )
         self.layers.load_state_dict(state)
 
-    def motion_adapter(self, max_frames: int = 32) -> MotionAdapter:
-        """Copy the weights into a diffusers `MotionAdapter`.
+    def motion_adapter(self, max_frames: int = 32, *, allow_different: bool = False) -> MotionAdapter:
+        """Copy the weights into a diffusers `MotionAdapter`, which computes the same in a `UNetMotionModel`.
 
-        diffusers computes with the statistics of all frames: outputs are equal where `is_norm_per_frame` is False, and
-        where the diffusers UNet norms as many groups as `groups` says, for it takes its own number, not the adapter's.
+        diffusers takes the statistics of its first norm from all frames of a clip together, in as many groups as the
+        UNet's own norms have. Layers that were trained otherwise cannot be converted: the same weights would compute
+        something else there, so they are refused.
 
         Args:
-            max_frames: The longest clip that diffusers shall accept with it; here there is no limit.
+            max_frames: The longest clip that diffusers accepts with it; here there is no limit.
+            allow_different: Export such layers all the same.
 
         Raises:
-            PaLibError: Nothing is attached yet, the layers are convolutions, or the backbone's stages are laid out as
-                no `MotionAdapter` can be.
+            SettingError: No layers yet; they are convolutions; diffusers would compute something else; or the stages
+                of the backbone are laid out as no `MotionAdapter` can be.
         """
         layers = self._transformers()
+        if not allow_different and (found := motion.differences(layers, self._norm_groups)):
+            raise SettingError(
+                f"diffusers would compute something else with these temporal layers: {'; '.join(found)}; "
+                "train with other settings to export, or pass allow_different=True"
+            )
         return motion.build_motion_adapter(layers, self._site_channels, self.heads, self.groups, max_frames)
 
     def load_motion_adapter(self, source: MotionAdapter | Mapping[str, Tensor] | str | Path) -> None:
@@ -187,17 +226,17 @@ class TemporalContentStabilizer(AbstractTemporal):
                 diffusers, a safetensors file or a .ckpt file.
 
         Raises:
-            PaLibError: Nothing is attached yet, the layers are convolutions, the file cannot be read, weights are
-                missing, left over or of another shape, or an adapter has other heads or groups.
+            SettingError: No layers yet, they are convolutions, or an adapter has other heads or groups.
+            WeightsError: The file cannot be read, or weights are missing, left over or of another shape.
         """
         layers = self._transformers()
-        if isinstance(source, str | Path):
-            state = motion.read_motion_weights(Path(source))
-        elif isinstance(source, nn.Module):
+        if isinstance(source, nn.Module):
             motion.check_same_settings(source, layers)
-            state = motion.diffusers_names(source.state_dict())
+            state: Mapping[str, Any] = source.state_dict()
         else:
-            state = motion.diffusers_names(source)
+            state = motion.read_motion_weights(Path(source)) if isinstance(source, str | Path) else source
+        motion.check_codes(state, self.has_position_codes)
+        state = motion.diffusers_names(state)
         self.layers.load_state_dict(motion.weights_by_site(state, layers, self._site_channels))
 
     def _made_for(self, site: Site) -> nn.Module:
@@ -205,9 +244,29 @@ class TemporalContentStabilizer(AbstractTemporal):
             made: nn.Module = TemporalConvolution(site.channels, self.groups, self.is_norm_per_frame)
         else:
             heads = largest_divisor(site.channels, self.heads)
-            made = TemporalTransformer(site.channels, heads, self.groups, self.is_norm_per_frame)
+            made = TemporalTransformer(
+                site.channels, heads, self.groups, self.is_norm_per_frame, self.has_position_codes
+            )
         where = next(site.module.parameters(), None)
-        return made if where is None else made.to(where.device)
+        if where is None:
+            return made
+        # At least float32 over half precision, which would lose the steps of a small learning rate
+        return made.to(where.device, torch.promote_types(where.dtype, torch.float32))
+
+    def _frames_in(self, network: nn.Module) -> int:
+        context = network.running.current if isinstance(network, AbstractBackbone) else None
+        frames = self.frames if context is None else context.frames
+        if frames is None:
+            raise SettingError(
+                f"a {type(network).__name__} does not know which images are a clip; set frames of the temporal layers "
+                "to the number of frames per clip, as in tcs.frames = 16"
+            )
+        if self.frames not in (None, frames):
+            raise SettingError(
+                f"frames of the temporal layers is {self.frames}, but {type(network).__name__} got clips of {frames}; "
+                "leave frames None with a backbone that knows them"
+            )
+        return frames
 
     def _is_chosen(self, site: Site, sites: Sequence[Site]) -> bool:
         if self.levels is None and self.has_mid:
@@ -220,38 +279,20 @@ class TemporalContentStabilizer(AbstractTemporal):
         return self.levels is None or level in self.levels
 
     def _transformers(self) -> dict[str, TemporalTransformer]:
-        self._check_attached()
+        self._check_has_layers()
         if self.layer != "attention":
-            raise PaLibError(f"a MotionAdapter holds attention layers, these are {self.layer}; set layer to attention")
+            raise SettingError(
+                f"a MotionAdapter holds attention layers, these are {self.layer}; set layer to attention"
+            )
         return cast(dict[str, TemporalTransformer], dict(self.layers.items()))
 
-    def _check_attached(self) -> None:
+    def _check_has_layers(self) -> None:
         if not self.layers:
-            raise PaLibError("the temporal layers are made when they are attached; call attach(backbone) first")
+            raise SettingError("the temporal layers are made when they are attached; call attach(backbone) first")
 
     def _metadata(self) -> dict[str, str]:
-        """The format and the settings without which the same weights would mean something else."""
+        """The format and the settings without which the same weights would compute something else."""
         settings = {"layer": self.layer, "groups": self.groups, "is_norm_per_frame": self.is_norm_per_frame}
         if self.layer == "attention":
-            settings["heads"] = self.heads
+            settings |= {"heads": self.heads, "has_position_codes": self.has_position_codes}
         return {"format": _FORMAT} | {name: str(value) for name, value in settings.items()}
-
-
-@dataclass(frozen=True, eq=False)
-class _Hook:
-    """What a site's module calls. It knows the guest and no module of the backbone, so deep copies hold together."""
-
-    guest: TemporalContentStabilizer
-    site: str
-
-    def __call__(self, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> Any:
-        return on_sample(output, self._changed) if self.guest.is_enabled else None
-
-    def _changed(self, x: Float[Tensor, "bt c h w"]) -> Float[Tensor, "bt c h w"]:
-        layer: Callable[..., Tensor] = self.guest.layers[self.site]
-        context = self.guest._running.current
-        frames = 1 if context is None else context.frames
-        if self.guest._is_checkpointing and torch.is_grad_enabled():
-            changed: Tensor = checkpoint(layer, x, frames, use_reentrant=False)
-            return changed
-        return layer(x, frames)

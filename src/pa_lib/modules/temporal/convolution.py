@@ -1,4 +1,4 @@
-"""Convolutions over time: what attention over the frames is held against."""
+"""Convolutions over time: the alternative that attention over the frames is compared with."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class TemporalConvolution(nn.Module):
             frames: t, frames of each clip.
 
         Raises:
-            PaLibError: The first dimension of `x` is no multiple of `frames`.
+            SettingError: The first dimension of `x` is no multiple of `frames`.
         """
         check_frames(x, frames)
         height, width = x.shape[-2:]

@@ -1,4 +1,4 @@
-"""The way of temporal weights to diffusers' `MotionAdapter` and back, and from AnimateDiff's released files."""
+"""Temporal weights as a `MotionAdapter` of diffusers and back, and from AnimateDiff's released files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pa_lib.errors import PaLibError, first_line, listed
+from pa_lib.errors import SettingError, WeightsError, first_line, listed
 from pa_lib.modules.temporal.attention import TemporalTransformer, largest_divisor, position_codes
 
 if TYPE_CHECKING:
@@ -31,17 +31,17 @@ _COMPUTED = (".pos_encoder.pe", ".pos_embed.pe")
 
 
 def place_of(site: str) -> tuple[str, int, int]:
-    """Part of the U, stage and layer that a site's name tells.
+    """Part of the U, stage and layer of a site, from its name.
 
     >>> place_of("up_3_2"), place_of("mid_0")
     (('up', 3, 2), ('mid', 0, 0))
 
     Raises:
-        PaLibError: The name is not made as `Site` says.
+        SettingError: The name is not made as `Site` says.
     """
     match = _PLACE.fullmatch(site)
     if match is None:
-        raise PaLibError(
+        raise SettingError(
             f"site {site!r} of the backbone does not tell its stage, as down_0_1 or mid_0 would; "
             "use every site (levels null, has_mid true) and no MotionAdapter with this backbone"
         )
@@ -76,23 +76,24 @@ def diffusers_names(state: Mapping[str, Any]) -> dict[str, Tensor]:
     return renamed
 
 
-def read_motion_weights(path: Path) -> dict[str, Tensor]:
+def read_motion_weights(path: Path) -> dict[str, Any]:
     """Weights from a folder that diffusers saved, a safetensors file, or AnimateDiff's .ckpt (tensors only).
 
     Raises:
-        PaLibError: There is no such file, or it holds no weights.
+        WeightsError: There is no such file, or it holds no weights.
     """
     file = path / "diffusion_pytorch_model.safetensors" if path.is_dir() else path
     if not file.is_file():
-        raise PaLibError(f"no motion weights at {file}; give a folder of diffusers, a .safetensors or a .ckpt file")
+        raise WeightsError(f"no motion weights at {file}; give a folder of diffusers, a .safetensors or a .ckpt file")
     try:
         state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise PaLibError(f"cannot read motion weights from {file}: {first_line(error)}") from error
+        raise WeightsError(f"cannot read motion weights from {file}: {first_line(error)}") from error
     except Exception as error:
         # torch and pickle raise what they like on files that are none, or that hold more than tensors
-        raise PaLibError(f"{file} is no file of weights that can be loaded safely: {type(error).__name__}") from error
-    return diffusers_names(state)
+        raise WeightsError(f"{file} is no file of weights that can be loaded safely: {type(error).__name__}") from error
+    weights: dict[str, Any] = state
+    return weights
 
 
 def weights_by_site(
@@ -109,7 +110,7 @@ def weights_by_site(
         Site name, dot, name in the layer -> weight.
 
     Raises:
-        PaLibError: Weights are missing, left over or of another shape.
+        WeightsError: Weights are missing, left over or of another shape.
     """
     wanted = {
         f"{prefix_of(site)}{name}": (f"{site}.{name}", weight)
@@ -117,25 +118,74 @@ def weights_by_site(
         for name, weight in layer.state_dict().items()
     }
     if missing := [name for name in wanted if name not in state]:
-        raise PaLibError(
+        raise WeightsError(
             f"the motion weights lack {listed(missing)}; "
             "leave out sites that they do not have (has_mid, levels) or take weights of the same backbone"
         )
     if extra := [name for name in state if name not in wanted]:
         without_layer = sorted(site for site in sites if site not in layers and _has_any(extra, prefix_of(site)))
         reason = f" (no layer at {', '.join(without_layer)}: set has_mid and levels)" if without_layer else ""
-        raise PaLibError(f"the motion weights hold {listed(extra)}, for which there is no place{reason}")
+        raise WeightsError(f"the motion weights hold {listed(extra)}, for which there is no place{reason}")
     for name, (_, ours) in wanted.items():
         if state[name].shape != ours.shape:
-            raise PaLibError(
+            raise WeightsError(
                 f"motion weight {name} has shape {tuple(state[name].shape)}, the backbone needs {tuple(ours.shape)}; "
                 "take weights that were made for this backbone"
             )
     return {ours: state[name] for name, (ours, _) in wanted.items()}
 
 
+def check_codes(state: Mapping[str, Any], has_position_codes: bool) -> None:
+    """Check that the position codes among motion weights are the ones that the layers compute, or zero for no codes.
+
+    Args:
+        state: Weights under diffusers' or AnimateDiff's names.
+        has_position_codes: Whether the layers that are to take the weights have position codes.
+
+    Raises:
+        SettingError: The codes are others: the weights would fit, and compute something else.
+    """
+    for name, codes in state.get("state_dict", state).items():
+        if not name.endswith(_COMPUTED):
+            continue
+        table = codes.reshape(codes.shape[-2:]).float()
+        ours = position_codes(*table.shape).to(table) if has_position_codes else torch.zeros_like(table)
+        if not torch.allclose(table, ours, rtol=0, atol=0.01):  # published files are in half precision
+            found = "no position codes" if not table.any() else "position codes"
+            raise SettingError(
+                f"the motion weights have {found} at {name} that these layers do not compute "
+                f"(has_position_codes {has_position_codes}); set has_position_codes, or take other weights"
+            )
+
+
+def norm_groups_of(network: nn.Module) -> int | None:
+    """Number of groups of the norms of the UNet of diffusers that a network is or has; None where there is none."""
+    config: Any = getattr(getattr(network, "unet", network), "config", None) or {}
+    groups = config.get("norm_num_groups")
+    return None if groups is None else int(groups)
+
+
+def differences(layers: Mapping[str, TemporalTransformer], norm_groups: int | None) -> list[str]:
+    """In which ways diffusers' motion UNet would compute something else with the same weights; empty for none.
+
+    Args:
+        layers: Site name -> layer.
+        norm_groups: Groups of the norms of the UNet, which diffusers takes for its temporal layers too, whatever the
+            adapter's config states; None if unknown.
+    """
+    found = []
+    if any(layer.is_norm_per_frame for layer in layers.values()):
+        found.append("it norms all frames of a clip together, these layers each frame (is_norm_per_frame)")
+    others = {layer.groups for layer in layers.values()} - {norm_groups}
+    if norm_groups is not None and others:
+        found.append(
+            f"it norms {norm_groups} groups as in the UNet, these layers {', '.join(map(str, sorted(others)))} (groups)"
+        )
+    return found
+
+
 def check_same_settings(adapter: MotionAdapter, layers: Mapping[str, TemporalTransformer]) -> None:
-    """Raise `PaLibError` where an adapter's heads or groups differ: its weights would fit, and mean something else."""
+    """Raise `SettingError` where an adapter's heads or groups differ: its weights fit, but would act differently."""
     config: Any = adapter.config
     n_stages = len(config.block_out_channels)
     heads = config.motion_num_attention_heads
@@ -146,9 +196,11 @@ def check_same_settings(adapter: MotionAdapter, layers: Mapping[str, TemporalTra
         if not 0 <= level < n_stages:
             continue  # its weights will be found missing, which says more
         if layer.heads != heads[level]:
-            raise PaLibError(f"the MotionAdapter has {heads[level]} heads at {site}, this has {layer.heads}; set heads")
+            raise SettingError(
+                f"the MotionAdapter has {heads[level]} heads at {site}, this has {layer.heads}; set heads"
+            )
         if layer.groups != config.motion_norm_num_groups:
-            raise PaLibError(
+            raise SettingError(
                 f"the MotionAdapter norms {config.motion_norm_num_groups} groups, this {layer.groups} at {site}; "
                 "set groups"
             )
@@ -162,19 +214,19 @@ def build_motion_adapter(
     Args:
         layers: Site name -> layer.
         sites: Site name -> channels, of all sites of the backbone.
-        heads: As asked for; fewer where they do not divide the channels.
-        groups: Likewise.
+        heads: Attention heads; fewer where they do not divide the channels.
+        groups: Groups of the norm; also fewer where they do not divide the channels.
         max_frames: Length of the table of position codes that diffusers needs.
 
     Raises:
-        PaLibError: The backbone's stages are laid out as no `MotionAdapter` can be.
+        SettingError: The backbone's stages are laid out as no `MotionAdapter` can be.
     """
     from diffusers.models.unets.unet_motion_model import MotionAdapter
 
     channels, depths = _stages(sites)
     counts = {largest_divisor(width, groups) for width in channels}
     if len(counts) > 1:
-        raise PaLibError(
+        raise SettingError(
             f"a MotionAdapter norms the same number of groups everywhere, this {sorted(counts)}; "
             f"set groups to a divisor of {', '.join(map(str, channels))}"
         )
@@ -189,6 +241,7 @@ def build_motion_adapter(
             motion_max_seq_length=max_frames,
             use_motion_mid_block=has_mid,
         )
+    has_codes = all(layer.has_position_codes for layer in layers.values())
     like = next(weight for layer in layers.values() for weight in layer.parameters())
     state: dict[str, Tensor] = {}
     for site, width in sites.items():
@@ -196,6 +249,7 @@ def build_motion_adapter(
             continue
         layer = layers.get(site) or _layer_without_effect(width, like)
         codes = position_codes(max_frames, width, like.device).to(like.dtype)
+        codes = codes if has_codes else torch.zeros_like(codes)
         weights = layer.state_dict() | {"transformer_blocks.0.pos_embed.pe": codes[None]}
         state |= {f"{prefix_of(site)}{name}": weight.detach().clone() for name, weight in weights.items()}
     adapter.load_state_dict(state, assign=True)
@@ -218,7 +272,7 @@ def _stages(sites: Mapping[str, int]) -> tuple[tuple[int, ...], tuple[int, ...]]
     mirrored = [[stage[0]] * (len(stage) + 1) for stage in reversed(down)]
     is_even = all(len(set(stage)) == 1 for stage in down)
     if not is_even or up != mirrored or widths["mid"] not in ({}, {0: [down[-1][0]]}):
-        raise PaLibError(
+        raise SettingError(
             f"sites {', '.join(f'{site} ({width})' for site, width in sites.items())} are not laid out as in a "
             "MotionAdapter (stages of one width, one layer more on the way up); use save_weights"
         )

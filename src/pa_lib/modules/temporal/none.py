@@ -1,18 +1,21 @@
-"""No temporal layers: the backbone sees each frame by itself."""
+"""No temporal layers: the network sees each frame by itself."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import nn
 
-from pa_lib.errors import PaLibError
-from pa_lib.modules.backbones.base import AbstractBackbone, AbstractTemporal
+from pa_lib.modules.adapters.base import Hook, Network
+from pa_lib.modules.temporal.base import AbstractTemporal
 
 
 class NoTemporal(AbstractTemporal):
-    """Takes the place of a temporal guest and does nothing: for images, and as the ablation "without TCS".
+    """Takes the place of temporal layers and does nothing: for images, and as the ablation "without TCS".
 
     Attributes:
-        is_enabled: As every temporal guest has it. Has no effect.
+        is_enabled: As all temporal adapters have it. Has no effect.
 
     >>> sum(parameter.numel() for parameter in NoTemporal().parameters())
     0
@@ -21,14 +24,14 @@ class NoTemporal(AbstractTemporal):
     def __init__(self) -> None:
         super().__init__()
         self.is_enabled = True
-        self.layers = nn.ModuleDict()
-        self._is_attached = False
 
-    def attach(self, backbone: AbstractBackbone) -> None:
-        """Nothing to hook in; once, like every guest."""
-        if self._is_attached:
-            raise PaLibError("this NoTemporal is attached already; make another one for another backbone")
-        self._is_attached = True
+    def prepared(self, network: Network) -> Mapping[str, nn.Module]:
+        """There is nothing to hook in."""
+        return {}
+
+    def changed(self, hook: Hook, inputs: tuple[Any, ...], output: Any) -> Any:
+        """Is never called."""
+        raise AssertionError("NoTemporal has no hooks")
 
     def use_gradient_checkpointing(self) -> None:
-        """Nothing to compute again."""
+        """There is nothing to recompute."""

@@ -19,11 +19,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pa_lib import __version__
 from pa_lib.errors import PaLibError
-from pa_lib.modules.adapters.lora_file import modern_key
+from pa_lib.modules.adapters.lora_file import in_peft_names
 from pa_lib.modules.adapters.spatial_content import SpatialContentAdapter
 from pa_lib.modules.backbones.diffusers_unet import DiffusersUNet
+
+from .conftest import UNET
 
 Randomize = Callable[[nn.Module], None]
 RANK = 3
@@ -89,7 +90,30 @@ def test_our_file_is_a_lora_file_of_diffusers(
     plain.load_lora_adapter(tmp_path, weight_name="sca.safetensors", prefix="unet", local_files_only=True)
     assert_close(run(plain), run(text_backbone.unet), before)
     with safe_open(tmp_path / "sca.safetensors", framework="pt") as file:
-        assert file.metadata() == {"format": "pt", "pa_lib": __version__, "rank": "3", "alpha": "7.0"}
+        settings = json.loads(file.metadata()["lora_adapter_metadata"])
+    assert (settings["unet.r"], settings["unet.lora_alpha"]) == (3, 7.0)
+    assert len(settings["unet.target_modules"]) == 32
+
+
+@pytest.mark.parametrize("settings", [{"use_dora": True}, {"use_rslora": True}, {"use_dora": True, "use_rslora": True}])
+def test_dora_and_rank_stabilised_files_compute_the_same_in_diffusers_and_come_back(
+    text_backbone: DiffusersUNet,
+    plain: UNet2DConditionModel,
+    randomize: Randomize,
+    tmp_path: Path,
+    settings: dict[str, bool],
+) -> None:
+    before, other = run(plain), copy.deepcopy(text_backbone)
+    adapter = SpatialContentAdapter(RANK, 7.0, **settings)
+    adapter.attach(text_backbone)
+    randomize(adapter)
+    adapter.save_weights(tmp_path / "sca.safetensors")
+    plain.load_lora_adapter(tmp_path, weight_name="sca.safetensors", prefix="unet", local_files_only=True)
+    assert_close(run(plain), run(text_backbone.unet), before)
+    again = SpatialContentAdapter.from_file(tmp_path / "sca.safetensors")
+    again.attach(other)
+    assert torch.equal(run(other.unet), run(text_backbone.unet))
+    assert (again.rank, again.alpha) == (RANK, 7.0)
 
 
 def test_diffusers_pipelines_find_our_file(text_backbone: DiffusersUNet, randomize: Randomize, tmp_path: Path) -> None:
@@ -140,7 +164,7 @@ def test_alpha_of_a_state_dict_is_told_and_that_of_a_file_is_read(
         unet_lora_adapter_metadata=_jsonable(plain.peft_config["default"].to_dict()),
     )
     for layer in adapter.layers.values():
-        nn.init.zeros_(layer.up)
+        nn.init.zeros_(layer.lora_B["default"].weight)
     adapter.load_weights(str(tmp_path / "pipeline" / "pytorch_lora_weights.safetensors"))
     assert_close(run(text_backbone.unet), wanted, before)
 
@@ -183,7 +207,7 @@ def test_all_styles_name_the_same(prefix: str, place: str, projection: str, is_d
         f"{place}.to_{projection}_lora.{old}.weight",
         f"{place}.processor.to_{projection}_lora.{old}.weight",
     ):
-        assert modern_key(prefix + key) == wanted
+        assert list(in_peft_names({prefix + key: torch.zeros(1)})[0]) == [wanted]
 
 
 @pytest.mark.parametrize("alphas", [(None, None), (6.0, 6.0), (6.0, 1.5), (7.0, 5.0)])
@@ -197,11 +221,11 @@ def test_weights_go_round_through_a_file(
     adapter.save_weights(str(tmp_path / "sca.safetensors"))
     fresh.load_weights(tmp_path / "sca.safetensors")
     for ours, theirs in zip(adapter.layers.values(), fresh.layers.values(), strict=True):
-        assert torch.equal(ours.down, theirs.down)
-        wanted = ours.up * ours.strength / theirs.strength
-        torch.testing.assert_close(theirs.up, wanted, rtol=3e-7, atol=0)
+        assert torch.equal(ours.lora_A["default"].weight, theirs.lora_A["default"].weight)
+        wanted = ours.lora_B["default"].weight * (ours.scaling["default"] / theirs.scaling["default"])
+        torch.testing.assert_close(theirs.lora_B["default"].weight, wanted, rtol=3e-7, atol=0)
         if alphas != (7.0, 5.0):  # factors of a power of two
-            assert torch.equal(theirs.up, wanted)
+            assert torch.equal(theirs.lora_B["default"].weight, wanted)
 
 
 def test_what_is_exported_is_a_copy(text_backbone: DiffusersUNet, randomize: Randomize) -> None:
@@ -238,17 +262,21 @@ def replaced(key: str, *shape: int, value: float = 0.0) -> Callable[[dict[str, T
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (without(B), rf"lacks {NAME}.lora_B.weight; expected lora_A and lora_B of the 32 attention projections"),
+        (without(B), rf"lacks {NAME}.lora_B.weight; expected lora_A and lora_B of the 32 modules"),
         (replaced("text_encoder.q_proj.lora_A.weight", 3, 16), r"has unknown text_encoder.q_proj.lora_A.weight;"),
         (replaced(f"{NAME}.alpha", 1), rf"has unknown {NAME}.alpha;"),
+        (replaced(f"{NAME}.lora_magnitude_vector", 16), rf"has unknown {NAME}.lora_magnitude_vector;"),
         (lambda state: state.clear(), r"lacks .* and 61 more;"),
-        (replaced(A, 3, 15), rf"{NAME} is \(16, 3\) x \(3, 15\), this backbone's projection is 16 x 16"),
-        (replaced(B, 17, 3), rf"{NAME} is \(17, 3\) x"),
-        (replaced(A, 48), rf"{NAME} is \(16, 3\) x \(48,\)"),
-        (replaced(A, 5, 16), rf"{NAME} has rank 5 \(A\) and 3 \(B\), this adapter has rank 3; build it with rank=5"),
-        (replaced(B, 16, 5), rf"{NAME} has rank 3 \(A\) and 5 \(B\)"),
-        (replaced(A, 3, 16, value=float("nan")), rf"{NAME} holds values that are not finite"),
-        (replaced(f"{NAME}.lora.down.weight", 3, 16), rf"holds {NAME}.lora_A.weight twice"),
+        (replaced(A, 3, 15), rf"{NAME}.lora_A.weight has shape \(3, 15\), expected \(3, 16\); it was made for another"),
+        (replaced(B, 17, 3), rf"{NAME}.lora_B.weight has shape \(17, 3\), expected \(16, 3\); it was made for another"),
+        (replaced(A, 48), rf"{NAME}.lora_A.weight has shape \(48,\), expected"),
+        (
+            replaced(A, 5, 16),
+            rf"{NAME}.lora_A.weight has shape \(5, 16\), so rank 5, this adapter has rank 3; build it",
+        ),
+        (replaced(B, 16, 5), rf"{NAME}.lora_B.weight has shape \(16, 5\), so rank 5, this adapter has rank 3"),
+        (replaced(A, 3, 16, value=float("nan")), rf"{NAME}.lora_A.weight holds values that are not finite"),
+        (replaced(f"{NAME}.lora.down.weight", 3, 16), rf"holds {NAME}.lora_A.weight twice, under two names"),
     ],
 )
 def test_a_lora_that_does_not_fit_is_refused_by_name_and_leaves_ours_alone(
@@ -270,8 +298,102 @@ def test_a_lora_that_does_not_fit_is_refused_by_name_and_leaves_ours_alone(
 
 def test_another_rank_throughout_is_refused_with_the_rank_to_build(text_backbone: DiffusersUNet) -> None:
     state = attached(copy.deepcopy(text_backbone), rank=8).diffusers_lora()
-    with pytest.raises(PaLibError, match=r"has rank 8 .* build it with rank=8"):
+    with pytest.raises(PaLibError, match=r"rank 8, this adapter has rank 3; build it with from_file"):
         attached(text_backbone).load_diffusers_lora(state)
+
+
+def mixed_lora(unet: UNet2DConditionModel, folder: Path) -> UNet2DConditionModel:
+    """A LoRA of peft on some modules, of two ranks and two alphas, in diffusers' file."""
+    config = LoraConfig(
+        r=2, lora_alpha=3, rank_pattern={"to_k": 4}, alpha_pattern={"to_k": 5}, target_modules=["to_q", "to_k", "conv1"]
+    )
+    unet.add_adapter(config)
+    draw = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for name, weight in unet.named_parameters():
+            if "lora_" in name:
+                weight.copy_(0.3 * torch.randn(weight.shape, generator=draw))
+    unet.save_lora_adapter(folder)
+    return unet
+
+
+def test_from_file_has_the_files_ranks_alphas_and_modules(
+    text_backbone: DiffusersUNet, plain: UNet2DConditionModel, tmp_path: Path
+) -> None:
+    before = run(plain)
+    adapter = SpatialContentAdapter.from_file(mixed_lora(plain, tmp_path) and tmp_path / FILE)
+    adapter.attach(text_backbone.unet)
+    assert_close(run(text_backbone.unet), run(plain), before)
+    assert {int(layer.r["default"]) for layer in adapter.layers.values()} == {2, 4}
+    assert any(name.endswith("-conv1") for name in adapter.layers)
+    adapter.fuse()
+    assert_close(run(text_backbone.unet), run(plain), before)
+    adapter.detach()
+    assert torch.equal(run(text_backbone.unet), before)
+    other = UNet2DConditionModel(**UNET | {"layers_per_block": 2, "down_block_types": ["DownBlock2D"] * 2})
+    with pytest.raises(PaLibError, match=r"UNet2DConditionModel has no down_blocks\.0\.attentions.* and \d+ more"):
+        SpatialContentAdapter.from_file(tmp_path / FILE).attach(other)
+
+
+FILE = "pytorch_lora_weights.safetensors"
+
+
+@pytest.mark.parametrize("is_without_settings", [False, True])
+def test_a_file_of_another_rank_is_taken_under_a_name_of_its_own(
+    text_backbone: DiffusersUNet, plain: UNet2DConditionModel, tmp_path: Path, is_without_settings: bool
+) -> None:
+    before = run(plain)
+    with_peft(plain)
+    plain.save_lora_adapter(tmp_path)
+    if is_without_settings:
+        save_file(load_file(tmp_path / FILE), tmp_path / FILE)
+    adapter = attached(text_backbone, rank=8)
+    adapter.load_weights(tmp_path / FILE, name="style")
+    assert torch.equal(run(text_backbone.unet), before)
+    adapter.use("style")
+    assert_close(run(text_backbone.unet), run(plain), before)
+    assert (adapter.rank, adapter.configs["style"].r) == (8, RANK)
+    with pytest.raises(PaLibError, match="rank 3, this adapter has rank 8"):
+        adapter.load_weights(tmp_path / FILE)
+    for key, weight in get_peft_model_state_dict(plain).items():
+        assert torch.equal(adapter.diffusers_lora("style")[f"unet.{key}"], weight)
+
+
+def test_a_lora_for_other_modules_does_not_become_a_second_one(
+    text_backbone: DiffusersUNet, plain: UNet2DConditionModel, tmp_path: Path
+) -> None:
+    mixed_lora(plain, tmp_path)
+    adapter = attached(text_backbone)
+    with pytest.raises(
+        PaLibError, match=r"has weights for .*conv1 .*, which this adapter does not change; .*from_file"
+    ):
+        adapter.load_weights(tmp_path / FILE, name="style")
+    assert list(adapter.configs) == ["default"]
+
+
+def test_a_second_one_that_does_not_fit_is_not_kept(text_backbone: DiffusersUNet) -> None:
+    adapter = attached(text_backbone)
+    state = adapter.diffusers_lora()
+    state[A] = torch.zeros(3, 15)
+    with pytest.raises(PaLibError, match="made for another backbone"):
+        adapter.load_diffusers_lora(state, name="style")
+    assert list(adapter.configs) == ["default"]
+    assert not any("style" in name for name in adapter.state_dict())
+
+
+def test_kohyas_names_and_alphas(text_backbone: DiffusersUNet, plain: UNet2DConditionModel, tmp_path: Path) -> None:
+    before = run(plain)
+    with_peft(plain, alpha=6)
+    state = {}
+    for key, weight in get_peft_model_state_dict(plain).items():
+        module, _, letter = key.removesuffix(".weight").rpartition(".lora_")
+        name = "lora_unet_" + module.replace(".", "_")
+        state[f"{name}.lora_{'down' if letter == 'A' else 'up'}.weight"] = weight
+        state[f"{name}.alpha"] = torch.tensor(6.0)
+    save_file(state, tmp_path / "kohya.safetensors")
+    adapter = attached(text_backbone)
+    adapter.load_weights(tmp_path / "kohya.safetensors")
+    assert_close(run(text_backbone.unet), run(plain), before)
 
 
 def test_alpha_of_nothing_is_refused(text_backbone: DiffusersUNet) -> None:
@@ -283,9 +405,9 @@ def test_alpha_of_nothing_is_refused(text_backbone: DiffusersUNet) -> None:
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({"r": 3, "lora_alpha": 3, "alpha_pattern": {"to_q": 1}}, "with alpha_pattern; expected one rank"),
-        ({"unet.r": 3, "unet.use_rslora": True}, "with use_rslora;"),
-        ({"r": 0}, "rank 0 with nothing else"),
+        ({"r": 3, "lora_alpha": 3, "lora_bias": True}, "with lora_bias; expected rank"),
+        ({"unet.r": 3, "unet.use_bdlora": {"blocks": 2}}, "with use_bdlora;"),
+        ({"r": 0}, "rank 0 with nothing else|damaged"),
         ({"r": "three"}, "metadata of .* are damaged"),
         ([3], "metadata of .* are damaged"),
     ],

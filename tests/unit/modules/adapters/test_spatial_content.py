@@ -1,4 +1,4 @@
-"""SCA: nothing at first, the low-rank formula after, its weights its own; merging and back."""
+"""SCA: nothing at first, the low-rank formula after, its weights its own; fusing and back."""
 
 from __future__ import annotations
 
@@ -28,6 +28,14 @@ Randomize = Callable[[nn.Module], None]
 SD15 = {"cross_attention_dim": 768, "attention_head_dim": 8}
 
 
+def a_of(layer: nn.Module) -> Tensor:
+    return layer.lora_A["default"].weight
+
+
+def b_of(layer: nn.Module) -> Tensor:
+    return layer.lora_B["default"].weight
+
+
 def attached(backbone: AbstractBackbone, rank: int = 4, **settings: float) -> SpatialContentAdapter:
     adapter = SpatialContentAdapter(rank, **settings)
     adapter.attach(backbone)
@@ -47,7 +55,7 @@ def test_every_projection_of_every_attention_is_adapted(backbone: AbstractBackbo
     adapter = attached(backbone)
     names = {name for name, module in backbone.unet.named_modules() if isinstance(module, nn.Linear)}
     wanted = {name for name in names if name.endswith((".to_q", ".to_k", ".to_v", ".to_out.0"))}
-    assert {layer.name for layer in adapter.layers.values()} == wanted
+    assert {name.replace("-", ".") for name in adapter.layers} == wanted
     assert len(adapter.layers) == len(wanted) >= 16
 
 
@@ -67,10 +75,10 @@ def test_a_projection_becomes_wx_plus_scaled_bax(
     adapter = SpatialContentAdapter(rank, alpha, scale)
     adapter.attach(OneProjection(projection))
     (layer,) = adapter.layers.values()
-    nn.init.normal_(layer.up)
+    nn.init.normal_(b_of(layer))
     tokens = torch.randn(2, 3, inputs, dtype=torch.float64)
     w, b, down, up, x = (
-        value.detach().numpy() for value in (projection.weight, projection.bias, layer.down, layer.up, tokens)
+        value.detach().numpy() for value in (projection.weight, projection.bias, a_of(layer), b_of(layer), tokens)
     )
     wanted = np.einsum("oi,nli->nlo", w, x) + b + scale * alpha / rank * np.einsum("or,ri,nli->nlo", up, down, x)
     np.testing.assert_allclose(projection(tokens).detach().numpy(), wanted, atol=1e-12)
@@ -100,11 +108,11 @@ def test_a_begins_gaussian_with_one_over_rank_and_b_at_zero() -> None:
     torch.manual_seed(0)
     adapter = attached(OneProjection(nn.Linear(5000, 3)), rank=8)
     (layer,) = adapter.layers.values()
-    assert torch.count_nonzero(layer.up) == 0
+    assert torch.count_nonzero(b_of(layer)) == 0
     n_weights = 8 * 5000
-    assert layer.down.std().item() == pytest.approx(1 / 8, abs=5 / 8 / math.sqrt(2 * n_weights))
-    assert layer.down.mean().item() == pytest.approx(0, abs=5 / 8 / math.sqrt(n_weights))
-    share = (layer.down.abs() < 1 / 8).float().mean().item()
+    assert a_of(layer).std().item() == pytest.approx(1 / 8, abs=5 / 8 / math.sqrt(2 * n_weights))
+    assert a_of(layer).mean().item() == pytest.approx(0, abs=5 / 8 / math.sqrt(n_weights))
+    share = (a_of(layer).abs() < 1 / 8).float().mean().item()
     assert share == pytest.approx(0.6827, abs=0.02)  # of a normal distribution within one deviation
 
 
@@ -149,8 +157,8 @@ def test_first_gradient_is_only_that_of_b(text_backbone: DiffusersUNet, predict:
     adapter = attached(text_backbone)
     predict(text_backbone).square().sum().backward()
     for layer in adapter.layers.values():
-        assert layer.up.grad.abs().sum() > 0
-        assert layer.down.grad.abs().sum() == 0  # B is zero
+        assert b_of(layer).grad.abs().sum() > 0
+        assert a_of(layer).grad.abs().sum() == 0  # B is zero
 
 
 def test_gradient_checkpointing_gives_the_same_gradients(
@@ -229,14 +237,14 @@ def test_a_copy_is_hooked_to_its_own(
     assert torch.equal(predict(twin_backbone), before)
     with torch.no_grad():
         for layer in twin_adapter.layers.values():
-            layer.up.zero_()
+            b_of(layer).zero_()
     assert torch.equal(predict(backbone), before)
     assert not torch.equal(predict(twin_backbone), before)
     adapter.scale = 0
     assert torch.equal(predict(twin_backbone), predict(backbone))  # B = 0 there, off here
     weights = [projection.weight.clone() for projection in backbone.attention_projections().values()]
     randomize(twin_adapter)
-    twin_adapter.merge()
+    twin_adapter.fuse()
     torch.testing.assert_close(predict(twin_backbone), before, atol=1e-5, rtol=1e-5)
     for projection, weight in zip(backbone.attention_projections().values(), weights, strict=True):
         assert torch.equal(projection.weight, weight)
@@ -254,7 +262,7 @@ def test_state_goes_round(text_backbone: DiffusersUNet, predict: Predict, random
     assert n_adapter == 2 * len(text_backbone.attention_projections())
 
 
-def test_merging_computes_the_same_without_hooks_and_unmerging_restores_every_bit(
+def test_fusing_computes_the_same_without_hooks_and_unfusing_restores_every_bit(
     backbone: AbstractBackbone, predict: Predict, randomize: Randomize
 ) -> None:
     adapter = attached(backbone, alpha=7.0, scale=0.6)
@@ -264,24 +272,24 @@ def test_merging_computes_the_same_without_hooks_and_unmerging_restores_every_bi
             projection.weight[0, 0] *= 1e7  # what is lost when a change is added and subtracted again
     weights = {name: layer.weight.clone() for name, layer in backbone.attention_projections().items()}
     hooked = predict(backbone)
-    adapter.merge()
-    assert adapter.is_merged
+    adapter.fuse()
+    assert adapter.is_fused
     torch.testing.assert_close(predict(backbone), hooked, atol=1e-4, rtol=1e-4)
     for name, layer in backbone.attention_projections().items():
         low_rank = adapter.layers[name.replace(".", "-")]
-        wanted = weights[name].double() + 0.6 * 7 / 4 * low_rank.up.double() @ low_rank.down.double()
+        wanted = weights[name].double() + 0.6 * 7 / 4 * b_of(low_rank).double() @ a_of(low_rank).double()
         torch.testing.assert_close(layer.weight.double(), wanted, atol=1e-5, rtol=1e-6)
-    adapter.unmerge()
-    assert not adapter.is_merged
+    adapter.unfuse()
+    assert not adapter.is_fused
     for name, layer in backbone.attention_projections().items():
         assert torch.equal(layer.weight, weights[name])
     assert torch.equal(predict(backbone), hooked)
 
 
-def test_merged_hooks_do_nothing(text_backbone: DiffusersUNet, predict: Predict, randomize: Randomize) -> None:
+def test_fused_hooks_do_nothing(text_backbone: DiffusersUNet, predict: Predict, randomize: Randomize) -> None:
     adapter = attached(text_backbone)
     randomize(adapter)
-    adapter.merge()
+    adapter.fuse()
     merged = predict(text_backbone)
     with torch.no_grad():
         for weight in adapter.parameters():
@@ -289,7 +297,7 @@ def test_merged_hooks_do_nothing(text_backbone: DiffusersUNet, predict: Predict,
     assert torch.equal(predict(text_backbone), merged)
 
 
-def test_a_half_backbone_merges_and_comes_back(
+def test_a_half_backbone_fuses_and_comes_back(
     text_backbone: DiffusersUNet, predict: Predict, randomize: Randomize
 ) -> None:
     text_backbone.to(torch.bfloat16)
@@ -298,39 +306,39 @@ def test_a_half_backbone_merges_and_comes_back(
     before = [projection.weight.clone() for projection in text_backbone.attention_projections().values()]
     hooked = predict(text_backbone)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        adapter.merge()
+        adapter.fuse()
     merged = predict(text_backbone)
     assert (merged - hooked).abs().max() < 0.1 * hooked.abs().max()
-    adapter.unmerge()
+    adapter.unfuse()
     after = [projection.weight for projection in text_backbone.attention_projections().values()]
     assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))
 
 
-def test_what_would_go_wrong_when_merged_is_refused(text_backbone: DiffusersUNet) -> None:
+def test_what_would_go_wrong_when_fused_is_refused(text_backbone: DiffusersUNet) -> None:
     adapter = attached(text_backbone)
     system = Held(text_backbone, adapter)
     state, lora = system.state_dict(), adapter.diffusers_lora()
-    with pytest.raises(PaLibError, match="not merged; call merge"):
-        adapter.unmerge()
-    adapter.merge()
+    with pytest.raises(PaLibError, match="not fused; call fuse"):
+        adapter.unfuse()
+    adapter.fuse()
     for refused in (
-        adapter.merge,
+        adapter.fuse,
         system.state_dict,
         lambda: system.load_state_dict(state),
         lambda: adapter.load_diffusers_lora(lora),
         lambda: setattr(adapter, "scale", 0.5),
     ):
-        with pytest.raises(PaLibError, match="call unmerge"):
+        with pytest.raises(PaLibError, match="call unfuse"):
             refused()
-    adapter.unmerge()
-    with pytest.raises(PaLibError, match="not merged"):
-        adapter.unmerge()
+    adapter.unfuse()
+    with pytest.raises(PaLibError, match="not fused"):
+        adapter.unfuse()
     system.load_state_dict(state)
-    adapter.merge()
+    adapter.fuse()
     twin = copy.deepcopy(system)  # also its refusals are its own
-    twin.adapter.unmerge()
+    twin.adapter.unfuse()
     twin.state_dict()
-    with pytest.raises(PaLibError, match="call unmerge"):
+    with pytest.raises(PaLibError, match="call unfuse"):
         system.state_dict()
 
 
@@ -367,7 +375,7 @@ def test_attaching_twice_or_to_nothing_is_refused(text_backbone: DiffusersUNet, 
     with pytest.raises(PaLibError, match="CompactUNet has no spatial attention"):
         attached(blind_backbone)
     loose = SpatialContentAdapter()
-    for early in (loose.merge, loose.diffusers_lora, lambda: loose.load_diffusers_lora({})):
+    for early in (loose.fuse, loose.diffusers_lora, lambda: loose.load_diffusers_lora({})):
         with pytest.raises(PaLibError, match="call attach"):
             early()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from einops import rearrange
 from torch import Tensor, nn
 
 from _backbones import predict
@@ -33,6 +34,13 @@ class Rig:
     def predict(self, frames: int = 3, backbone: nn.Module | None = None) -> Tensor:
         prediction: Tensor = predict(backbone or self.backbone, self.noisy(frames), self.timesteps, text=self.text)
         return prediction
+
+    def plain(self, frames: int = 3, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The prediction of the UNet alone, for the frames of both clips one after the other."""
+        images = rearrange(self.noisy(frames), "b t c h w -> (b t) c h w").to(dtype)
+        states = self.text.states.repeat_interleave(frames, 0).to(dtype)
+        prediction: Tensor = self.unet(images, self.timesteps.repeat_interleave(frames), states).sample
+        return rearrange(prediction, "(b t) c h w -> b t c h w", t=frames)
 
 
 @pytest.fixture

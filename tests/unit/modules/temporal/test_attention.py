@@ -218,7 +218,7 @@ def test_what_does_not_fit_is_refused() -> None:
         TemporalTransformer(16, heads=3)
     with pytest.raises(PaLibError, match="0 groups"):
         TemporalTransformer(16, groups=0)
-    with pytest.raises(PaLibError, match="8 pictures are not whole clips of 3 frames"):
+    with pytest.raises(PaLibError, match="8 images are not whole clips of 3 frames"):
         TemporalTransformer(CHANNELS)(pictures(), 3)
     with pytest.raises(PaLibError, match="clips of 0 frames"):
         TemporalTransformer(CHANNELS)(pictures(), 0)

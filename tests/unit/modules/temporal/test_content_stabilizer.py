@@ -176,6 +176,60 @@ def test_checkpointing_gives_the_same_gradients(rig: Rig, is_backbone_frozen: bo
     torch.testing.assert_close(gradients(), plain, rtol=1e-5, atol=1e-7)
 
 
+@BOTH
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_a_frozen_network_of_half_precision_without_autocast(rig: Rig, layer: str, dtype: torch.dtype) -> None:
+    """Layers compute in float32: near the float32 network, and trained."""
+    stabilizer = stir(attached(rig, layer=layer))
+    expected, state = rig.predict().detach(), copy.deepcopy(stabilizer.state_dict())
+    stabilizer.detach()
+    rig.unet.to(dtype).requires_grad_(False)
+    half = TemporalContentStabilizer(layer=layer)
+    half.attach(rig.unet)
+    half.frames = 3
+    before = rig.plain(dtype=dtype)
+    assert torch.equal(rig.plain(dtype=dtype), before)
+    half.load_state_dict(state)
+    assert {weight.dtype for weight in half.parameters()} == {torch.float32}
+    found = rig.plain(dtype=dtype)
+    assert found.dtype == dtype
+    assert (found.float() - expected).abs().max() < 0.05 * expected.abs().max()
+    found.float().square().mean().backward()
+    assert all(weight.grad is not None and weight.grad.abs().max() > 0 for weight in half.parameters())
+
+
+@BOTH
+def test_a_plain_unet_is_told_the_frames_and_computes_as_our_backbone(rig: Rig, layer: str) -> None:
+    in_backbone = stir(attached(rig, layer=layer))
+    expected = rig.predict(3), rig.predict(2)
+    in_backbone.detach()
+    in_backbone.attach(rig.unet)
+    with pytest.raises(PaLibError, match=r"UNet2DConditionModel does not know which images are a clip; set frames"):
+        rig.plain()
+    for frames, wanted in zip((3, 2), expected, strict=True):
+        in_backbone.frames = frames
+        assert torch.equal(rig.plain(frames), wanted)
+    in_backbone.frames = 4
+    with pytest.raises(PaLibError, match="6 images are not whole clips of 4 frames"):
+        rig.plain(3)
+
+
+def test_frames_that_contradict_the_backbone_are_refused(rig: Rig) -> None:
+    stabilizer = attached(rig)
+    stabilizer.frames = 3
+    rig.predict(3)
+    with pytest.raises(PaLibError, match="is 3, but DiffusersUNet got clips of 2; leave frames None"):
+        rig.predict(2)
+
+
+def test_without_position_codes_the_order_of_frames_is_not_seen(rig: Rig) -> None:
+    stir(attached(rig, has_position_codes=False))
+    order = [2, 0, 1]
+    noisy = rig.noisy()
+    one, other = (predict(rig.backbone, x, rig.timesteps, text=rig.text) for x in (noisy, noisy[:, order]))
+    torch.testing.assert_close(other, one[:, order], rtol=0, atol=1e-4)
+
+
 def test_half_precision_is_near(rig: Rig) -> None:
     stir(attached(rig))
     expected = rig.predict()
@@ -198,7 +252,8 @@ def test_weights_file_round_trip(rig: Rig, layer: str, tmp_path: Path) -> None:
 def test_weights_of_other_settings_sites_or_sizes_are_refused(rig: Rig, tmp_path: Path) -> None:
     file = tmp_path / "tcs.safetensors"
     attached(rig).save_weights(file)
-    for option, value in {"heads": 2, "groups": 4, "is_norm_per_frame": False, "layer": "convolution"}.items():
+    others = {"heads": 2, "groups": 4, "is_norm_per_frame": False, "has_position_codes": False, "layer": "convolution"}
+    for option, value in others.items():
         with pytest.raises(PaLibError, match=f"was trained with {option} .*, these layers have {value}; set {option}"):
             attached(rig, **{option: value}).load_weights(file)
     with pytest.raises(PaLibError, match=r"differ in mid_0\..* more; take the same backbone and levels"):

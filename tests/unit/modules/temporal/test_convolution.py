@@ -91,5 +91,5 @@ def test_gradient_reaches_every_weight_and_half_precision_is_near() -> None:
 
 
 def test_pictures_that_are_no_whole_clips_are_refused() -> None:
-    with pytest.raises(PaLibError, match="6 pictures are not whole clips of 4 frames"):
+    with pytest.raises(PaLibError, match="6 images are not whole clips of 4 frames"):
         TemporalConvolution(CHANNELS)(pictures(6), 4)

@@ -73,6 +73,46 @@ def test_our_weights_give_our_output_there(rig: Rig, options: dict[str, Any]) ->
     torch.testing.assert_close(theirs(rig, stabilizer.motion_adapter()), rig.predict(), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("options", "message", "least"),
+    [
+        ({"is_norm_per_frame": True}, r"norms all frames of a clip together, .* \(is_norm_per_frame\);", 1e-3),
+        ({"groups": 4}, r"norms 8 groups as in the UNet, these layers 4 \(groups\);", 1e-2),
+    ],
+)
+def test_an_export_that_computes_something_else_is_refused_unless_it_is_asked_for(
+    rig: Rig, options: dict[str, Any], message: str, least: float
+) -> None:
+    stabilizer = stir(attached(rig, **options))
+    with pytest.raises(PaLibError, match=message):
+        stabilizer.motion_adapter()
+    motion = stabilizer.motion_adapter(allow_different=True)
+    assert (theirs(rig, motion) - rig.predict()).abs().max() > least
+
+
+def test_layers_without_position_codes_are_exported_exactly(rig: Rig) -> None:
+    stabilizer = stir(attached(rig, has_position_codes=False))
+    motion = stabilizer.motion_adapter()
+    torch.testing.assert_close(theirs(rig, motion), rig.predict(), rtol=0, atol=1e-5)
+    stabilizer.load_motion_adapter(motion)
+    with pytest.raises(PaLibError, match=r"have no position codes at .* \(has_position_codes True\)"):
+        attached(rig).load_motion_adapter(motion)
+    with pytest.raises(PaLibError, match=r"have position codes at .* \(has_position_codes False\)"):
+        stabilizer.load_motion_adapter(adapter())
+
+
+def test_codes_in_half_precision_are_taken(rig: Rig) -> None:
+    attached(rig).load_motion_adapter(adapter().half().state_dict())
+
+
+def test_an_export_from_a_plain_unet(rig: Rig) -> None:
+    stabilizer = TemporalContentStabilizer(**AS_DIFFUSERS)
+    stabilizer.attach(rig.unet)
+    stabilizer.frames = 3
+    stir(stabilizer)
+    torch.testing.assert_close(theirs(rig, stabilizer.motion_adapter()), rig.plain(), rtol=0, atol=1e-5)
+
+
 def test_the_export_takes_its_own_copy_and_no_random_numbers(rig: Rig) -> None:
     stabilizer = stir(attached(rig, levels=(0,)))
     state = torch.get_rng_state()
@@ -199,7 +239,7 @@ def test_heads_may_differ_from_level_to_level() -> None:
     backbone = CompactUNet(4, 0, widths=(12, 16), layers=1, attention_levels=(), head_width=4)
     stabilizer = TemporalContentStabilizer(heads=8, groups=4)
     stabilizer.attach(backbone)
-    motion = stabilizer.motion_adapter()
+    motion = stabilizer.motion_adapter(allow_different=True)  # no UNetMotionModel has such a backbone
     assert motion.config.motion_num_attention_heads == (6, 8)
     stabilizer.load_motion_adapter(motion)
 
@@ -209,7 +249,7 @@ def test_what_no_motion_adapter_can_hold(rig: Rig) -> None:
     stabilizer = TemporalContentStabilizer()
     stabilizer.attach(backbone)
     with pytest.raises(PaLibError, match=r"same number of groups everywhere, this \[12, 16\]; set groups"):
-        stabilizer.motion_adapter()
+        stabilizer.motion_adapter(allow_different=True)
     with pytest.raises(PaLibError, match="these are convolution"):
         attached(rig, layer="convolution").motion_adapter()
     with pytest.raises(PaLibError, match="these are convolution"):

@@ -17,8 +17,9 @@ from pa_lib.errors import PaLibError
 from pa_lib.functional.crops import cut_and_hide
 from pa_lib.functional.draws import normal, uniform
 from pa_lib.functional.windows import blend
+from pa_lib.modules.adapters.base import AbstractAdapter
 from pa_lib.modules.autoencoders.base import AbstractAutoencoder
-from pa_lib.modules.backbones.base import AbstractBackbone, AbstractGuest, AbstractTemporal
+from pa_lib.modules.backbones.base import AbstractBackbone
 from pa_lib.modules.backbones.context import ForwardContext
 from pa_lib.modules.crops.aligner import CropAligner, Crops, Reintegrator
 from pa_lib.modules.crops.appearances import Appearance, appearances, batches
@@ -31,6 +32,7 @@ from pa_lib.modules.optimization import Training
 from pa_lib.modules.systems.bodies import KEPT, Body, checked_body, layers
 from pa_lib.modules.systems.learned import AbstractLearnedAnonymizer
 from pa_lib.modules.systems.passersby.settings import MaskAwareTraining, Windows, check_fit
+from pa_lib.modules.temporal.base import AbstractTemporal
 from pa_lib.modules.text.base import AbstractText
 
 PUSHED = (
@@ -60,8 +62,8 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
         backbone: Predicts from noisy latents; with ``condition_channels`` = 1 + the latents' channels.
         autoencoder: Pixels to latents and back.
         text: Prompts to conditions, or none.
-        adapter: SCA or another guest of the backbone.
-        temporal: TCS or another guest of the backbone.
+        adapter: SCA or another adapter of the backbone.
+        temporal: TCS or other temporal layers.
         loss: What training minimises.
         diffusion: The noise that is added, and what is predicted.
         sampler: How it is taken away again.
@@ -94,7 +96,7 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
         backbone: AbstractBackbone,
         autoencoder: AbstractAutoencoder,
         text: AbstractText,
-        adapter: AbstractGuest,
+        adapter: AbstractAdapter,
         temporal: AbstractTemporal,
         loss: MaskedDiffusionLoss | PlainDiffusionLoss,
         diffusion: DiffusionProcess,
