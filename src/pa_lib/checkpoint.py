@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from pa_lib import __version__
 from pa_lib.config_of import config_of
 from pa_lib.errors import PaLibError, SettingError, WeightsError, first_line, listed
-from pa_lib.renamed import migrated, renamed_setting
+from pa_lib.renamed import current_names, migrated, renamed_setting
 from pa_lib.stored import KEY, Stored, read, write_safetensors, written_aside
 from pa_lib.targets import check_targets, own_packages, targets_in
 
@@ -397,8 +397,6 @@ def _load_weights(
     slots: Collection[str] | None,
     missing_ok: tuple[str, ...],
 ) -> None:
-    from pa_lib.modules.adapters.earlier_names import current_names
-
     weights = current_names(weights)
 
     def is_wanted(name: str) -> bool:

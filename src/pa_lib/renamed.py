@@ -1,4 +1,4 @@
-"""Settings that have got another name: the old one still works, in stored configs and on command lines.
+"""Settings and weights that have got another name: the old one still works, in stored files and on command lines.
 
 One row to a setting, in `RENAMED`. A row is kept for one version and then removed.
 """
@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pa_lib.errors import SettingError
 
@@ -40,6 +41,29 @@ RENAMED: tuple[Renamed, ...] = (
 
 TARGETS: Mapping[str, str] = {}
 """Public names that have moved: old ``_target_`` -> new one."""
+
+WEIGHTS = (  # `SpatialContentAdapter`, before its layers were peft's
+    (re.compile(r"(^|\.)(layers\.[^.]+)\.down$"), r"\1\2.lora_A.default.weight"),
+    (re.compile(r"(^|\.)(layers\.[^.]+)\.up$"), r"\1\2.lora_B.default.weight"),
+)
+"""Names of weights that have changed: pattern -> replacement."""
+
+T = TypeVar("T")
+
+
+def current_names(weights: Mapping[str, T]) -> dict[str, T]:
+    """Weights with today's names, from a file of this or of an earlier version.
+
+    >>> current_names({"adapter.layers.mid-to_q.down": 1, "adapter.layers.mid_0.down.weight": 2})
+    {'adapter.layers.mid-to_q.lora_A.default.weight': 1, 'adapter.layers.mid_0.down.weight': 2}
+    """
+    return {_current_name(name): value for name, value in weights.items()}
+
+
+def _current_name(name: str) -> str:
+    for pattern, replacement in WEIGHTS:
+        name = pattern.sub(replacement, name)
+    return name
 
 
 def migrated(

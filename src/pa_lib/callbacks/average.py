@@ -10,7 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from pa_lib.errors import SettingError, WeightsError
-from pa_lib.modules.adapters.earlier_names import current_names
+from pa_lib.renamed import current_names
 
 
 class ExponentialAverage(Callback):

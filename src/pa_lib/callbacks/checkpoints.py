@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from pa_lib.checkpoint import external_prefixes, new_entry, private_path, write_private
 from pa_lib.errors import SettingError, WeightsError, listed
 from pa_lib.modules import AbstractLearnedAnonymizer
-from pa_lib.modules.adapters.earlier_names import current_names
+from pa_lib.renamed import current_names
 
 
 class LastCheckpoint(Checkpoint):

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from pa_lib.errors import SettingError, WeightsError, listed
 from pa_lib.modules.adapters import lora_file
 from pa_lib.modules.adapters.base import AbstractAdapter, Hook, Network, network_of, projections_of
-from pa_lib.modules.adapters.earlier_names import current_names
 from pa_lib.modules.adapters.lora import LoraLayer, factor_of, knowing, weights_of, with_lora
 from pa_lib.modules.adapters.scale import checked_alpha, checked_scale, checked_share, checked_width
+from pa_lib.renamed import current_names
 
 _FIRST = "default"
 

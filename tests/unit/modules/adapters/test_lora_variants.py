@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from pa_lib.errors import SettingError
-from pa_lib.modules.adapters.earlier_names import current_names
 from pa_lib.modules.adapters.spatial_content import SpatialContentAdapter
 from pa_lib.modules.backbones.base import AbstractBackbone
 from pa_lib.modules.backbones.diffusers_unet import DiffusersUNet
+from pa_lib.renamed import current_names
 
 Predict = Callable[[AbstractBackbone], Tensor]
 Randomize = Callable[[nn.Module], None]
