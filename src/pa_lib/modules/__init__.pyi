@@ -22,7 +22,7 @@ from .losses.masked_diffusion import MaskedDiffusionLoss
 from .losses.plain_diffusion import PlainDiffusionLoss
 from .non_interference import interference
 from .optimization import MakeOptimizer, MakeSchedule, OptimizerSpec, Training
-from .slot import Origin, Slot
+from .slot import Origin, Recorded, Slot
 from .systems.base import AbstractAnonymizer
 from .systems.conventional.system import ConventionalAnonymizer
 from .systems.learned import AbstractLearnedAnonymizer
@@ -75,6 +75,7 @@ __all__ = [
     "Patchify",
     "Photos",
     "PlainDiffusionLoss",
+    "Recorded",
     "Reintegrator",
     "Residuals",
     "ReversalAttack",

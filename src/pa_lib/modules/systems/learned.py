@@ -282,8 +282,8 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip gradients where the optimizer's spec says so; for Lightning, after callbacks have seen the gradients."""
-        spec = self.optimizer_specs[self.optimizer_name(optimizer)]
-        if spec.clip is not None:
+        spec = None if self._specs is None else self._specs.get(self.optimizer_name(optimizer))
+        if spec is not None and spec.clip is not None:
             nn.utils.clip_grad_norm_(self._parameters_of(spec), spec.clip)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -329,7 +329,7 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
             weight: Scalar: sum of the weights.
             batch_size: Number of clips in the batch.
         """
-        pair = torch.stack([weighted_sum.detach(), torch.as_tensor(weight).detach().to(weighted_sum)])
+        pair = torch.stack([weighted_sum.detach(), weight.detach().to(weighted_sum)])
         if self.trainer.training:
             (value,) = self._losses.reduced([pair], self.trainer.world_size)
             self.log(name, value, prog_bar=True, batch_size=batch_size, sync_dist=False)
@@ -380,7 +380,7 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
             path = private_path(Path(str(self.trainer.ckpt_path)))
             merge_private(checkpoint, read_private(path, step=checkpoint.get("global_step")).parts)
         outside = tuple(f"{slot}." for slot in self.external_slots())
-        if outside:
+        if outside and self.device_mesh is None:  # weights that are divided are loaded in another way
             own = {name: value for name, value in self.state_dict().items() if name.startswith(outside)}
             checkpoint["state_dict"] = {**own, **checkpoint["state_dict"]}
 
