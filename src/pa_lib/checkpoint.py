@@ -1,6 +1,6 @@
 """Checkpoints that rebuild themselves: weights with the resolved config and the version that wrote them.
 
-Two kinds of file: Lightning's ``.ckpt``, from which training goes on, with an extra entry ``pa_lib`` (every system of
+Two kinds of file: Lightning's ``.ckpt``, from which training continues, with an extra entry ``pa_lib`` (every system of
 pa_lib adds it; for other modules see `pa_lib.callbacks.ConfigInCheckpoint`); and ``.safetensors``, weights only, with
 the same entry as JSON in its metadata. Neither can run code when it is read: tensors and plain values only, and the
 config may name only public parts and what you permit (`pa_lib.targets`).
@@ -98,6 +98,11 @@ def load_module(
     """
     path = Path(path)
     stored = read(path)
+    if stored.private:
+        raise WeightsError(
+            f"{path}: holds the private slots {', '.join(stored.private)} and nothing else; give it as private=, "
+            "beside the checkpoint that it belongs to"
+        )
     config = _checked_config(stored, path, trusted)
     if changed:
         config = _with_changes(config, changed, path)

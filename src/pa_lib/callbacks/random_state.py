@@ -47,8 +47,8 @@ class RandomState(Callback):
             return
         if len(states) != trainer.world_size:
             raise SettingError(
-                f"the checkpoint is of {len(states)} processes, this run has {trainer.world_size}: it cannot go on "
-                "exactly; add ~callbacks.random_state to go on with other random numbers"
+                f"the checkpoint is of {len(states)} processes, this run has {trainer.world_size}: it is not resumed "
+                "exactly; add ~callbacks.random_state to resume with other random numbers"
             )
         self._to_restore = states[trainer.global_rank]
 

@@ -63,7 +63,7 @@ class TrainingMonitor(Callback):
         self._paused = time.perf_counter()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let the clock go on."""
+        """Start the clock again."""
         self._began += time.perf_counter() - self._paused
 
     def _begin(self) -> None:
@@ -80,7 +80,7 @@ def _is_logged(trainer: Trainer, module: LightningModule) -> bool:
 
 
 def _name(module: LightningModule, optimizer: Optimizer) -> str:
-    """What tells the optimizers of a module apart; nothing where there is one."""
+    """Suffix that distinguishes the optimizers of a module; empty if there is only one."""
     if isinstance(module, AbstractLearnedAnonymizer) and not module.automatic_optimization:
         return f"/{module.optimizer_name(optimizer)}"
     own = module.trainer.optimizers

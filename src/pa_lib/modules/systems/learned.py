@@ -171,7 +171,7 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
 
     @property
     def train_step(self) -> int:
-        """Number of training steps that are done; within one, its number from 0. Goes on in a resumed run."""
+        """Number of training steps that are done; within one, its number from 0. Continues in a resumed run."""
         if self._trainer is None:
             return 0
         if self.automatic_optimization:

@@ -137,6 +137,8 @@ def test_weights_alone_leave_without_what_is_private(tmp_path: Path) -> None:
     assert torch.equal(whole.recovery.weight, module.recovery.weight)
     with pytest.raises(SettingError, match="recovery must not leave with generator"):
         save_module(module, None, tmp_path / "both.safetensors", slots=("generator", "recovery"))
+    with pytest.raises(WeightsError, match="holds the private slots recovery and nothing else; give it as private="):
+        load_module(own, trusted=TRUSTED)
     with pytest.raises(WeightsError, match="holds no private slots"):
         load_module(tmp_path / "out" / "m.safetensors", private=tmp_path / "out" / "m.safetensors", trusted=TRUSTED)
 
