@@ -30,17 +30,22 @@ def module_results(
     for batch in batches:
         source = (batch.frames.detach().cpu() * 255).round().clamp(0, 255).to(torch.uint8)
         masks = batch.masks.detach().cpu().float()
-        painted = [
-            _anonymized(module, frames, alpha, int(clip), kind, seed)
+        anonymized = [
+            _in_windows(module, frames, alpha, int(clip), kind, seed)
             for frames, alpha, clip in zip(source, masks, batch.clip_ids, strict=True)
         ]
         yield Result(
-            source, torch.stack(painted), masks, batch.clip_ids.cpu(), batch.identities, sightings(batch, masks, kind)
+            source,
+            torch.stack(anonymized),
+            masks,
+            batch.clip_ids.cpu(),
+            batch.identities,
+            sightings(batch, masks, kind),
         )
 
 
 def sightings(batch: Batch, masks: Tensor, kind: Kind) -> tuple[Sighting, ...]:
-    """Who is where, by the bounding boxes of the masks; frames with an empty mask show nobody."""
+    """People and their places, by the bounding boxes of the masks; a frame with an empty mask has none."""
     people = []
     for row, (clip, alpha) in enumerate(zip(batch.clip_ids, masks[:, :, 0], strict=True)):
         identity = -1 if batch.identities is None else int(batch.identities[row])
@@ -54,7 +59,7 @@ def sightings(batch: Batch, masks: Tensor, kind: Kind) -> tuple[Sighting, ...]:
     return tuple(people)
 
 
-def _anonymized(module: AbstractAnonymizer, frames: Tensor, alpha: Tensor, clip: int, kind: Kind, seed: int) -> Tensor:
+def _in_windows(module: AbstractAnonymizer, frames: Tensor, alpha: Tensor, clip: int, kind: Kind, seed: int) -> Tensor:
     """One clip of t 3 h w, in windows as long as the system wants."""
     n_frames, _, height, width = frames.shape
     step = max(1, module.window_frames)

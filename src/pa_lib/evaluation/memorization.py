@@ -144,10 +144,10 @@ class NearestFaces:
     """For each picture, how near the training faces are.
 
     Args:
-        distance: Shape n: to the nearest one.
-        face: Shape n: which one that is, a row of the training faces.
-        near_share: Shape n: the share of all that are nearer than the threshold, in [0, 1].
-        n_faces: How many each picture was compared with.
+        distance: Shape n: distance to the nearest one.
+        face: Shape n: row of the nearest one among the training faces.
+        near_share: Shape n: share of all training faces that are nearer than the threshold, in [0, 1].
+        n_faces: Number of training faces that each picture was compared with.
     """
 
     distance: Float[Tensor, " n"]
@@ -290,7 +290,7 @@ def face_identities(
     Args:
         network: dlib's face network.
         frames: Pictures.
-        landmarks: Of the original, px.
+        landmarks: Landmarks of the original in pixels.
     """
     identities = [torch.zeros(0, network.n_dimensions)]
     for start in range(0, len(frames), _CHIPS):

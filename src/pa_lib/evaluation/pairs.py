@@ -14,9 +14,9 @@ class ClipPair:
     """Two videos to be compared, and what the run that made the second wrote beside it.
 
     Args:
-        original: The source.
-        anonymized: What was made of it.
-        tracks: The tracks file; None where there is none: nobody knows then where people are, and who was hidden.
+        original: The source video.
+        anonymized: The anonymized video.
+        tracks: The tracks file; None without one: where people are and who was hidden is unknown then.
         report: The run's report as JSON; None where there is none.
     """
 

@@ -21,7 +21,7 @@ OnProgress = Callable[[str, str, int, "int | None"], None]
 
 @dataclass
 class Shard:
-    """What one process has measured: its share of all clips.
+    """What one process has measured: its part of all clips.
 
     Args:
         title: What all processes together measure, one line.
@@ -73,7 +73,7 @@ class AbstractSource(ABC):
 
 
 def no_progress(title: str, task: str, done: int, total: int | None) -> None:
-    """Progress that nobody looks at."""
+    """Progress that is not shown."""
 
 
 def under(title: str, on_progress: OnProgress) -> ProgressCallback:

@@ -94,7 +94,7 @@ def _names(settings: Sequence[Mapping[str, Any]], folders: Sequence[str]) -> Seq
 
 
 def _shortened(names: Sequence[str]) -> dict[str, str]:
-    """``module.sampler.steps`` -> ``steps``, or as many parts of it as it takes to tell it from the others."""
+    """``module.sampler.steps`` -> ``steps``, or as many parts of it as make it unique."""
     parts = {name: name.removesuffix("._target_").split(".") for name in names}
     short = {}
     for name, mine in parts.items():
@@ -130,7 +130,7 @@ def without_seeds(protocol: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _folders(files: Sequence[Path]) -> tuple[str, ...]:
-    """The shortest ends of the folders' paths that tell them apart, without the usual suffix."""
+    """The shortest ends of the folders' paths that are unique, without the usual suffix."""
     parts = [file.parent.resolve().parts for file in files]
     for length in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-length:]).removesuffix(".evaluation") for part in parts]

@@ -32,7 +32,7 @@ COLUMNS = {
     "fallbacks": "what was done in place of the first choice",
     "fault": "what went wrong; null where nothing did",
 }
-"""Of the table that a log is in a file."""
+"""Columns of the table that a log becomes in a file."""
 OVERFLOW_TEXT = f"another fault (only the first {MAX_TEXTS} different ones are kept)"
 
 

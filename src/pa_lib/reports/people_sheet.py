@@ -1,4 +1,4 @@
-"""The numbered sheet of everybody in a video, to choose from before anything is hidden."""
+"""The numbered sheet of all people in a video, to choose from before anything is hidden."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pa_lib.video.staging import StagedFile
 Colour = tuple[int, int, int]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-# Blue and orange of the same palette as the report's page: told apart by every kind of colour vision, also in grey.
+# Blue and orange of the same palette as the report's page: distinct for every kind of colour vision, also in grey.
 HIDDEN: Colour = (0, 92, 171)
 KEPT: Colour = (194, 91, 0)
 PAPER: Colour = (250, 249, 246)
@@ -76,7 +76,7 @@ class PeopleSheet:
         self.decisions = {decision.person_id: decision for decision in decisions}
         undecided = [person.person_id for person in self.people if person.person_id not in self.decisions]
         if undecided:
-            raise PaLibError(f"person {undecided[0]} has no decision: everybody found must be hidden or kept")
+            raise PaLibError(f"person {undecided[0]} has no decision: every person found must be hidden or kept")
         self.width, self.height = width, height
         self.times_s = times_s
         self.title = title
@@ -111,7 +111,7 @@ class PeopleSheet:
             self._overviews[index] = self._draw_overview(index, rgb)
 
     def save(self, path: Path) -> None:
-        """Writes the sheet as PNG. It shows the faces that are to be hidden: whoever has chosen should delete it.
+        """Writes the sheet as PNG. It shows the faces that are to be hidden: delete it after choosing.
 
         Raises:
             PaLibError: The file cannot be written.
@@ -266,9 +266,11 @@ def _inside(rgb: NDArray[np.uint8], box: Box) -> Image.Image | None:
 def _crop(rgb: NDArray[np.uint8], candidate: Candidate, size: tuple[int, int], colour: Colour) -> Image.Image:
     """The box with some of its surroundings, in the shape of a cell, outlined."""
     x0, y0, x1, y1 = candidate.box
-    around_face = 2.2 if candidate.kind == "face" else 1.0  # a face alone is hard to tell without hair and shoulders
+    around_face = (
+        2.2 if candidate.kind == "face" else 1.0
+    )  # a face alone is hard to recognize without hair and shoulders
     wished = max(1.15 * around_face * max(y1 - y0, 8), 1.3 * around_face * max(x1 - x0, 8) * size[1] / size[0])
-    # Never larger than the picture: somebody lying down is better cut at the sides than lost between grey bars.
+    # Never larger than the picture: a person lying down is better cut at the sides than lost between grey bars.
     height = min(wished, rgb.shape[0], rgb.shape[1] * size[1] / size[0])
     width = height * size[0] / size[1]
     middle = (y0 + y1) / 2 if height == wished else y0 + 0.45 * height  # where cut, the head stays

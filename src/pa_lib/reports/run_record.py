@@ -38,7 +38,7 @@ class SourceRecord:
 
     Args:
         name: File name without its folder, which may name a person.
-        sha256: Of the file, hex.
+        sha256: Hash of the file, hex.
         width, height: Size of the upright frame in px.
         fps: Average rate in frames per second.
         n_frames: Frames that were read.

@@ -24,7 +24,7 @@ class Thumbnail:
         width, height: Size in px.
         jpeg: The encoded picture.
         before: The same frame of the source, encoded; None unless it was offered.
-        is_important: Whether it shows a frame that somebody should look at.
+        is_important: Whether it shows a frame that should be looked at.
     """
 
     index: int
@@ -86,7 +86,7 @@ class ThumbnailCollector:
         Args:
             index: Frame of the video.
             rgb: Shape h w 3, RGB in 0..255, as it is written.
-            before: The source's pixels, same shape. They show whom the output hides: only where the user asked.
+            before: The source's pixels, same shape. They show the people who are hidden in the output: only if the user asked for them.
             important: The frame was redacted, had a fault, or took a fallback.
         """
         if not self.wants(index, important=important):
