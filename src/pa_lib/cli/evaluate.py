@@ -124,7 +124,7 @@ def _stem(path: Path) -> str:
 
 
 def _recorded(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings without paths; of weights the config that they were trained with, so that runs can be distinguished."""
+    """The settings without paths, and the config that weights were trained with: it may be all that runs differ in."""
     recorded = {name: value for name, value in config.items() if name not in _PATHS}
     if config["weights"] is not None:
         from pa_lib.checkpoint import load_config

@@ -266,9 +266,7 @@ def _inside(rgb: NDArray[np.uint8], box: Box) -> Image.Image | None:
 def _crop(rgb: NDArray[np.uint8], candidate: Candidate, size: tuple[int, int], colour: Colour) -> Image.Image:
     """The box with some of its surroundings, in the shape of a cell, outlined."""
     x0, y0, x1, y1 = candidate.box
-    around_face = (
-        2.2 if candidate.kind == "face" else 1.0
-    )  # a face alone is hard to recognize without hair and shoulders
+    around_face = 2.2 if candidate.kind == "face" else 1.0  # a face is hard to recognize without hair and shoulders
     wished = max(1.15 * around_face * max(y1 - y0, 8), 1.3 * around_face * max(x1 - x0, 8) * size[1] / size[0])
     # Never larger than the picture: a person lying down is better cut at the sides than lost between grey bars.
     height = min(wished, rgb.shape[0], rgb.shape[1] * size[1] / size[0])

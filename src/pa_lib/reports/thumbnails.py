@@ -86,7 +86,8 @@ class ThumbnailCollector:
         Args:
             index: Frame of the video.
             rgb: Shape h w 3, RGB in 0..255, as it is written.
-            before: The source's pixels, same shape. They show the people who are hidden in the output: only if the user asked for them.
+            before: The source's pixels, same shape, with the people who are hidden in the output: only if the user
+                asked for them.
             important: The frame was redacted, had a fault, or took a fallback.
         """
         if not self.wants(index, important=important):
