@@ -22,7 +22,6 @@ from typing import Any
 
 import torch
 from _bench import WORK, Table, publish
-from einops import rearrange
 from scipy.stats import t as student
 from torch import Tensor
 
@@ -33,7 +32,7 @@ from pa_lib.contracts import Batch
 from pa_lib.data.base import collate
 from pa_lib.functional.draws import normal
 from pa_lib.functional.warping_error import temporal_warping_error
-from pa_lib.modules import ForwardContext, PassersbyAnonymizer
+from pa_lib.modules import PassersbyAnonymizer
 
 GOAL = 0.30  # by how much stage 2 is to lower the warping error
 STEPS_1, STEPS_2 = 800, 300
@@ -192,18 +191,19 @@ def in_space(run: Run, n_clips: int) -> dict[str, Any]:
     clean pixels it counts the levels with little noise more.
     """
     system, batch = run.system(), run.held_out(n_clips)
-    clean = system._encode(batch.frames)
-    grid, background = system._surroundings(batch.frames, (batch.masks > 0).float())
-    condition = system._condition(grid, background)
+    clean = system.inpainter.encode(batch.frames)
+    inpainter = system.inpainter
+    scene = inpainter.scene(batch.frames, (batch.masks > 0).float(), prompts=batch.prompts)
+    grid = scene.latent_mask
     levels: dict[str, list[float]] = {"inside": [], "outside": [], "velocity": []}
     for level in LEVELS:
         noise = torch.stack([normal(clean.shape[1:], int(clip), level) for clip in batch.clip_ids])
         timesteps = torch.full((len(clean),), level)
         noisy = system.diffusion.add_noise(clean, noise, timesteps)
-        prediction = system.backbone(noisy, ForwardContext(noisy.shape[1], timesteps, concat=condition))
+        prediction = system.backbone(noisy, inpainter.context(scene, timesteps))
         told = system.diffusion.clean_from(prediction, noisy, timesteps)
-        pixels = system.autoencoder.decode(rearrange(told, "b t c h w -> (b t) c h w"))
-        in_pixels = rearrange(pixels, "b c h w -> b 1 c h w") - batch.frames
+        pixels = system.autoencoder.decode(told)
+        in_pixels = pixels - batch.frames
         levels["inside"].append(mean_square(in_pixels, batch.masks))
         levels["outside"].append(mean_square(in_pixels, 1 - batch.masks))
         levels["velocity"].append(mean_square(prediction - system.diffusion.target(clean, noise, timesteps), grid))

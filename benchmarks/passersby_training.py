@@ -104,9 +104,10 @@ def made_batches(n: int, size: int) -> list[Batch]:
 def check_same_loss(system: PassersbyAnonymizer, by_hand: ByHand, batch: Batch) -> None:
     """Given the same noise, both compute the same."""
     keys = [(0, int(clip), 0) for clip in batch.clip_ids]
-    noise = system._noise(keys, [[0]] * len(keys), (48, 16, 16))[:, 0]
+    noise = system.inpainter.noise(keys, [[0]] * len(keys), (48, 16, 16))[:, 0]
     with torch.no_grad():
-        ours = system._diffusion_loss(batch, batch.masks, keys, [False] * len(keys))
+        found = system.denoised(batch, batch.masks, keys)
+        ours = system.loss(found.prediction, found.target, found.mask, found.snr, system.diffusion.prediction)
         theirs = by_hand.loss(batch, noise, system.diffusion.draw_timesteps(keys))
     if not torch.allclose(ours, theirs, rtol=1e-5):
         sys.exit(f"the two loops do not compute the same: losses {ours:.6g} and {theirs:.6g}")

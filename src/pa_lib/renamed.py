@@ -32,7 +32,26 @@ class Renamed:
     on: str = ""
 
 
+def _part(target: str, argument: str) -> Callable[[Any], Any]:
+    return lambda value: {"_target_": f"pa_lib.modules.{target}", argument: value}
+
+
+def _guidance(old: str, name: str, target: str, argument: str, on: str = "") -> tuple[Renamed, Renamed]:
+    """What was a number is a part now. Stored configs get the part; a command line, whose config has it, the number.
+
+    Both rows have the same old name: stored configs go by the first one, which takes the value away, command lines by
+    the last one.
+    """
+    return (
+        Renamed(f"module.{old}", f"module.guidance.{name}", _part(target, argument), on),
+        Renamed(f"module.{old}", f"module.guidance.{name}.{argument}"),
+    )
+
+
 RENAMED: tuple[Renamed, ...] = (
+    *_guidance("sampler.guidance", "text", "ClassifierFreeGuidance", "scale"),
+    *_guidance("sampler.mean_guidance", "mean", "MeanGuidance", "scale"),
+    *_guidance("identity_push", "identity", "IdentityGuidance", "strength", "pa_lib.modules.PassersbyAnonymizer"),
     Renamed("data.augmentation.veil_p", "data.augmentation.haze_p"),
     Renamed("data.augmentation.veil", "data.augmentation.haze"),
     Renamed("data.augmentation.colour_p", "data.augmentation.color_p"),
@@ -105,7 +124,7 @@ def migrated(
 def renamed_setting(name: str, prefix: str = "module", rows: Sequence[Renamed] | None = None) -> str:
     """Today's name of a setting that is given without `prefix`, e.g. to ``load_module(changed=...)``."""
     full = f"{prefix}.{name}" if prefix else name
-    for row in RENAMED if rows is None else rows:
+    for row in reversed(RENAMED if rows is None else rows):  # the last one, as on a command line
         if row.old == full:
             return row.new.removeprefix(f"{prefix}.") if prefix else row.new
     return name

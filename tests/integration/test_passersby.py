@@ -18,9 +18,11 @@ from pa_lib.modules import (
     CompactUNet,
     CropAligner,
     DiffusionProcess,
+    IdentityGuidance,
     MaskAugmentation,
     MaskAwareTraining,
     MaskedDiffusionLoss,
+    MeanGuidance,
     NoAdapter,
     NoTemporal,
     NoText,
@@ -103,7 +105,7 @@ def batch(n_frames: int = 3) -> Batch:
         {"sampler": Sampler("lcm", steps=2)},
         {"sampler": Sampler("dpm++", steps=3)},
         {"diffusion": DiffusionProcess(prediction="sample"), "noise_sharing": 1.0},
-        {"sampler": Sampler(steps=4, mean_guidance=1.5)},
+        {"sampler": Sampler(steps=4), "guidance": {"mean": MeanGuidance(1.5)}},
     ],
     ids=["default", "without_guests", "without_condition", "lcm", "dpm", "x0", "mean_guidance"],
 )
@@ -120,10 +122,10 @@ def test_what_begins_with_the_person_says_so() -> None:
 
 
 def test_what_is_pushed_away_from_the_person_says_so() -> None:
-    made = system(identity_push=0.5)
+    made = system(guidance={"identity": IdentityGuidance(0.5)})
     assert not made.is_non_interfering
     assert interference(made, clip(), two_people(), seed=5) > 0
-    assert any("identity_push" in remark for remark in made.notes)
+    assert any("guidance.identity" in remark for remark in made.notes)
     crops = torch.rand(1, 2, 3, made.crops.side, made.crops.side)
     with pytest.raises(PaLibError, match="no source was given"):
         made.generate(crops, torch.ones(1, 2, 1, made.crops.side, made.crops.side), [(0, 1)])
@@ -185,7 +187,8 @@ def test_masks_of_another_size_are_refused() -> None:
 
 def test_only_the_named_slot_learns_and_is_in_training_mode() -> None:
     made = system(trainable=("temporal",)).train()
-    loss = made._diffusion_loss(batch(), batch().masks, [(0, 3, 0), (0, 8, 0)], [False, False])
+    found = made.denoised(batch(), batch().masks, [(0, 3, 0), (0, 8, 0)])
+    loss = made.loss(found.prediction, found.target, found.mask)
     loss.backward()
     for name, slot in made.named_children():
         has_gradient = [parameter.grad is not None for parameter in slot.parameters()]
@@ -198,9 +201,8 @@ def test_draws_go_by_clip_not_by_place_in_the_batch() -> None:
     both = batch()
     keys = [(0, 3, 7), (0, 8, 7)]
     turned = Batch(both.frames.flip(0), both.masks.flip(0), both.clip_ids.flip(0))
-    losses = [
-        made._diffusion_loss(one, one.masks, some, [False, False]) for one, some in ((both, keys), (turned, keys[::-1]))
-    ]
+    found, other = made.denoised(both, both.masks, keys), made.denoised(turned, turned.masks, keys[::-1])
+    losses = [made.loss(one.prediction, one.target, one.mask) for one in (found, other)]
     torch.testing.assert_close(*losses)
 
 

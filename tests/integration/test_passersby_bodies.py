@@ -77,7 +77,7 @@ def test_the_report_says_that_bodies_are_seen(body: str, tmp_path: Path) -> None
         NobodyFinder(), KalmanTracker(growth_per_s=0), HideAll(), BoxMasker(), painter(body=body)
     )
     outcome = made.run(source, tmp_path / "out.mkv")
-    told = "their bodies are as filmed (body=keep)"
+    told = "bodies are unchanged and visible (body=keep)"
     for name in ("report", "page"):
         assert (told in html.unescape(outcome.files[name].read_text())) == (body == "keep")
 

@@ -13,11 +13,23 @@ from .backbones.base import AbstractBackbone, Site
 from .backbones.compact import CompactUNet
 from .backbones.context import ForwardContext, Residuals, RunningContext, TextCondition
 from .backbones.diffusers_unet import DiffusersUNet
+from .conditioners.base import AbstractConditioner, Scene
+from .conditioners.mask_and_background import MaskAndBackground
+from .conditioners.prompt import Prompt
 from .crops.aligner import CropAligner, CropGeometry, Crops, Reintegrator
 from .crops.mask_augmentation import MaskAugmentation
-from .diffusion.process import DiffusionProcess
+from .diffusion.base import AbstractNoiseProcess
+from .diffusion.flow_matching import FlowMatching
 from .diffusion.sampler import Sampler
-from .guidance.identity import IdentityPush
+from .diffusion.solvers import AbstractSolver, DdimSolver, DpmSolver, FlowEulerSolver, LcmSolver
+from .diffusion.variance_preserving import DiffusionProcess, VariancePreserving
+from .guidance.base import AbstractGuidance, PreparedGuidance, SamplingStart
+from .guidance.classifier_free import ClassifierFreeGuidance
+from .guidance.identity import IdentityGuidance
+from .guidance.mean import MeanGuidance
+from .inpainting.inpainter import Denoised, LatentInpainter
+from .inpainting.settings import Windows
+from .losses.base import AbstractDiffusionLoss
 from .losses.masked_diffusion import MaskedDiffusionLoss
 from .losses.plain_diffusion import PlainDiffusionLoss
 from .non_interference import interference
@@ -25,9 +37,10 @@ from .optimization import MakeOptimizer, MakeSchedule, OptimizerSpec, Training
 from .slot import Origin, Recorded, Slot
 from .systems.base import AbstractAnonymizer
 from .systems.conventional.system import ConventionalAnonymizer
+from .systems.cropwise import CropwiseAnonymizer
 from .systems.learned import AbstractLearnedAnonymizer
 from .systems.passersby.embedded import embedded_passersby
-from .systems.passersby.settings import MaskAwareTraining, Windows
+from .systems.passersby.settings import MaskAwareTraining
 from .systems.passersby.system import PassersbyAnonymizer
 from .temporal.base import AbstractTemporal
 from .temporal.content_stabilizer import TemporalContentStabilizer
@@ -42,29 +55,45 @@ __all__ = [
     "AbstractAttack",
     "AbstractAutoencoder",
     "AbstractBackbone",
+    "AbstractConditioner",
+    "AbstractDiffusionLoss",
+    "AbstractGuidance",
     "AbstractLearnedAnonymizer",
+    "AbstractNoiseProcess",
+    "AbstractSolver",
     "AbstractTemporal",
     "AbstractText",
     "Anonymized",
     "AttackResult",
     "BottleneckContentAdapter",
+    "ClassifierFreeGuidance",
     "ClipText",
     "CompactUNet",
     "ConventionalAnonymizer",
     "CropAligner",
     "CropGeometry",
     "Crops",
+    "CropwiseAnonymizer",
+    "DdimSolver",
+    "Denoised",
     "DiffusersUNet",
     "DiffusionProcess",
+    "DpmSolver",
+    "FlowEulerSolver",
+    "FlowMatching",
     "ForwardContext",
     "Hook",
-    "IdentityPush",
+    "IdentityGuidance",
     "KLAutoencoder",
+    "LatentInpainter",
+    "LcmSolver",
     "MakeOptimizer",
     "MakeSchedule",
+    "MaskAndBackground",
     "MaskAugmentation",
     "MaskAwareTraining",
     "MaskedDiffusionLoss",
+    "MeanGuidance",
     "NoAdapter",
     "NoTemporal",
     "NoText",
@@ -75,12 +104,16 @@ __all__ = [
     "Patchify",
     "Photos",
     "PlainDiffusionLoss",
+    "PreparedGuidance",
+    "Prompt",
     "Recorded",
     "Reintegrator",
     "Residuals",
     "ReversalAttack",
     "RunningContext",
     "Sampler",
+    "SamplingStart",
+    "Scene",
     "Site",
     "Slot",
     "SpatialContentAdapter",
@@ -88,6 +121,7 @@ __all__ = [
     "TextCondition",
     "TinyAutoencoder",
     "Training",
+    "VariancePreserving",
     "Windows",
     "embedded_passersby",
     "interference",

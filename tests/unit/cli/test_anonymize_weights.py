@@ -120,7 +120,7 @@ def test_a_trained_system_hides_a_person(source: Path, capsys: pytest.CaptureFix
     [
         ["module.sampler.steps=1"],
         ["module/sampler=dpm", "module.sampler.steps=2"],
-        ["module.sampler.guidance=1.0", "module.noise_sharing=0.0"],
+        ["module.guidance.text.scale=1.0", "module.noise_sharing=0.0"],
         ["module.adapter.scale=0.0"],
     ],
 )

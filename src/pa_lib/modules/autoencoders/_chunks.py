@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
 from pa_lib.errors import PaLibError
 
 
-def in_chunks(
-    run: Callable[[Float[Tensor, "n c h w"]], Float[Tensor, "n d y x"]], images: Float[Tensor, "n c h w"], chunk: int
-) -> Float[Tensor, "n d y x"]:
-    """Apply a function to `chunk` images at a time, so that its working memory does not grow with their number."""
-    return torch.cat([run(part) for part in torch.split(images, chunk)])
+def frame_by_frame(
+    run: Callable[[Float[Tensor, "n c h w"]], Float[Tensor, "n d y x"]], clips: Float[Tensor, "b t c h w"], chunk: int
+) -> Float[Tensor, "b t d y x"]:
+    """Apply a function of images to `chunk` frames at a time: its working memory does not grow with their number."""
+    images = rearrange(clips, "b t c h w -> (b t) c h w")
+    changed = torch.cat([run(part) for part in torch.split(images, chunk)])
+    return rearrange(changed, "(b t) c h w -> b t c h w", b=len(clips))
 
 
 def checked_chunk(chunk: int) -> int:
@@ -29,12 +32,14 @@ def checked_chunk(chunk: int) -> int:
     return chunk
 
 
-def check_size(pixels: Float[Tensor, "n 3 h w"], multiple: int) -> None:
-    """Refuse images whose sides an autoencoder would round.
+def check_size(pixels: Float[Tensor, "b t _ h w"], multiple: int) -> None:
+    """Refuse clips whose sides an autoencoder would round.
 
     Raises:
-        PaLibError: They have not 3 channels, or sides that are no multiples.
+        PaLibError: They are no clips, have not 3 channels, or sides that are no multiples.
     """
+    if pixels.ndim != 5:
+        raise PaLibError(f"the autoencoder got pixels of shape {tuple(pixels.shape)}, expected clips b t 3 h w")
     channels, height, width = pixels.shape[-3:]
     if channels != 3 or height % multiple or width % multiple:
         raise PaLibError(
@@ -43,14 +48,16 @@ def check_size(pixels: Float[Tensor, "n 3 h w"], multiple: int) -> None:
         )
 
 
-def check_channels(latents: Float[Tensor, "n c h w"], channels: int) -> None:
+def check_channels(latents: Float[Tensor, "b t _ h w"], channels: int) -> None:
     """Refuse latents of another autoencoder.
 
     Raises:
-        PaLibError: They have another number of channels.
+        PaLibError: They are no clips, or have another number of channels.
     """
-    if latents.shape[1] != channels:
+    if latents.ndim != 5:
+        raise PaLibError(f"the autoencoder got latents of shape {tuple(latents.shape)}, expected clips b t c h w")
+    if latents.shape[2] != channels:
         raise PaLibError(
-            f"the autoencoder got latents of {latents.shape[1]} channels, expected {channels}; "
+            f"the autoencoder got latents of {latents.shape[2]} channels, expected {channels}; "
             "choose a backbone and an autoencoder with the same number of latent channels"
         )

@@ -11,7 +11,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor
 
-from pa_lib.modules.autoencoders._chunks import check_channels, check_size, checked_chunk, in_chunks
+from pa_lib.modules.autoencoders._chunks import check_channels, check_size, checked_chunk, frame_by_frame
 from pa_lib.modules.autoencoders.base import AbstractAutoencoder
 from pa_lib.modules.weights_folder import load_network
 
@@ -29,16 +29,16 @@ class KLAutoencoder(AbstractAutoencoder):
         vae: An autoencoder that is there already. It is used, not copied.
         config: A diffusers config; weights are random.
         subfolder: Where in `path` it is.
-        chunk: How many images go through at a time. Its memory is that of so many, however long the clip is, as long
-            as no gradient is asked for.
+        chunk: Number of images that go through at a time: what bounds its memory, however long the
+            clip is, as long as no gradient is asked for.
 
     Raises:
         PaLibError: Not exactly one of the three is given, or it cannot be loaded.
 
     >>> config = dict(block_out_channels=[8, 8], layers_per_block=1, norm_num_groups=4, latent_channels=4,
     ...               down_block_types=["DownEncoderBlock2D"] * 2, up_block_types=["UpDecoderBlock2D"] * 2)
-    >>> KLAutoencoder(config=config).encode(torch.zeros(3, 3, 16, 16)).shape
-    torch.Size([3, 4, 8, 8])
+    >>> KLAutoencoder(config=config).encode(torch.zeros(1, 3, 3, 16, 16)).shape
+    torch.Size([1, 3, 4, 8, 8])
 
     Source: Rombach et al. 2022, https://arxiv.org/abs/2112.10752, sections 3.1 and D.1.
     Differs: the mean stands for the sample that Stable Diffusion was trained on.
@@ -69,17 +69,19 @@ class KLAutoencoder(AbstractAutoencoder):
         self.register_buffer("shift", torch.tensor(shift).reshape(1, -1, 1, 1), persistent=False)
         self.register_buffer("scale", settings["scaling_factor"] / torch.tensor(spread).reshape(1, -1, 1, 1), False)
 
-    def encode(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c h/f w/f"]:
+    def encode(self, pixels: Float[Tensor, "b t 3 _ _"]) -> Float[Tensor, "b t c _ _"]:
         """Latents; see `AbstractAutoencoder.encode`."""
         check_size(pixels, self.downscale)
-        means = in_chunks(self._run(lambda part: self.vae.encode(part * 2 - 1).latent_dist.mean), pixels, self.chunk)
+        means = frame_by_frame(
+            self._run(lambda part: self.vae.encode(part * 2 - 1).latent_dist.mean), pixels, self.chunk
+        )
         return (means - self.shift.to(means.dtype)) * self.scale.to(means.dtype)
 
-    def decode(self, latents: Float[Tensor, "n c h/f w/f"]) -> Float[Tensor, "n 3 h w"]:
+    def decode(self, latents: Float[Tensor, "b t c _ _"]) -> Float[Tensor, "b t 3 _ _"]:
         """Pixels; see `AbstractAutoencoder.decode`."""
         check_channels(latents, self.channels)
         latents = latents / self.scale.to(latents.dtype) + self.shift.to(latents.dtype)
-        return in_chunks(self._run(lambda part: (self.vae.decode(part).sample + 1) / 2), latents, self.chunk)
+        return frame_by_frame(self._run(lambda part: (self.vae.decode(part).sample + 1) / 2), latents, self.chunk)
 
     def _run(self, change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """In the precision of the weights, except where half precision overflows: then as told, in full."""

@@ -23,9 +23,9 @@ class Patchify(AbstractAutoencoder):
         PaLibError: `patch` is not a positive whole number.
 
     >>> import torch
-    >>> latents = Patchify(2).encode(torch.full((1, 3, 4, 6), 0.75))
+    >>> latents = Patchify(2).encode(torch.full((1, 1, 3, 4, 6), 0.75))
     >>> latents.shape, latents.unique().tolist()
-    (torch.Size([1, 12, 2, 3]), [0.5])
+    (torch.Size([1, 1, 12, 2, 3]), [0.5])
     """
 
     def __init__(self, patch: int = 4) -> None:
@@ -35,14 +35,14 @@ class Patchify(AbstractAutoencoder):
         self.channels = 3 * patch**2
         self.downscale = patch
 
-    def encode(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c h/f w/f"]:
+    def encode(self, pixels: Float[Tensor, "b t 3 _ _"]) -> Float[Tensor, "b t c _ _"]:
         """Latents in [-1, 1]; see `AbstractAutoencoder.encode`."""
         check_size(pixels, self.downscale)
         patch = self.downscale
-        return rearrange(pixels * 2 - 1, "n c (h y) (w x) -> n (c y x) h w", y=patch, x=patch)
+        return rearrange(pixels * 2 - 1, "b t c (h y) (w x) -> b t (c y x) h w", y=patch, x=patch)
 
-    def decode(self, latents: Float[Tensor, "n c h/f w/f"]) -> Float[Tensor, "n 3 h w"]:
+    def decode(self, latents: Float[Tensor, "b t c _ _"]) -> Float[Tensor, "b t 3 _ _"]:
         """Pixels; see `AbstractAutoencoder.decode`."""
         check_channels(latents, self.channels)
         patch = self.downscale
-        return (rearrange(latents, "n (c y x) h w -> n c (h y) (w x)", c=3, y=patch, x=patch) + 1) / 2
+        return (rearrange(latents, "b t (c y x) h w -> b t c (h y) (w x)", c=3, y=patch, x=patch) + 1) / 2

@@ -9,7 +9,7 @@ from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from jaxtyping import Float
 from torch import Tensor
 
-from pa_lib.modules.autoencoders._chunks import check_channels, check_size, checked_chunk, in_chunks
+from pa_lib.modules.autoencoders._chunks import check_channels, check_size, checked_chunk, frame_by_frame
 from pa_lib.modules.autoencoders.base import AbstractAutoencoder
 from pa_lib.modules.weights_folder import load_network
 
@@ -36,8 +36,8 @@ class TinyAutoencoder(AbstractAutoencoder):
     >>> import torch
     >>> config = dict(encoder_block_out_channels=[8, 8], decoder_block_out_channels=[8, 8], num_encoder_blocks=[1, 1],
     ...               num_decoder_blocks=[1, 1])
-    >>> TinyAutoencoder(config=config).encode(torch.zeros(3, 3, 16, 16)).shape
-    torch.Size([3, 4, 8, 8])
+    >>> TinyAutoencoder(config=config).encode(torch.zeros(1, 3, 3, 16, 16)).shape
+    torch.Size([1, 3, 4, 8, 8])
 
     Source: TAESD, https://github.com/madebyollin/taesd.
     """
@@ -61,15 +61,15 @@ class TinyAutoencoder(AbstractAutoencoder):
         self._shift = float(settings.get("shift_factor") or 0.0)
         self._scale = float(settings["scaling_factor"])
 
-    def encode(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c h/f w/f"]:
+    def encode(self, pixels: Float[Tensor, "b t 3 _ _"]) -> Float[Tensor, "b t c _ _"]:
         """Latents; see `AbstractAutoencoder.encode`."""
         check_size(pixels, self.downscale)
-        return (in_chunks(self._encode, pixels, self.chunk) - self._shift) * self._scale
+        return (frame_by_frame(self._encode, pixels, self.chunk) - self._shift) * self._scale
 
-    def decode(self, latents: Float[Tensor, "n c h/f w/f"]) -> Float[Tensor, "n 3 h w"]:
+    def decode(self, latents: Float[Tensor, "b t c _ _"]) -> Float[Tensor, "b t 3 _ _"]:
         """Pixels; see `AbstractAutoencoder.decode`."""
         check_channels(latents, self.channels)
-        return in_chunks(self._decode, latents / self._scale + self._shift, self.chunk)
+        return frame_by_frame(self._decode, latents / self._scale + self._shift, self.chunk)
 
     def _encode(self, pixels: Tensor) -> Tensor:
         latents: Tensor = self.vae.encode(pixels.to(self.vae.dtype) * 2 - 1, return_dict=False)[0]

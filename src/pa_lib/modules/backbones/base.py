@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pa_lib.modules.backbones.context import ForwardContext, RunningContext
+from pa_lib.modules.fit import Fitting, Requirement
 from pa_lib.modules.slot import Slot
 
 
@@ -33,7 +34,20 @@ class Site:
     has_attention: bool
 
 
-class AbstractBackbone(Slot, lightning.LightningModule, ABC):
+@dataclass(frozen=True)
+class TrainedWith:
+    """What weights were trained with, as their folder says.
+
+    Args:
+        weights: Folder or id of the weights.
+        scheduler: Content of its ``scheduler_config.json``.
+    """
+
+    weights: str
+    scheduler: Mapping[str, Any]
+
+
+class AbstractBackbone(Slot, Fitting, lightning.LightningModule, ABC):
     """Predicts from noisy latents, frame by frame; adapters inside it may make it see more.
 
     Attributes:
@@ -41,16 +55,67 @@ class AbstractBackbone(Slot, lightning.LightningModule, ABC):
         condition_channels: Number of channels k that it takes beside them (`ForwardContext.concat`); 0 for none.
         text_width: Width d of the text states that it takes; None if it takes no text.
         running: The context of the forward pass that runs right now, shared with the adapters inside it.
+        trained_with: The noise that the weights were trained with; None where it is unknown.
     """
 
     channels: int
     condition_channels: int
     text_width: int | None
     running: RunningContext
+    trained_with: TrainedWith | None = None
 
     def __init__(self) -> None:
         super().__init__()
         self.running = RunningContext()
+
+    @property
+    def is_text_optional(self) -> bool:
+        """Whether it runs without text."""
+        return self.text_width is None
+
+    def provides(self) -> Mapping[str, Any]:
+        """What its weights were trained with, as ``trained_with``."""
+        return {"trained_with": self.trained_with}
+
+    def requirements(self) -> Sequence[Requirement]:
+        """As many channels of latents and of condition, and text as wide, as it takes."""
+        return (
+            Requirement("latent_channels", self._problem_with_latents),
+            Requirement("condition_channels", self._problem_with_condition),
+            Requirement("text_width", self._problem_with_text),
+        )
+
+    def _problem_with_latents(self, channels: int) -> str | None:
+        if channels == self.channels:
+            return None
+        return (
+            f"the backbone denoises {self.channels} channels, the autoencoder's latents have "
+            f"{channels}; choose two that belong together (module/backbone, module/autoencoder)"
+        )
+
+    def _problem_with_condition(self, channels: int) -> str | None:
+        if self.condition_channels in (0, channels):
+            return None
+        return (
+            f"the backbone takes {self.condition_channels} channels of condition, expected "
+            f"{channels}: the mask and the background's latents (or 0 for none)"
+        )
+
+    def _problem_with_text(self, width: int | None) -> str | None:
+        if self.text_width is None:
+            has_text = "there is a text encoder, but the backbone reads no text; choose module/text=none"
+            return None if width is None else has_text
+        if width == self.text_width or (width is None and self.is_text_optional):
+            return None
+        if width is None:
+            return (
+                f"the backbone wants text of width {self.text_width} and got none; choose module/text=clip, from the "
+                "backbone's own folder"
+            )
+        return (
+            f"the backbone takes text of width {self.text_width}, the text encoder gives {width}; "
+            "choose the one from the backbone's own folder (module/text=clip module.text.path=...)"
+        )
 
     @property
     def context(self) -> ForwardContext | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -12,6 +13,7 @@ from torch import Tensor
 from pa_lib.contracts import Box, PersonMask
 from pa_lib.errors import PaLibError
 from pa_lib.functional.crops import Interpolation, cut_and_hide, extent, resample, square_boxes
+from pa_lib.modules.fit import Fitting
 
 Own = Sequence[PersonMask | Sequence[PersonMask] | None]
 """One person's masks, an entry per frame: one, several, or none. Their own `frame` is not looked at."""
@@ -53,7 +55,7 @@ class Crops:
     geometry: CropGeometry
 
 
-class CropAligner:
+class CropAligner(Fitting):
     """Cuts one person out of every frame as a square that the person fills alike, with black where the frame ends.
 
     The square lies around everything of the person's masks above 0. It depends on masks alone, and at `steadiness` 0 on
@@ -89,6 +91,10 @@ class CropAligner:
         self.side = side
         self.expansion = expansion
         self.steadiness = steadiness
+
+    def provides(self) -> Mapping[str, Any]:
+        """The side length of the crops, as ``crop_side``."""
+        return {"crop_side": self.side}
 
     def align(self, frames: UInt8[Tensor, "t 3 h w"], own: Own, hidden: Bool[Tensor, "t h w"]) -> Crops:
         """Cut one person out of every frame.

@@ -1,1 +1,1 @@
-"""The diffusion process in training and its samplers at inference."""
+"""Noise processes, the solvers that step through them, and the sampler."""

@@ -1,1 +1,1 @@
-"""Guidance: what changes a prediction while sampling."""
+"""Guidance while a clip is sampled, one file each, all behind `AbstractGuidance`."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import lightning
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pa_lib.errors import PaLibError
+from pa_lib.modules.losses.base import AbstractDiffusionLoss
 from pa_lib.modules.losses.weighted_error import checked_gamma, min_snr_weights, weighted_error
-from pa_lib.modules.slot import Slot
 
 
-class MaskedDiffusionLoss(Slot, lightning.LightningModule):
+class MaskedDiffusionLoss(AbstractDiffusionLoss):
     """``sum(W (p - y)^2) / (c sum(W))`` with ``W = m + background_weight (1 - m)`` on the latent grid, over the batch.
 
     Dividing by the weight, not by the size, keeps the loss of small people as large as that of large ones. With
@@ -20,11 +19,12 @@ class MaskedDiffusionLoss(Slot, lightning.LightningModule):
     each by its own weight. A batch without weight (an empty mask at background_weight 0) has loss 0 and gradient 0.
 
     Args:
-        background_weight: Of latents outside the mask, >= 0; those inside weigh 1. 1 is the plain loss, 0 leaves the
-            background out. Ours: 0.1, enough to keep crops seamless.
+        background_weight: Weight of latents outside the mask, >= 0; those inside weigh 1. 1 is the plain loss, 0 leaves
+            the background out. Ours: 0.1, enough to keep crops seamless.
         min_snr_gamma: Limit of min-SNR weights (Hang et al. 2023), > 0, usually 5; None for none.
-        temporal_weight: Of the same error of differences between neighbouring frames, added to the loss, >= 0. An error
-            that all frames share costs nothing there, one that flickers does. W of a pair is the smaller of its two.
+        temporal_weight: Weight of the same error of differences between neighbouring frames, added to the loss, >= 0.
+            An error that all frames share costs nothing there, one that flickers does. W of a pair is the smaller of
+            its two.
 
     Raises:
         PaLibError: A setting is out of range.
@@ -48,6 +48,11 @@ class MaskedDiffusionLoss(Slot, lightning.LightningModule):
         self.temporal_weight = temporal_weight
         self.min_snr_gamma = checked_gamma(min_snr_gamma)
 
+    def weights(self, mask: Float[Tensor, "b t 1 h w"]) -> Float[Tensor, "b t 1 h w"]:
+        """1 inside the mask, `background_weight` outside."""
+        inside = mask.float()
+        return torch.lerp(torch.full_like(inside, self.background_weight), torch.ones_like(inside), inside)
+
     def forward(
         self,
         prediction: Float[Tensor, "b t c h w"],
@@ -56,20 +61,8 @@ class MaskedDiffusionLoss(Slot, lightning.LightningModule):
         snr: Float[Tensor, " b"] | None = None,
         prediction_type: str = "epsilon",
     ) -> Float[Tensor, ""]:
-        """The loss of a batch, float32.
-
-        Args:
-            prediction: Of the network.
-            target: What it should have been.
-            mask: In [0, 1], 1 = the person; on the latent grid, soft values allowed.
-            snr: Signal to noise per clip; needed with `min_snr_gamma`.
-            prediction_type: What is predicted, which decides the min-SNR weights.
-
-        Raises:
-            PaLibError: Shapes do not fit, or `snr` is missing.
-        """
-        inside = mask.float()
-        weights = torch.lerp(torch.full_like(inside, self.background_weight), torch.ones_like(inside), inside)
+        """The loss of a batch; see `AbstractDiffusionLoss.forward`."""
+        weights = self.weights(mask)
         gamma = self.min_snr_gamma
         clip_weights = None if gamma is None else min_snr_weights(snr, gamma, prediction_type)
         loss = weighted_error(prediction, target, weights, clip_weights)

@@ -1,17 +1,16 @@
-"""The usual diffusion loss, against which the masked one is held."""
+"""The usual diffusion loss, with which the masked one is compared."""
 
 from __future__ import annotations
 
-import lightning
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pa_lib.modules.losses.base import AbstractDiffusionLoss
 from pa_lib.modules.losses.weighted_error import checked_gamma, min_snr_weights, weighted_error
-from pa_lib.modules.slot import Slot
 
 
-class PlainDiffusionLoss(Slot, lightning.LightningModule):
+class PlainDiffusionLoss(AbstractDiffusionLoss):
     """``mean((p - y)^2)``: the ablation without mask weighting. With several processes see `weighted_error`.
 
     Args:
@@ -29,6 +28,10 @@ class PlainDiffusionLoss(Slot, lightning.LightningModule):
         super().__init__()
         self.min_snr_gamma = checked_gamma(min_snr_gamma)
 
+    def weights(self, mask: Float[Tensor, "b t 1 h w"]) -> Float[Tensor, "b t 1 h w"]:
+        """1 everywhere."""
+        return torch.ones_like(mask, dtype=torch.float32)
+
     def forward(
         self,
         prediction: Float[Tensor, "b t c h w"],
@@ -37,7 +40,7 @@ class PlainDiffusionLoss(Slot, lightning.LightningModule):
         snr: Float[Tensor, " b"] | None = None,
         prediction_type: str = "epsilon",
     ) -> Float[Tensor, ""]:
-        """The loss of a batch, float32; arguments as in `MaskedDiffusionLoss.forward`, of `mask` only the shape."""
+        """The loss of a batch; see `AbstractDiffusionLoss.forward`. Of `mask` only the shape matters."""
         gamma = self.min_snr_gamma
         clip_weights = None if gamma is None else min_snr_weights(snr, gamma, prediction_type)
-        return weighted_error(prediction, target, torch.ones_like(mask), clip_weights)
+        return weighted_error(prediction, target, self.weights(mask), clip_weights)

@@ -1,13 +1,15 @@
-"""What both diffusion losses are made of: a weighted mean of squared errors, the same on any number of processes."""
+"""A weighted mean of squared errors, the same on any number of processes, of which both diffusion losses consist."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, distributed
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import PaLibError, SettingError
 
 
 def weighted_error(
@@ -20,7 +22,7 @@ def weighted_error(
 
     Where gradients are on and processes train together, the sum of W is that of all of them divided by their number:
     the mean over processes of the loss, and of its gradient, is then what one process with all clips would get,
-    however the weight is dealt out. Such a call is a meeting of all processes: each must make as many.
+    however the weight is distributed. Such a call is a meeting of all processes: each must make as many.
 
     Raises:
         PaLibError: The shapes do not fit.
@@ -38,31 +40,43 @@ def weighted_error(
 def min_snr_weights(snr: Float[Tensor, " b"] | None, gamma: float, prediction_type: str) -> Float[Tensor, " b"]:
     """Weights that keep clean and noisy time steps from pulling against each other.
 
-    ``min(SNR, gamma)`` for x_0, divided by ``SNR`` for the noise and by ``SNR + 1`` for v.
+    ``min(SNR, gamma)`` for x_0; divided by ``SNR`` for the noise, by ``SNR + 1`` for v, and by ``(sqrt(SNR) + 1)^2``
+    for the velocity of flow matching: what an error of the prediction amounts to in x_0.
 
-    Source: Hang et al. 2023, section 3.4.
+    Where there is no signal at all (SNR 0, the last level with zero terminal SNR or flow matching) the weight is 1, as
+    in diffusers' training scripts: sampling begins there, so the network must learn it.
+
+    Source: Hang et al. 2023, section 3.4. Ours: flow matching, by the same reasoning.
 
     Raises:
         PaLibError: The ratios are missing, or the prediction is unknown.
 
     >>> min_snr_weights(torch.tensor([1.0, 10.0]), 5.0, "epsilon").tolist()
     [1.0, 0.5]
+    >>> min_snr_weights(torch.tensor([0.0, 1.0]), 5.0, "v_prediction").tolist()
+    [1.0, 0.5]
     """
     if snr is None:
-        raise PaLibError("min_snr_gamma is set, but the loss got no signal-to-noise ratios; pass snr")
+        raise SettingError("min_snr_gamma is set, but the loss got no signal-to-noise ratios; pass snr")
     if prediction_type == "epsilon":
         return (gamma / snr).clamp(max=1)  # not min(SNR, gamma) / SNR, which is 0 / 0 at zero terminal SNR
-    if prediction_type == "v_prediction":
-        return snr.clamp(max=gamma) / (snr + 1)
-    if prediction_type == "sample":
-        return snr.clamp(max=gamma)
-    raise PaLibError(f"unknown prediction {prediction_type!r}; choose epsilon, v_prediction, sample")
+    if prediction_type not in _PER_CLEAN:
+        raise SettingError(f"unknown prediction {prediction_type!r}; choose epsilon, {', '.join(_PER_CLEAN)}")
+    weights = snr.clamp(max=gamma) / _PER_CLEAN[prediction_type](snr)
+    return torch.where(snr == 0, torch.ones_like(weights), weights)
+
+
+_PER_CLEAN: Mapping[str, Callable[[Tensor], Tensor]] = {  # squared error of a prediction over that in x_0
+    "v_prediction": lambda snr: snr + 1,
+    "sample": torch.ones_like,
+    "flow": lambda snr: (snr.sqrt() + 1).square(),
+}
 
 
 def checked_gamma(gamma: float | None) -> float | None:
     """The same number, if it can be a limit."""
     if gamma is not None and not 0 < gamma < float("inf"):
-        raise PaLibError(f"min_snr_gamma of the loss is {gamma}, expected more than 0 (5 is usual), or null for none")
+        raise SettingError(f"min_snr_gamma of the loss is {gamma}, expected more than 0 (5 is usual), or null for none")
     return gamma
 
 

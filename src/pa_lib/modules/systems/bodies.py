@@ -1,4 +1,4 @@
-"""What becomes of a body whose head is painted by a network: painted as well, hidden by a mosaic or a fill, or kept."""
+"""What becomes of a body whose head a network generates: generated too, hidden by a mosaic or a fill, or unchanged."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from pa_lib.modules.systems.conventional.system import ConventionalAnonymizer
 
 Body = Literal["generate", "mosaic", "fill", "keep"]
 KEPT = (
-    "hidden people's faces are replaced, their bodies are as filmed (body=keep); "
-    "whose face was not found in a frame is seen whole in it"
+    "faces are replaced, bodies are unchanged and visible (body=keep); "
+    "a person whose face was not detected in a frame is visible in it"
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """A clip before the network has painted.
+    """A clip before the network generates anything.
 
     Args:
-        below: A copy of the clip's frames, with bodies as they are to stay; what the network paints goes on top.
-        painted: The masks of all that the network is to paint.
-        hidden: What the network may not see.
+        below: A copy of the clip's frames, with bodies as they are to stay; what the network generates goes on top.
+        generated: Masks of everything that the network generates.
+        hidden: Pixels that the network may not see.
     """
 
     below: UInt8[Tensor, "t 3 h w"]
-    painted: ClipMasks
+    generated: ClipMasks
     hidden: Bool[Tensor, "t h w"]
 
 

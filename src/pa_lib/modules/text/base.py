@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import lightning
 
 from pa_lib.modules.backbones.context import TextCondition
+from pa_lib.modules.fit import Fitting
 from pa_lib.modules.slot import Slot
 
 
-class AbstractText(Slot, lightning.LightningModule, ABC):
+class AbstractText(Slot, Fitting, lightning.LightningModule, ABC):
     """Prompts to conditions. Frozen.
 
     Attributes:
@@ -19,6 +21,10 @@ class AbstractText(Slot, lightning.LightningModule, ABC):
     """
 
     width: int | None
+
+    def provides(self) -> Mapping[str, Any]:
+        """The width of its states, as ``text_width``."""
+        return {"text_width": self.width}
 
     @abstractmethod
     def forward(self, prompts: Sequence[str]) -> TextCondition | None:

@@ -37,7 +37,7 @@ TINY: dict[str, Any] = {
 
 
 def images(n: int = 3, size: int = 16, seed: int = 0) -> Tensor:
-    return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(seed))
+    return torch.rand(1, n, 3, size, size, generator=torch.Generator().manual_seed(seed))
 
 
 @settings(deadline=None, max_examples=40)
@@ -45,22 +45,22 @@ def images(n: int = 3, size: int = 16, seed: int = 0) -> Tensor:
 def test_patchify_is_lossless_and_puts_pixels_where_they_belong(patch: int, rows: int, columns: int, seed: int) -> None:
     autoencoder = Patchify(patch)
     draw = np.random.default_rng(seed)
-    pixels = torch.from_numpy(draw.random((2, 3, rows * patch, columns * patch), dtype=np.float32))
+    pixels = torch.from_numpy(draw.random((1, 2, 3, rows * patch, columns * patch), dtype=np.float32))
     latents = autoencoder.encode(pixels)
-    assert latents.shape == (2, autoencoder.channels, rows, columns)
+    assert latents.shape == (1, 2, autoencoder.channels, rows, columns)
     assert latents.min() >= -1
     assert latents.max() <= 1
     torch.testing.assert_close(autoencoder.decode(latents), pixels, atol=1e-6, rtol=0)
     row, column = int(draw.integers(rows * patch)), int(draw.integers(columns * patch))
     for colour in range(3):
         channel = colour * patch**2 + (row % patch) * patch + column % patch
-        expected = pixels[0, colour, row, column] * 2 - 1
-        assert latents[0, channel, row // patch, column // patch] == expected
+        expected = pixels[0, 0, colour, row, column] * 2 - 1
+        assert latents[0, 0, channel, row // patch, column // patch] == expected
 
 
 def test_patchify_beyond_the_range_is_not_clamped() -> None:
-    latents = torch.full((1, 12, 2, 2), 3.0)
-    assert torch.equal(Patchify(2).decode(latents), torch.full((1, 3, 4, 4), 2.0))
+    latents = torch.full((1, 1, 12, 2, 2), 3.0)
+    assert torch.equal(Patchify(2).decode(latents), torch.full((1, 1, 3, 4, 4), 2.0))
 
 
 @pytest.mark.parametrize("patch", [0, -1, 1.5, True])
@@ -75,21 +75,21 @@ def test_kl_is_the_scaled_mean_of_diffusers(shift: float | None) -> None:
     vae = AutoencoderKL(**KL, scaling_factor=0.5, shift_factor=shift).eval()
     autoencoder = KLAutoencoder(vae=vae, chunk=2)
     pixels = images()
-    mean = vae.encode(pixels * 2 - 1).latent_dist.mean
+    mean = vae.encode(pixels[0] * 2 - 1).latent_dist.mean
     expected = (mean - (shift or 0.0)) * 0.5
     latents = autoencoder.encode(pixels)
-    torch.testing.assert_close(latents, expected, atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(autoencoder.decode(latents), (vae.decode(mean).sample + 1) / 2, atol=1e-5, rtol=1e-4)
-    assert (autoencoder.channels, autoencoder.downscale, latents.shape) == (4, 4, (3, 4, 4, 4))
+    torch.testing.assert_close(latents[0], expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(autoencoder.decode(latents)[0], (vae.decode(mean).sample + 1) / 2, atol=1e-5, rtol=1e-4)
+    assert (autoencoder.channels, autoencoder.downscale, latents.shape) == (4, 4, (1, 3, 4, 4, 4))
 
 
 def test_kl_with_statistics_per_channel() -> None:
     torch.manual_seed(0)
     mean, std = [0.1, 0.2, 0.3, 0.4], [1.0, 2.0, 4.0, 8.0]
     vae = AutoencoderKL(**KL, scaling_factor=0.5, latents_mean=mean, latents_std=std)
-    raw = vae.encode(images() * 2 - 1).latent_dist.mean
+    raw = vae.encode(images()[0] * 2 - 1).latent_dist.mean
     expected = torch.stack([(raw[:, c] - mean[c]) * 0.5 / std[c] for c in range(4)], 1)
-    torch.testing.assert_close(KLAutoencoder(vae=vae).encode(images()), expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(KLAutoencoder(vae=vae).encode(images())[0], expected, atol=1e-6, rtol=1e-5)
 
 
 def test_tiny_is_diffusers_with_its_own_scale() -> None:
@@ -97,10 +97,10 @@ def test_tiny_is_diffusers_with_its_own_scale() -> None:
     vae = AutoencoderTiny(**TINY, scaling_factor=0.5, shift_factor=0.25).eval()
     autoencoder = TinyAutoencoder(vae=vae, chunk=2)
     latents = autoencoder.encode(images())
-    raw = vae.encode(images() * 2 - 1).latents
-    torch.testing.assert_close(latents, (raw - 0.25) * 0.5, atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(autoencoder.decode(latents), (vae.decode(raw).sample + 1) / 2, atol=1e-5, rtol=1e-4)
-    assert (autoencoder.channels, autoencoder.downscale, latents.shape) == (4, 2, (3, 4, 8, 8))
+    raw = vae.encode(images()[0] * 2 - 1).latents
+    torch.testing.assert_close(latents[0], (raw - 0.25) * 0.5, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(autoencoder.decode(latents)[0], (vae.decode(raw).sample + 1) / 2, atol=1e-5, rtol=1e-4)
+    assert (autoencoder.channels, autoencoder.downscale, latents.shape) == (4, 2, (1, 3, 4, 8, 8))
 
 
 def made() -> list[AbstractAutoencoder]:
@@ -113,6 +113,12 @@ def test_every_autoencoder(index: int) -> None:
     autoencoder = made()[index].eval()
     latents = autoencoder.encode(images())
     assert torch.equal(latents, autoencoder.encode(images()))
+    assert autoencoder.time_downscale == 1
+    clips = images(n=4).unflatten(1, (2, 2))[0]  # two clips of two frames: every frame by itself
+    torch.testing.assert_close(autoencoder.encode(clips).flatten(0, 1)[None], autoencoder.encode(images(n=4)))
+    for refused in (autoencoder.encode, autoencoder.decode):
+        with pytest.raises(PaLibError, match="expected clips b t"):
+            refused(images()[0])
     twin = copy.deepcopy(autoencoder)
     twin.load_state_dict(autoencoder.state_dict())
     assert torch.equal(twin.decode(latents), autoencoder.decode(latents))
@@ -126,9 +132,9 @@ def test_every_autoencoder(index: int) -> None:
     assert half.dtype == torch.bfloat16
     assert (half.float() - latents).norm() / latents.norm() < 0.05
     with pytest.raises(PaLibError, match="expected 3 and multiples of"):
-        autoencoder.encode(torch.zeros(1, 3, 16, 17))
+        autoencoder.encode(torch.zeros(1, 1, 3, 16, 17))
     with pytest.raises(PaLibError, match=f"expected {autoencoder.channels}"):
-        autoencoder.decode(torch.zeros(1, 5, 4, 4))
+        autoencoder.decode(torch.zeros(1, 1, 5, 4, 4))
 
 
 @pytest.mark.parametrize("index", range(2))

@@ -31,7 +31,7 @@ def test_backbones_without_a_download_run_on_patches(choice: str) -> None:
     config = module(choice, "patchify", "none")
     backbone: AbstractBackbone = instantiate(config.backbone, _convert_="all")
     autoencoder: AbstractAutoencoder = instantiate(config.autoencoder, _convert_="all")
-    latents = autoencoder.encode(torch.rand(2, 3, 64, 64))[None]
+    latents = autoencoder.encode(torch.rand(1, 2, 3, 64, 64))
     condition = torch.cat([torch.ones(1, 2, 1, 16, 16), latents], 2)
     text = instantiate(config.text)(["a person"])
     with torch.no_grad():

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, LCMScheduler
+from diffusers import DDPMScheduler
 
 from pa_lib.errors import PaLibError
 from pa_lib.functional.draws import normal
-from pa_lib.modules.diffusion.process import DiffusionProcess
+from pa_lib.modules.diffusion.variance_preserving import DiffusionProcess
 
 SHAPE = (3, 2, 4, 5, 6)
 CLEAN, NOISE = normal(SHAPE, 1), normal(SHAPE, 2)
@@ -104,17 +104,6 @@ def test_time_steps_are_independent_of_noise_drawn_from_the_same_keys() -> None:
     assert abs(np.corrcoef(steps, noise)[0, 1]) < 4.5 / np.sqrt(3000)
 
 
-def test_schedulers_are_fresh_and_of_this_process() -> None:
-    process = DiffusionProcess(prediction="v_prediction", beta_schedule="linear", n_steps=40)
-    expected = {"ddim": DDIMScheduler, "dpm++": DPMSolverMultistepScheduler, "lcm": LCMScheduler}
-    for method, kind in expected.items():
-        scheduler = process.scheduler(method)  # type: ignore[arg-type]
-        assert type(scheduler) is kind
-        assert scheduler is not process.scheduler(method)  # type: ignore[arg-type]
-        assert scheduler.config["prediction_type"] == "v_prediction"
-        torch.testing.assert_close(scheduler.alphas_cumprod, process.alphas_cumprod)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -129,8 +118,3 @@ def test_schedulers_are_fresh_and_of_this_process() -> None:
 def test_senseless_settings_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(PaLibError, match=message):
         DiffusionProcess(**arguments)
-
-
-def test_an_unknown_method_is_refused() -> None:
-    with pytest.raises(PaLibError, match="unknown method 'euler'"):
-        DiffusionProcess().scheduler("euler")  # type: ignore[arg-type]

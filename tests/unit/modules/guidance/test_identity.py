@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 
 from pa_lib.errors import PaLibError
 from pa_lib.functional.draws import normal
-from pa_lib.modules import IdentityPush
+from pa_lib.modules import IdentityGuidance
 
 SIDE = 32
 
@@ -26,13 +26,13 @@ def clips(n: int, n_frames: int, *keys: int) -> Tensor:
     return blobs[:, None] + 0.05 * normal((n, n_frames, 3, SIDE // 2, SIDE // 2), *keys, 1)
 
 
-def distance(push: IdentityPush, latents: Tensor, source: Tensor) -> Tensor:
+def distance(push: IdentityGuidance, latents: Tensor, source: Tensor) -> Tensor:
     with torch.no_grad():
         return (push.identities(pixels(latents)) - push.identities(source).mean(1, keepdim=True)).norm(dim=-1)
 
 
 def test_every_step_leads_away_from_the_source() -> None:
-    push = IdentityPush(0.1, expansion=1.05)
+    push = IdentityGuidance(0.1, expansion=1.05)
     source = pixels(clips(2, 3, 1))
     latents = clips(2, 3, 1) + 0.1 * clips(2, 3, 2)
     move = push.away_from(source, pixels)
@@ -45,7 +45,7 @@ def test_every_step_leads_away_from_the_source() -> None:
 
 
 def test_frames_are_moved_alike_by_the_strength_and_clips_by_themselves() -> None:
-    push = IdentityPush(0.2, expansion=1.0)
+    push = IdentityGuidance(0.2, expansion=1.0)
     source, latents = pixels(clips(2, 6, 3)), clips(2, 6, 4)
     moved = push.away_from(source, pixels)(latents)
     by = moved - latents
@@ -56,13 +56,13 @@ def test_frames_are_moved_alike_by_the_strength_and_clips_by_themselves() -> Non
 
 
 def test_whoever_is_far_enough_is_left_alone() -> None:
-    push = IdentityPush(0.2, expansion=1.0, distance=1e-6)
+    push = IdentityGuidance(0.2, expansion=1.0, distance=1e-6)
     latents = clips(1, 2, 6)
     assert torch.equal(push.away_from(pixels(clips(1, 2, 5)), pixels)(latents), latents)
 
 
 def test_it_works_where_gradients_are_off_for_good() -> None:
-    push, source, latents = IdentityPush(0.1, 1.0), pixels(clips(1, 2, 7)), clips(1, 2, 8)
+    push, source, latents = IdentityGuidance(0.1, 1.0), pixels(clips(1, 2, 7)), clips(1, 2, 8)
     expected = push.away_from(source, pixels)(latents)
     with torch.inference_mode():
         found = push.away_from(source.clone(), pixels)(latents.clone())
@@ -70,7 +70,14 @@ def test_it_works_where_gradients_are_off_for_good() -> None:
     assert not found.requires_grad
 
 
-@pytest.mark.parametrize("strength", [0.0, -1.0, float("inf"), float("nan")])
+@pytest.mark.parametrize("strength", [-1.0, float("inf"), float("nan")])
 def test_senseless_strengths_are_refused(strength: float) -> None:
-    with pytest.raises(PaLibError, match="identity_push"):
-        IdentityPush(strength, 1.0)
+    with pytest.raises(PaLibError, match="strength of identity guidance"):
+        IdentityGuidance(strength, 1.0)
+
+
+def test_a_strength_of_zero_is_off_and_looks_at_nothing() -> None:
+    off, on = IdentityGuidance(0.0), IdentityGuidance(0.1)
+    assert (off.is_active, off.looks_at_hidden, off.notes) == (False, False, ())
+    assert (on.is_active, on.looks_at_hidden) == (True, True)
+    assert "depends on whom it hides" in on.notes[0]

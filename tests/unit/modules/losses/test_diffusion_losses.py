@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from pa_lib.errors import PaLibError
 from pa_lib.functional.draws import normal, uniform
+from pa_lib.modules import FlowMatching, VariancePreserving
 from pa_lib.modules.losses.masked_diffusion import MaskedDiffusionLoss
 from pa_lib.modules.losses.plain_diffusion import PlainDiffusionLoss
 from pa_lib.modules.losses.weighted_error import min_snr_weights
@@ -114,9 +115,42 @@ def test_min_snr_weights_the_clips(prediction_type: str, make: Any) -> None:
     assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
+LEVELS = np.arange(1000)
+
+
+@pytest.mark.parametrize("prediction_type", ["v_prediction", "sample"])
+@pytest.mark.parametrize("gamma", [1.0, 5.0])
+def test_min_snr_with_zero_terminal_snr_is_the_closed_form_and_one_at_its_end(
+    prediction_type: Any, gamma: float
+) -> None:
+    """As diffusers' training scripts have it: weight 1 where there is no signal at all."""
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    roots = np.sqrt(np.cumprod(1 - betas))
+    alphas = ((roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])) ** 2  # Lin et al. 2023, algorithm 1
+    with np.errstate(divide="ignore"):
+        snr = alphas / (1 - alphas)
+    expected = np.minimum(snr, gamma) / (snr + 1 if prediction_type == "v_prediction" else 1)
+    expected[-1] = 1
+    process = VariancePreserving(prediction=prediction_type, is_zero_terminal_snr=True)
+    found = min_snr_weights(process.snr(torch.from_numpy(LEVELS)), gamma, prediction_type).numpy()
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-7)
+    assert found[-1] == 1
+
+
+@pytest.mark.parametrize("gamma", [1.0, 5.0])
+def test_min_snr_of_flow_matching_weighs_errors_of_clean_latents(gamma: float) -> None:
+    """An error d of the velocity is an error s d of x_0, so a weight min(SNR, gamma) there is s^2 of it here."""
+    s = (LEVELS + 1) / 1000
+    with np.errstate(divide="ignore"):
+        expected = s**2 * np.minimum(((1 - s) / s) ** 2, gamma)
+    expected[-1] = 1
+    found = min_snr_weights(FlowMatching().snr(torch.from_numpy(LEVELS)), gamma, "flow").numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-7)
+
+
 def test_pure_noise_is_no_division_of_zero_by_zero() -> None:
-    for prediction_type, expected in (("epsilon", 1.0), ("v_prediction", 0.0), ("sample", 0.0)):
-        assert min_snr_weights(torch.zeros(1), 5.0, prediction_type).tolist() == [expected]
+    for prediction_type in ("epsilon", "v_prediction", "sample", "flow"):
+        assert min_snr_weights(torch.zeros(1), 5.0, prediction_type).tolist() == [1.0]
 
 
 def test_half_precision_is_close() -> None:

@@ -13,6 +13,7 @@ from pa_lib.contracts import Clip, ClipMasks, PersonMask
 from pa_lib.errors import PaLibError
 from pa_lib.functional.conventional import blur, fill, mean_outside, mosaic, noise, region_size
 from pa_lib.modules.systems.base import AbstractAnonymizer
+from pa_lib.modules.systems.sizes import check_same_size
 
 Method = Literal["blur", "mosaic", "fill", "noise"]
 _METHODS: tuple[Method, ...] = ("blur", "mosaic", "fill", "noise")
@@ -83,7 +84,7 @@ class ConventionalAnonymizer(AbstractAnonymizer):
 
     def anonymize(self, clip: Clip, masks: ClipMasks, *, seed: int = 0) -> Clip:
         """Replace the people under the masks; see `AbstractAnonymizer.anonymize`."""
-        _check_same_size(clip, masks)
+        check_same_size(clip, masks)
         frames = clip.frames.clone()
         for index in range(len(frames)):
             people = sorted(masks.in_frame(index), key=_size_then_who)
@@ -145,21 +146,6 @@ def _hidden_in(rows: slice, columns: slice, people: Sequence[PersonMask]) -> Boo
                 alpha > 0
             ).cpu()
     return hidden
-
-
-def _check_same_size(clip: Clip, masks: ClipMasks) -> None:
-    """A mask that lies elsewhere than where its person is would pass the person through."""
-    n_frames, _, height, width = clip.frames.shape
-    if (masks.n_frames, masks.height, masks.width) != (n_frames, height, width):
-        raise ValueError(
-            f"the masks are for {masks.n_frames} frames of {masks.width} x {masks.height}, "
-            f"the clip has {n_frames} of {width} x {height}"
-        )
-    for mask in masks.people:
-        rows, columns = _window(mask)
-        is_inside = min(rows.start, columns.start) >= 0 and rows.stop <= height and columns.stop <= width
-        if not is_inside or not 0 <= mask.frame < n_frames:
-            raise ValueError(f"the mask of person {mask.person_id} lies outside of its clip")
 
 
 def _is_within(strength: float) -> bool:

@@ -1,30 +1,38 @@
-"""The system that ships: a small painter of heads with its weights, which needs no download and no training."""
+"""The system that ships: a small generator of heads with its weights, which needs no download and no training."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from pa_lib.checkpoint import load_module
-from pa_lib.errors import PaLibError
+from pa_lib.checkpoint import load_config, load_module
+from pa_lib.errors import PaLibError, SettingError
 from pa_lib.modules.systems.bodies import Body
 from pa_lib.modules.systems.passersby.system import PassersbyAnonymizer
 from pa_lib.pretrained import asset_path
 
 ASSET = "passersby_compact.safetensors"
+_PARTS = {
+    "text": "pa_lib.modules.ClassifierFreeGuidance",
+    "mean": "pa_lib.modules.MeanGuidance",
+    "identity": "pa_lib.modules.IdentityGuidance",
+}
 
 
 def embedded_passersby(
-    *, steps: int, body: Body, identity_push: float = 0.0, weights: str | None = None
+    *, steps: int, body: Body, guidance: Mapping[str, Mapping[str, Any]] | None = None, weights: str | None = None
 ) -> PassersbyAnonymizer:
     """The compact Passersby-Anonymizer, rebuilt by the config that is stored with its weights.
 
     What it was trained for stays as it is stored; only what may be chosen anew with every video can be set.
 
     Args:
-        steps: Evaluations of the network for every crop, see `Sampler`. Time is proportional to it.
+        steps: Number of evaluations of the network for every crop, see `Sampler`. Time is proportional to it.
         body: What becomes of bodies, see `PassersbyAnonymizer`. The shipped network has learned heads, so ``fill``,
             ``mosaic`` or ``keep``.
-        identity_push: See `PassersbyAnonymizer`.
+        guidance: Name -> settings of that guidance, e.g. ``{"identity": {"strength": 0.1}}``; None leaves all of it as
+            it is stored.
         weights: Path of a file of one's own in the place of the shipped one, as `pa_lib.checkpoint.save_module` or
             ``pa-train`` write it; its config is stored with it too.
 
@@ -36,8 +44,21 @@ def embedded_passersby(
         PaLibError: The file is missing, damaged or holds another system, or a setting is out of range.
     """
     path = asset_path(ASSET) if weights is None else Path(weights).expanduser()
-    system = load_module(path, changed={"sampler.steps": steps, "body": body, "identity_push": identity_push})
+    changed: dict[str, Any] = {"sampler.steps": steps, "body": body}
+    if guidance:
+        changed["guidance"] = _guided(load_config(path).get("guidance") or {}, guidance)
+    system = load_module(path, changed=changed)
     if not isinstance(system, PassersbyAnonymizer):
         raise PaLibError(f"{path} holds a {type(system).__name__}, expected a PassersbyAnonymizer; give it as weights=")
     system.comes_from(path)
     return system
+
+
+def _guided(stored: Mapping[str, Any], changed: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The stored guidance with other settings; what a file does not have yet is added."""
+    result = dict(stored)
+    for name, settings in changed.items():
+        if name not in result and name not in _PARTS:
+            raise SettingError(f"unknown guidance {name!r}; choose {', '.join(sorted({*_PARTS, *result}))}")
+        result[name] = {**result.get(name, {"_target_": _PARTS.get(name)}), **settings}
+    return result

@@ -1,49 +1,42 @@
-"""Passersby-Anonymizer: a latent diffusion model with SCA and TCS, trained mask-aware, that paints somebody else."""
+"""Passersby-Anonymizer: a latent diffusion model with SCA and TCS, trained mask-aware, that generates other people."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Unpack
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
-from torch import Tensor
-from torch.nn.functional import adaptive_max_pool2d
+from torch import Tensor, nn
 
-from pa_lib.contracts import Batch, Clip, ClipMasks, Result
-from pa_lib.errors import PaLibError
-from pa_lib.functional.crops import cut_and_hide
-from pa_lib.functional.draws import normal, uniform
-from pa_lib.functional.windows import blend
+from pa_lib.contracts import Batch, Result
+from pa_lib.errors import SettingError
 from pa_lib.modules.adapters.base import AbstractAdapter
 from pa_lib.modules.autoencoders.base import AbstractAutoencoder
 from pa_lib.modules.backbones.base import AbstractBackbone
-from pa_lib.modules.backbones.context import ForwardContext
-from pa_lib.modules.crops.aligner import CropAligner, Crops, Reintegrator
-from pa_lib.modules.crops.appearances import Appearance, appearances, batches
-from pa_lib.modules.diffusion.process import DiffusionProcess
+from pa_lib.modules.conditioners.base import AbstractConditioner
+from pa_lib.modules.conditioners.mask_and_background import MaskAndBackground
+from pa_lib.modules.conditioners.prompt import Prompt
+from pa_lib.modules.crops.aligner import CropAligner, Reintegrator
+from pa_lib.modules.diffusion.base import AbstractNoiseProcess
 from pa_lib.modules.diffusion.sampler import Sampler
-from pa_lib.modules.guidance.identity import IdentityPush
-from pa_lib.modules.losses.masked_diffusion import MaskedDiffusionLoss
-from pa_lib.modules.losses.plain_diffusion import PlainDiffusionLoss
+from pa_lib.modules.fit import check_fit
+from pa_lib.modules.guidance.base import AbstractGuidance
+from pa_lib.modules.inpainting.inpainter import Denoised, LatentInpainter
+from pa_lib.modules.inpainting.settings import Windows
+from pa_lib.modules.losses.base import AbstractDiffusionLoss
 from pa_lib.modules.optimization import Training
-from pa_lib.modules.systems.bodies import KEPT, Body, checked_body, layers
-from pa_lib.modules.systems.learned import AbstractLearnedAnonymizer
-from pa_lib.modules.systems.passersby.settings import MaskAwareTraining, Windows, check_fit
+from pa_lib.modules.systems.bodies import KEPT, Body, checked_body
+from pa_lib.modules.systems.cropwise import CropwiseAnonymizer
+from pa_lib.modules.systems.passersby.settings import MaskAwareTraining
 from pa_lib.modules.temporal.base import AbstractTemporal
 from pa_lib.modules.text.base import AbstractText
 
-PUSHED = (
-    "faces are pushed away from the people that they replace: what is painted depends on whom it hides (identity_push)"
-)
-_BLANK = 0.5  # what stands where somebody was: the middle of the pixels' range, 0 after most autoencoders' scaling
-_DROPPING_TEXT, _VALIDATING = 0x7E87, 0x7A11D  # last keys of their own, see `functional.draws`
+_VALIDATING = 0x7A11D  # a last key of its own, see `functional.draws`
 
 
-class PassersbyAnonymizer(AbstractLearnedAnonymizer):
-    r"""Replaces each person in a square crop by somebody that a diffusion model makes up from the background alone.
+class PassersbyAnonymizer(CropwiseAnonymizer):
+    r"""Replaces each person in a square crop by another one that a diffusion model generates from the background alone.
 
     Training, images and clips alike, on the latents :math:`z_0` of crops with the mask :math:`m`:
 
@@ -52,9 +45,9 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
     with the loss weighted to the mask (`MaskedDiffusionLoss`). Stage 1 trains the adapter on images
     (``trainable=("adapter",)``), stage 2 the temporal layers on clips (``("temporal",)``).
 
-    To anonymize, pure noise is denoised in the mask: the person's own pixels are blanked before anything sees them,
-    those of everybody else who is hidden as well. A person's noise is drawn from (seed, person, frame), so they turn
-    into the same somebody in every window and whenever they come back.
+    To anonymize, pure noise is denoised in the mask: the person's own pixels are blanked before anything sees them, and
+    so are those of everybody else who is hidden. A person's noise is drawn from (seed, person, frame), so each of them
+    turns into the same new person in every window and whenever they come back.
 
     The slots are keyword arguments, more than ten of them, since each is a group that is swapped by name.
 
@@ -63,31 +56,33 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
         autoencoder: Pixels to latents and back.
         text: Prompts to conditions, or none.
         adapter: SCA or another adapter of the backbone.
-        temporal: TCS or other temporal layers.
+        temporal: TCS or other temporal layers of the backbone.
         loss: What training minimises.
         diffusion: The noise that is added, and what is predicted.
         sampler: How it is taken away again.
         crops: How people are cut out.
+        guidance: Name -> what changes the prediction while a person is sampled; None for none. Some guidance looks at
+            the person who is hidden.
+        conditioners: Name -> what the network is conditioned on beside mask, background and prompt; None for nothing
+            more. Those with weights become slots of ``conditioners``.
         mask_aware: The switches of mask-aware training.
         windows: How long clips are cut.
-        body: What becomes of masks of kind ``body`` when a video is anonymized. ``generate``: they are painted by
-            the network like those of kind ``face``; right for a network that has learned whole people. The others are
-            for one that has learned heads: it paints the faces, over bodies that are hidden by a ``mosaic`` or a
-            ``fill``, as by `ConventionalAnonymizer`, or that **stay as filmed**: ``keep`` leaves clothes and gait to
-            be seen, and wherever no face was found of somebody, all of that person.
-        prompt: For everybody without a prompt of their own. "A person is walking" is the paper's figure's.
+        body: What becomes of masks of kind ``body`` when a video is anonymized. ``generate``: they are generated by the
+            network like those of kind ``face``; right for a network that has learned whole people. The others are for
+            one that has learned heads: it generates the faces, over bodies that are hidden by a ``mosaic`` or a
+            ``fill``, as by `ConventionalAnonymizer`, or that **stay unchanged**: ``keep`` leaves clothes and gait
+            visible, and wherever a person's face was not detected, all of that person.
+        prompt: For people without a prompt of their own. "A person is walking" is from the paper's figure.
         text_dropout: Share of training clips whose prompt is left out, for guidance; AnimateDiff's 0.1.
         noise_sharing: Share of the noise's variance that the frames of a person have in common, in [0, 1] (the mixed
             noise of Ge et al. 2023, PYoCo). 0 is AnimateDiff's independent noise.
-        identity_push: How hard faces are pushed away from the people that they replace while they are sampled, see
-            `IdentityPush`; 0 = not at all. Above 0 what is painted depends on whom it hides.
-        training: Optimizers, what learns, and the seed; see `Training`.
+        training: Optimizer, schedule, slots that learn, seed and gradient checkpointing; see `Training`.
 
     Raises:
-        PaLibError: The slots do not fit each other.
+        SettingError: A setting is out of range, or the slots do not fit each other.
 
     Source: Passersby-Anonymizer (IJCB 2024): SCA, TCS, mask-aware training, crops, prompt, seeds. The composition is
-    our reconstruction from its abstract and one figure; see docs/systems/passersby.md.
+    our reconstruction from its abstract and one figure; see the README.md of this folder.
     """
 
     def __init__(
@@ -98,24 +93,24 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
         text: AbstractText,
         adapter: AbstractAdapter,
         temporal: AbstractTemporal,
-        loss: MaskedDiffusionLoss | PlainDiffusionLoss,
-        diffusion: DiffusionProcess,
+        loss: AbstractDiffusionLoss,
+        diffusion: AbstractNoiseProcess,
         sampler: Sampler,
         crops: CropAligner,
+        guidance: Mapping[str, AbstractGuidance] | None = None,
+        conditioners: Mapping[str, AbstractConditioner] | None = None,
         mask_aware: MaskAwareTraining | None = None,
         windows: Windows | None = None,
         body: Body = "generate",
         prompt: str = "A person is walking",
         text_dropout: float = 0.1,
         noise_sharing: float = 0.5,
-        identity_push: float = 0.0,
         **training: Unpack[Training],
     ) -> None:
         super().__init__(**training)
-        check_fit(backbone, autoencoder, text, crops)
         for name, share in (("text_dropout", text_dropout), ("noise_sharing", noise_sharing)):
             if not 0 <= share <= 1:
-                raise PaLibError(f"{name} of PassersbyAnonymizer is {share}, expected a share in [0, 1]")
+                raise SettingError(f"{name} of PassersbyAnonymizer is {share}, expected a share in [0, 1]")
         self.backbone = backbone
         self.autoencoder = autoencoder
         self.text = text
@@ -125,6 +120,10 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
         self.diffusion = diffusion
         self.sampler = sampler
         self.crops = crops
+        self.guidance = dict(guidance or {})
+        self.further = tuple((conditioners or {}).values())
+        if modules := {name: one for name, one in (conditioners or {}).items() if isinstance(one, nn.Module)}:
+            self.conditioners = nn.ModuleDict(modules)
         self.reintegrator = Reintegrator()
         self.mask_aware = mask_aware or MaskAwareTraining()
         self.windows = windows or Windows()
@@ -132,10 +131,36 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
         self.prompt = prompt
         self.text_dropout = text_dropout
         self.noise_sharing = noise_sharing
-        self.push = IdentityPush(identity_push, crops.expansion) if identity_push else None
+        self._check_fit()
         adapter.attach(backbone)
         temporal.attach(backbone)
         self.set_up_training()
+
+    def _check_fit(self) -> None:
+        parts = self.inpainter
+        further = {"condition_channels": sum(one.n_channels(self.autoencoder.channels) for one in parts.conditioners)}
+        slots = (self.backbone, self.autoencoder, self.text, self.crops, self.sampler, self.diffusion)
+        check_fit([*slots, *self.guidance.values()], further)
+
+    @property
+    def inpainter(self) -> LatentInpainter:
+        """The slots put together to generate, as they are set right now."""
+        return LatentInpainter(
+            backbone=self.backbone,
+            autoencoder=self.autoencoder,
+            process=self.diffusion,
+            sampler=self.sampler,
+            conditioners=(
+                MaskAndBackground(self.mask_aware.has_condition),
+                Prompt(self.text, self.prompt, self.text_dropout),
+                *self.further,
+            ),
+            guidance=tuple(self.guidance.values()),
+            windows=self.windows,
+            noise_sharing=self.noise_sharing,
+            is_composited=self.mask_aware.has_compositing,
+            crop_expansion=self.crops.expansion,
+        )
 
     @property
     def window_frames(self) -> int:
@@ -148,65 +173,62 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
         return self.windows.chunk_overlap
 
     @property
-    def is_non_interfering(self) -> bool:
-        """True unless sampling begins with the person's own latents or is pushed away from them, or a body shows."""
-        return not self._is_source_needed and self.body in ("generate", "fill")
+    def crops_per_batch(self) -> int:
+        """As `windows` says."""
+        return self.windows.crops
 
     @property
-    def _is_source_needed(self) -> bool:
-        return self.sampler.init_strength < 1 or self.push is not None
+    def looks_at_hidden(self) -> bool:
+        """Whether sampling begins with the person, or a conditioner or guidance looks at them."""
+        return self.inpainter.looks_at_hidden
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """That bodies are kept or faces pushed, where they are."""
-        return ((KEPT,) if self.body == "keep" else ()) + ((PUSHED,) if self.push is not None else ())
-
-    # -- training --------------------------------------------------------------------------------------------------
+        """That bodies are kept, and what conditioners and guidance say of themselves."""
+        notes = [note for one in self.further for note in one.notes]
+        notes += [note for one in self.guidance.values() for note in one.notes]
+        return (*((KEPT,) if self.body == "keep" else ()), *notes)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """The loss of one batch; everything random in it comes from (seed, clip, step)."""
         keys = [(self.seed, int(clip), self.train_step) for clip in batch.clip_ids]
         masks = batch.masks if self.mask_aware.augmentation is None else self.mask_aware.augmentation(batch.masks, keys)
-        dropped = [float(uniform((), *own, _DROPPING_TEXT)) < self.text_dropout for own in keys]
-        loss = self._diffusion_loss(batch, masks, keys, dropped)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(keys))
+        found = self.denoised(batch, masks, keys, has_dropout=True)
+        loss: Tensor = self._loss_of(found)
+        # Each process divides by its share of the weight of all, so the mean over processes is the loss of the batch.
+        self.log_loss("train/loss", loss, torch.ones_like(loss), len(keys))
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> Result:  # type: ignore[override]  # for callbacks
         """The loss at noise that is the same in every epoch, and every clip anonymized."""
         keys = [(self.seed, int(clip), _VALIDATING) for clip in batch.clip_ids]
-        loss = self._diffusion_loss(batch, batch.masks, keys, [False] * len(keys))
-        self.log("val/loss", loss, prog_bar=True, batch_size=len(keys), sync_dist=True)
+        found = self.denoised(batch, batch.masks, keys)
+        for one in found.clips():  # each by itself, so that the sum does not depend on which clips share a batch
+            weight = self.loss.weights(one.mask).sum()
+            self.log_loss("val/loss", self._loss_of(one) * weight, weight, 1)
         hidden = (batch.masks > 0).to(batch.frames.dtype)
-        painted = self.generate(batch.frames, hidden, keys, prompts=batch.prompts, source=batch.frames)
-        anonymized = batch.frames * (1 - batch.masks) + painted * batch.masks
+        generated = self.generate(batch.frames, hidden, keys, prompts=batch.prompts, source=batch.frames)
+        anonymized = batch.frames * (1 - batch.masks) + generated * batch.masks
         return Result(batch.frames, anonymized, batch.masks, batch.clip_ids, batch.identities)
 
-    def _diffusion_loss(
-        self, batch: Batch, masks: Tensor, keys: Sequence[Sequence[int]], dropped: list[bool]
-    ) -> Tensor:
-        clean = self._encode(batch.frames)
-        grid, background = self._surroundings(batch.frames, (masks > 0).to(batch.frames.dtype))
-        timesteps = self.diffusion.draw_timesteps(keys).to(clean.device)
-        noise = self._noise(keys, [range(clean.shape[1])] * len(keys), clean.shape[2:]).to(clean)
-        noisy = self.diffusion.add_noise(clean, noise, timesteps)
-        texts = [
-            "" if drop else text for text, drop in zip(self._prompts(batch.prompts, len(keys)), dropped, strict=True)
-        ]
-        context = ForwardContext(
-            frames=clean.shape[1],
-            timesteps=timesteps,
-            text=self.text(texts),
-            concat=self._condition(grid, background),
-        )
-        prediction = self.backbone(noisy, context)
-        target = self.diffusion.target(clean, noise, timesteps)
-        loss: Tensor = self.loss(prediction, target, grid, self.diffusion.snr(timesteps), self.diffusion.prediction)
+    def denoised(
+        self, batch: Batch, masks: Tensor, keys: Sequence[Sequence[int]], *, has_dropout: bool = False
+    ) -> Denoised:
+        """The network's predictions for a batch with noise, and what they should be.
+
+        Args:
+            batch: Whose frames and prompts.
+            masks: Shape b t 1 h w; what is above 0 is hidden.
+            keys: One sequence per clip, from which everything random is drawn.
+            has_dropout: Whether conditions are left out as often as in training.
+        """
+        hidden = (masks > 0).to(batch.frames.dtype)
+        return self.inpainter.denoised(batch.frames, hidden, keys, batch.prompts, has_dropout)
+
+    def _loss_of(self, found: Denoised) -> Tensor:
+        loss: Tensor = self.loss(found.prediction, found.target, found.mask, found.snr, self.diffusion.prediction)
         return loss
 
-    # -- anonymizing -----------------------------------------------------------------------------------------------
-
-    @torch.no_grad()
     def generate(
         self,
         frames: Float[Tensor, "b t 3 h w"],
@@ -216,147 +238,5 @@ class PassersbyAnonymizer(AbstractLearnedAnonymizer):
         prompts: Sequence[str] | None = None,
         source: Float[Tensor, "b t 3 h w"] | None = None,
     ) -> Float[Tensor, "b t 3 h w"]:
-        """Crops with somebody new under the mask.
-
-        Args:
-            frames: In [0, 1]. What lies under `hidden` is blanked before anything is computed from it.
-            hidden: 1 = nobody may see this, and is made anew; 0 = is there to be seen.
-            keys: One sequence per clip, from which its noise is drawn.
-            frame_numbers: For each clip the numbers of its frames in the video, from which the rest of the noise is
-                drawn; None counts from 0.
-            prompts: One per clip; None takes the system's own.
-            source: The same crops with nothing blanked; looked at only where sampling begins with the people's own
-                latents (``sampler.init_strength < 1``) or is pushed away from them (`identity_push`).
-
-        Returns:
-            In [0, 1]. Outside the mask close to the source, not equal: paste only what lies under it.
-        """
-        n_clips, n_frames = frames.shape[:2]
-        clean = self._encode(source) if source is not None and self.sampler.init_strength < 1 else None
-        grid, background = self._surroundings(frames, hidden)
-        condition = self._condition(grid, background)
-        text = self.text(self._prompts(prompts, n_clips))
-        plain = self.text([""] * n_clips) if self.sampler.guidance != 1 and text is not None else None
-        numbers = [range(n_frames)] * n_clips if frame_numbers is None else frame_numbers
-        start = self._noise(keys, numbers, background.shape[2:]).to(background)
-        pushed = self._pushed_away_from(source)
-
-        def denoise(noisy: Tensor, timestep: int) -> Tensor:
-            timesteps = torch.full((n_clips,), timestep, device=noisy.device)
-
-            def predict(window: slice) -> Tensor:
-                context = ForwardContext(n_frames, timesteps, text, condition).window(window)
-                told: Tensor = self.backbone(noisy[:, window], context)
-                if plain is None:
-                    return told
-                untold: Tensor = self.backbone(noisy[:, window], replace(context, text=plain))
-                return untold + self.sampler.guidance * (told - untold)
-
-            predicted = blend(predict, n_frames, self.windows.frames, self.windows.overlap)
-            return predicted if pushed is None else pushed(predicted, noisy, timesteps)
-
-        outside = (grid, background) if self.mask_aware.has_compositing else None
-        latents = self.sampler.sample(denoise, start, self.diffusion, keys, clean, outside)
-        return self._decode(latents).clamp(0, 1).to(frames.dtype)
-
-    def _pushed_away_from(self, source: Tensor | None) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
-        """From a prediction, its noisy latents and time steps to the prediction of latents pushed away."""
-        if self.push is None:
-            return None
-        if source is None:
-            raise PaLibError("identity_push pushes away from somebody, but no source was given: pass it, or set 0")
-        move = self.push.away_from(source, self._decode)
-        last = self.sampler.timesteps(self.diffusion)[-1]
-
-        def pushed(predicted: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
-            # The last word is the network's: it takes back what only the face network sees.
-            if int(timesteps[0]) == last:
-                return predicted
-            return self.diffusion.prediction_of(
-                move(self.diffusion.clean_from(predicted, noisy, timesteps)), noisy, timesteps
-            )
-
-        return pushed
-
-    def anonymize(self, clip: Clip, masks: ClipMasks, *, seed: int = 0) -> Clip:
-        """Replace the people under the masks; see `AbstractAnonymizer.anonymize`."""
-        n_frames, _, height, width = clip.frames.shape
-        if (masks.n_frames, masks.height, masks.width) != (n_frames, height, width):
-            raise ValueError(
-                f"the masks are for {masks.n_frames} frames of {masks.width} x {masks.height}, "
-                f"the clip has {n_frames} of {width} x {height}"
-            )
-        layered = layers(clip, masks, self.body, seed)
-        frames, hidden = layered.below, layered.hidden
-        people = appearances(layered.painted)
-        painted: dict[int, tuple[Crops, Tensor]] = {}
-        for group in batches(people, self.windows.crops):
-            cut = [self.crops.align(clip.frames[[*one.frames]], one.masks, hidden[[*one.frames]]) for one in group]
-            pixels = self.generate(
-                torch.stack([crops.pixels for crops in cut]).to(self.device),
-                torch.stack([crops.hidden for crops in cut]).to(self.device),
-                [(seed, one.person_id) for one in group],
-                [[clip.first_frame + at for at in one.frames] for one in group],
-                source=self._uncovered(clip, group, cut),
-            )
-            painted |= {one.person_id: (crops, own) for one, crops, own in zip(group, cut, pixels.cpu(), strict=True)}
-        for one in people:  # the largest last: whoever is nearer is seen
-            crops, own = painted[one.person_id]
-            at = [*one.frames]
-            frames[at] = self.reintegrator.paste(frames[at], own, crops.geometry, one.masks)
-        return Clip(frames, clip.first_frame, clip.fps)
-
-    def _uncovered(self, clip: Clip, people: Sequence[Appearance], cut: Sequence[Crops]) -> Tensor | None:
-        """The crops with the people in them, where sampling is told to begin with those."""
-        if not self._is_source_needed:
-            return None
-        nobody = torch.zeros(clip.frames.shape[2:], dtype=torch.bool)
-        clips = [
-            torch.stack(
-                [
-                    cut_and_hide(clip.frames[at], nobody, nobody, crops.geometry.box(row), self.crops.side)[0]
-                    for row, at in enumerate(one.frames)
-                ]
-            )
-            for one, crops in zip(people, cut, strict=True)
-        ]
-        return torch.stack(clips).to(self.device)
-
-    # -- parts of both ---------------------------------------------------------------------------------------------
-
-    def _encode(self, frames: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b t c h w"]:
-        latents = self.autoencoder.encode(rearrange(frames, "b t c h w -> (b t) c h w"))
-        return rearrange(latents, "(b t) c h w -> b t c h w", b=len(frames))
-
-    def _decode(self, latents: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t 3 s s"]:
-        pixels = self.autoencoder.decode(rearrange(latents, "b t c h w -> (b t) c h w"))
-        return rearrange(pixels, "(b t) c h w -> b t c h w", b=len(latents))
-
-    def _surroundings(
-        self, frames: Float[Tensor, "b t 3 h w"], hidden: Float[Tensor, "b t 1 h w"]
-    ) -> tuple[Float[Tensor, "b t 1 h w"], Float[Tensor, "b t c h w"]]:
-        """The mask on the latents' grid, 1 where a cell holds a hidden pixel, and the blanked source's latents."""
-        background = self._encode(torch.where(hidden > 0, _BLANK, frames))
-        cells = adaptive_max_pool2d(rearrange(hidden, "b t c h w -> (b t) c h w"), background.shape[-2:])
-        return rearrange(cells, "(b t) c h w -> b t c h w", b=len(frames)), background
-
-    def _condition(self, grid: Tensor, background: Tensor) -> Tensor | None:
-        if self.backbone.condition_channels == 0:
-            return None
-        condition = torch.cat([grid, background], dim=2)
-        return condition if self.mask_aware.has_condition else torch.zeros_like(condition)
-
-    def _noise(
-        self, keys: Sequence[Sequence[int]], numbers: Sequence[Sequence[int]], shape: Sequence[int]
-    ) -> Float[Tensor, "b t c h w"]:
-        """Standard normal noise per clip and frame, of which the frames of a clip share `noise_sharing`."""
-        shared, own = self.noise_sharing**0.5, (1 - self.noise_sharing) ** 0.5
-        clips = []
-        for clip_keys, frames in zip(keys, numbers, strict=True):
-            common = shared * normal(shape, *clip_keys) if shared else torch.zeros(tuple(shape))
-            each = [common + own * normal(shape, *clip_keys, frame) if own else common for frame in frames]
-            clips.append(torch.stack(each))
-        return torch.stack(clips)
-
-    def _prompts(self, prompts: Sequence[str] | None, n_clips: int) -> list[str]:
-        return [self.prompt] * n_clips if prompts is None else list(prompts)
+        """Crops with a new person under the mask; see `LatentInpainter.generate`."""
+        return self.inpainter.generate(frames, hidden, keys, frame_numbers, prompts, source)

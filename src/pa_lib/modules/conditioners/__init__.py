@@ -1,0 +1,1 @@
+"""What a prediction is conditioned on, one file each, all behind `AbstractConditioner`."""

@@ -1,0 +1,1 @@
+"""Latents inside a mask from noise: what every latent inpainting system has."""

@@ -1,0 +1,35 @@
+"""How long clips are cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pa_lib.errors import SettingError
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How long clips are cut.
+
+    Args:
+        frames: Number of frames that the backbone sees at a time.
+        overlap: How many of them the next window sees again; the predictions are averaged there, in every step.
+        chunk: Number of frames that are held in memory at a time when a video is anonymized.
+        chunk_overlap: How many of them the next chunk generates again; the pictures are cross-faded there.
+        crops: Number of crops (people times frames) that are denoised in one batch.
+    """
+
+    frames: int = 16
+    overlap: int = 8
+    chunk: int = 48
+    chunk_overlap: int = 8
+    crops: int = 256
+
+    def __post_init__(self) -> None:
+        for window, overlap in ((self.frames, self.overlap), (self.chunk, self.chunk_overlap)):
+            if not 0 <= overlap < window:
+                raise SettingError(
+                    f"windows of {window} frames cannot overlap by {overlap}; expected 0 to {window - 1}"
+                )
+        if self.crops < 1:
+            raise SettingError(f"windows.crops is {self.crops}, expected at least 1")

@@ -1,0 +1,107 @@
+"""The loop over people's crops that every system which generates crops has in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pa_lib.contracts import Clip, ClipMasks
+from pa_lib.functional.crops import cut_and_hide
+from pa_lib.modules.crops.aligner import CropAligner, Crops, Reintegrator
+from pa_lib.modules.crops.appearances import Appearance, appearances, batches
+from pa_lib.modules.systems.bodies import Body, layers
+from pa_lib.modules.systems.learned import AbstractLearnedAnonymizer
+from pa_lib.modules.systems.sizes import check_same_size
+
+
+class CropwiseAnonymizer(AbstractLearnedAnonymizer):
+    """Cuts every person out of a window of frames, has the crops generated, and puts them back.
+
+    A system that inherits from it sets the attributes below and overrides `generate`.
+
+    Attributes:
+        crops: How people are cut out.
+        reintegrator: How crops are put back.
+        body: What becomes of masks of kind ``body``, see `Body`.
+    """
+
+    crops: CropAligner
+    reintegrator: Reintegrator
+    body: Body
+
+    @property
+    @abstractmethod
+    def crops_per_batch(self) -> int:
+        """Number of crops (people times frames) that are generated in one batch."""
+
+    @property
+    @abstractmethod
+    def looks_at_hidden(self) -> bool:
+        """Whether `generate` is given the crops with the people in them."""
+
+    @abstractmethod
+    def generate(
+        self,
+        frames: Float[Tensor, "b t 3 h w"],
+        hidden: Float[Tensor, "b t 1 h w"],
+        keys: Sequence[Sequence[int]],
+        frame_numbers: Sequence[Sequence[int]] | None = None,
+        prompts: Sequence[str] | None = None,
+        source: Float[Tensor, "b t 3 h w"] | None = None,
+    ) -> Float[Tensor, "b t 3 h w"]:
+        """Crops with something new where `hidden` is 1.
+
+        Args:
+            frames: In [0, 1], black where a person is hidden.
+            hidden: 1 = hidden, and generated anew; 0 = visible.
+            keys: One sequence per clip, from which everything random is drawn.
+            frame_numbers: For each clip the numbers of its frames in the video; None counts from 0.
+            prompts: One per clip; None takes the system's own.
+            source: The same crops with nothing hidden; None unless the system `looks_at_hidden`.
+        """
+
+    @property
+    def is_non_interfering(self) -> bool:
+        """True unless the system looks at hidden pixels, or bodies are shown or computed from them."""
+        return not self.looks_at_hidden and self.body in ("generate", "fill")
+
+    def anonymize(self, clip: Clip, masks: ClipMasks, *, seed: int = 0) -> Clip:
+        """Replace the people under the masks; see `AbstractAnonymizer.anonymize`."""
+        check_same_size(clip, masks)
+        layered = layers(clip, masks, self.body, seed)
+        frames, hidden = layered.below, layered.hidden
+        people = appearances(layered.generated)
+        generated: dict[int, tuple[Crops, Tensor]] = {}
+        for group in batches(people, self.crops_per_batch):
+            cut = [self.crops.align(clip.frames[[*one.frames]], one.masks, hidden[[*one.frames]]) for one in group]
+            pixels = self.generate(
+                torch.stack([crops.pixels for crops in cut]).to(self.device),
+                torch.stack([crops.hidden for crops in cut]).to(self.device),
+                [(seed, one.person_id) for one in group],
+                [[clip.first_frame + at for at in one.frames] for one in group],
+                source=self._uncovered(clip, group, cut) if self.looks_at_hidden else None,
+            )
+            generated |= {one.person_id: (crops, own) for one, crops, own in zip(group, cut, pixels.cpu(), strict=True)}
+        for one in people:  # the largest last: a person who is nearer covers the others
+            crops, own = generated[one.person_id]
+            at = [*one.frames]
+            frames[at] = self.reintegrator.paste(frames[at], own, crops.geometry, one.masks)
+        return Clip(frames, clip.first_frame, clip.fps)
+
+    def _uncovered(self, clip: Clip, people: Sequence[Appearance], cut: Sequence[Crops]) -> Tensor:
+        """The crops with the people in them."""
+        nothing = torch.zeros(clip.frames.shape[2:], dtype=torch.bool)
+        clips = [
+            torch.stack(
+                [
+                    cut_and_hide(clip.frames[at], nothing, nothing, crops.geometry.box(row), self.crops.side)[0]
+                    for row, at in enumerate(one.frames)
+                ]
+            )
+            for one, crops in zip(people, cut, strict=True)
+        ]
+        return torch.stack(clips).to(self.device)
