@@ -44,8 +44,8 @@ def body_reidentification(
     >>> import torch
     >>> faces = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.7, 0.3]])
     >>> ids, cameras = torch.tensor([1, 1, 2, 1]), torch.tensor([0, 0, 1, 1])
-    >>> told = body_reidentification(faces[:1], faces[1:], ids[:1], ids[1:], cameras[:1], cameras[1:])
-    >>> told.ranks.item(), told.n_gallery.item()
+    >>> found = body_reidentification(faces[:1], faces[1:], ids[:1], ids[1:], cameras[:1], cameras[1:])
+    >>> found.ranks.item(), found.n_gallery.item()
     (1, 2)
 
     Source: Zheng et al. 2015, "Scalable Person Re-identification: A Benchmark", section 5; mINP by Ye et al. 2021.

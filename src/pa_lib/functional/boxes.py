@@ -35,7 +35,7 @@ def box_overlaps(
 
     Args:
         first: ``x0 y0 x1 y1`` px; a single box counts as one row.
-        second: Likewise.
+        second: The same, of the other boxes.
         of_smaller: Divide by the smaller of the two areas, so that a box inside another has 1.
 
     Returns:

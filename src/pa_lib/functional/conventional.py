@@ -75,7 +75,7 @@ def mosaic(crop: UInt8[Tensor, "3 h w"], cell_px: float) -> UInt8[Tensor, "3 h w
 
 
 def mean_outside(crop: UInt8[Tensor, "3 h w"], is_hidden: Bool[Tensor, "h w"]) -> tuple[int, int, int]:
-    """Mean colour of the pixels of a crop that nobody hides: a `fill` that suits the surroundings.
+    """Mean colour of the pixels of a crop that are not hidden: a `fill` that suits the surroundings.
 
     Args:
         crop: The region with some of its surroundings.

@@ -1,7 +1,7 @@
 """Square crops around people: where they lie, how they are cut out and resized, and which pixels a mask reaches.
 
 Boxes lie anywhere, also between pixels: a box on whole pixels jumps where a person glides, by half a pixel and by the
-size of its own rounding, and a painted face would tremble with it. Cutting and resizing are one resampling, whose
+size of its own rounding, and a generated face would jitter with it. Cutting and resizing are one resampling, whose
 weights are at hand, so which source pixels enter a crop pixel is known exactly.
 """
 
@@ -82,7 +82,7 @@ def _local_lines(times: Float[Tensor, " t"], sigma: float) -> Float[Tensor, "t t
     weights = torch.where(ahead.abs() <= _REACH * sigma, torch.exp(-((ahead / sigma) ** 2) / 2), 0.0)
     mass, moment, spread = (torch.sum(weights * ahead**k, 1, keepdim=True) for k in range(3))
     fitted = weights * (spread - moment * ahead)
-    total = fitted.sum(1, keepdim=True)  # 0 where nobody is near: the value itself
+    total = fitted.sum(1, keepdim=True)  # 0 where no box is near: the value itself
     return torch.where(total > 1e-9 * mass, fitted / total.clamp_min(1e-300), weights)
 
 
@@ -99,9 +99,9 @@ def resample(
 
     Args:
         planes: Any range.
-        box: Of the part, px of `planes`; may lie between pixels, and beyond the picture where that has black bars.
-        height: Of the result, px.
-        width: Of the result, px.
+        box: Box of the part in pixels of `planes`; may lie between pixels, and beyond a picture with black bars.
+        height: Height of the result in pixels.
+        width: Width of the result in pixels.
         interpolation: ``bilinear``, whose weights are never negative, or ``bicubic``, which is sharper and may
             overshoot (Keys 1981).
         has_black_bars: Whether 0 lies beyond the picture. Otherwise nothing does: only pixels of the picture count.
@@ -161,7 +161,7 @@ def cut_and_hide(
         hidden: Everybody's mask, of the whole frame.
         own: One person's mask, of the whole frame; counts as hidden.
         box: Square; may reach beyond the frame, where the crop is black and not hidden.
-        side: Of the crop, px.
+        side: Side length of the crop in pixels.
 
     Returns:
         Pixels in [0, 1]; hidden and own as 0 or 1. Float32.

@@ -87,7 +87,7 @@ def lookup(planes: Sequence[Float[Tensor, "h w"]]) -> Lookup:
 
 @functools.cache
 def _is_remap_exact() -> bool:
-    """Whether OpenCV looks up where it is told to: 5 does where it has the instructions for it, 4 to 1/32 px."""
+    """Whether OpenCV looks up exactly the given places: 5 does where it has the instructions for it, 4 to 1/32 px."""
     rows, columns = np.mgrid[:70, :90].astype(np.float32)
     picture = (columns + 2 * rows) / 256
     x, y = np.minimum(columns + 0.3137, 89).astype(np.float32), np.minimum(rows + 0.7713, 69).astype(np.float32)

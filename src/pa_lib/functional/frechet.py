@@ -60,10 +60,10 @@ def gaussian_frechet_distance(
     (torchmetrics' FID) by up to 7e-5, wherever covariances are singular.
 
     Args:
-        mean: Of one set; taken to float64, as all that follows.
-        covariance: Of the same set.
-        other_mean: Of the other set.
-        other_covariance: Of the other set.
+        mean: Mean of one set; converted to float64, as all that follows.
+        covariance: Covariance of the same set.
+        other_mean: Mean of the other set.
+        other_covariance: Covariance of the other set.
         ranks: The most eigenvalues that either covariance can have, one less than the number of clips; smaller
             eigenvalues are rounding and are left out, which saves two digits where means are large. None keeps all.
 

@@ -43,14 +43,14 @@ def box_raster(box: Box, height: int, width: int) -> Patch | None:
 
     Args:
         box: ``x0 y0 x1 y1`` px, may be fractional and reach beyond the frame.
-        height: Of the frame, px.
-        width: Of the frame, px.
+        height: Height of the frame in pixels.
+        width: Width of the frame in pixels.
 
     Returns:
         A bool patch clipped to the frame, or None where the box lies outside of it.
 
     Raises:
-        ValueError: The box is not finite or is turned inside out: nobody can say what it should hide.
+        ValueError: The box is not finite or is turned inside out, so that it is unknown what it should hide.
 
     >>> box_raster((1.9, 0.0, 3.1, 2.0), 4, 8).mask.shape
     torch.Size([2, 3])
@@ -69,8 +69,8 @@ def ellipse_raster(box: Box, height: int, width: int) -> Patch | None:
 
     Args:
         box: ``x0 y0 x1 y1`` px around the ellipse, may be fractional and reach beyond the frame.
-        height: Of the frame, px.
-        width: Of the frame, px.
+        height: Height of the frame in pixels.
+        width: Width of the frame in pixels.
 
     Returns:
         A bool patch clipped to the frame, or None where the box lies outside of it.
@@ -200,8 +200,8 @@ def snap_to_grid(patch: Patch, grid: tuple[int, int], height: int, width: int) -
     Args:
         patch: Bool or float mask.
         grid: Rows and columns of one cell, (2, 2) for 4:2:0, (1, 1) for RGB.
-        height: Of the frame, px.
-        width: Of the frame, px.
+        height: Height of the frame in pixels.
+        width: Width of the frame in pixels.
 
     >>> snap_to_grid(Patch(1, 1, torch.ones(1, 1)), (2, 2), height=3, width=4)
     Patch(top=0, left=0, mask=tensor([[1., 1.],
@@ -245,11 +245,11 @@ def from_run_lengths(counts: Sequence[int], height: int, width: int) -> Bool[Ten
     [[1, 0], [1, 1]]
     """
     if any(isinstance(count, bool) or not isinstance(count, int) or count < 0 for count in counts):
-        raise PaLibError("the run lengths of a mask must be whole numbers >= 0; mend or remove that mask")
+        raise PaLibError("the run lengths of a mask must be whole numbers >= 0; correct or remove that mask")
     if sum(counts) != height * width:
         raise PaLibError(
             f"the run lengths of a mask add up to {sum(counts)} pixels, expected {height * width} "
-            f"for a frame of {width} x {height}; mend or remove that mask"
+            f"for a frame of {width} x {height}; correct or remove that mask"
         )
     values = np.arange(len(counts)) % 2 == 1
     return torch.from_numpy(np.repeat(values, counts).reshape(width, height).T)

@@ -30,9 +30,9 @@ def as_unit(frames: Float[Tensor, "*shape"] | UInt8[Tensor, "*shape"]) -> Float[
         raise ValueError(f"pixels are {frames.dtype}, expected uint8 in 0..255 or floats in [0, 1]")
     if frames.numel():
         low, high = (float(end) for end in torch.aminmax(frames.detach()))
-        if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # said so that NaN fails too
-            mend = "find out where the NaN comes from" if low != low else "divide by 255, or map [-1, 1] to [0, 1]"
-            raise ValueError(f"float pixels lie in [{low:g}, {high:g}], expected [0, 1]; {mend}")
+        if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # written so that NaN fails too
+            fix = "find out where the NaN comes from" if low != low else "divide by 255, or map [-1, 1] to [0, 1]"
+            raise ValueError(f"float pixels lie in [{low:g}, {high:g}], expected [0, 1]; {fix}")
     return frames
 
 

@@ -1,4 +1,4 @@
-"""Retrieval: whether the right person comes first when a gallery is searched for somebody."""
+"""Retrieval: whether the right person comes first when a gallery is searched for a person."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def rank_gallery(
         ValueError: Shapes differ, or distances that are not finite.
 
     >>> hits = torch.tensor([[False, True, False, True]])
-    >>> told = rank_gallery(torch.tensor([[0.1, 0.2, 0.3, 0.4]]), hits)
-    >>> told.ranks.item(), told.average_precision.item(), told.inverse_penalty.item()
+    >>> found = rank_gallery(torch.tensor([[0.1, 0.2, 0.3, 0.4]]), hits)
+    >>> found.ranks.item(), found.average_precision.item(), found.inverse_penalty.item()
     (2, 0.5, 0.5)
 
     Source: Ye et al. 2021, "Deep Learning for Person Re-identification: A Survey and Outlook", section 4.1 (INP).
@@ -107,8 +107,8 @@ def reidentification(
         ValueError: Shapes do not fit, or embeddings that are not finite.
 
     >>> queries, gallery = torch.tensor([[0.0], [9.0]]), torch.tensor([[1.0], [2.0], [8.0]])
-    >>> told = reidentification(queries, gallery, torch.tensor([5, 5]), torch.tensor([5, 6, 7]))
-    >>> told.ranks.tolist(), round(told.average_precision.mean().item(), 4)
+    >>> found = reidentification(queries, gallery, torch.tensor([5, 5]), torch.tensor([5, 6, 7]))
+    >>> found.ranks.tolist(), round(found.average_precision.mean().item(), 4)
     ([1, 3], 0.6667)
     """
     for name, faces, ids in (("queries", queries, query_ids), ("gallery", gallery, gallery_ids)):

@@ -1,4 +1,4 @@
-"""How much detail there is, so that what is smooth over time because it is blurred can be told."""
+"""How much detail there is, so that what is smooth over time because it is blurred can be recognized."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def region_sums(
         later: The next one.
         forward_flow: px, x then y: where each pixel of the earlier frame is in the later one.
         backward_flow: px: where each pixel of the later frame was in the earlier one.
-        earlier_mask: Weights in [0, 1]; None is nobody masked.
+        earlier_mask: Weights in [0, 1]; None if nothing is masked.
         later_mask: The same of the later frame.
 
     Returns:

@@ -250,14 +250,14 @@ class AbstractMetric(torchmetrics.Metric, ABC, metaclass=_MetricType):
         super()._sync_dist(dist_sync_fn, process_group)
 
     def _renumber(self, n_before: int) -> None:
-        """Make room for so many clips without a number before the metric's own."""
+        """Number the metric's own clips without an id from `n_before` on."""
         for name, (_, column) in self._keys.items():
             if column is not None and n_before:
                 setattr(self, name, shifted(getattr(self, name), column, n_before))
 
 
 def _settings(protocol_hash: str) -> Float[Tensor, " 12"]:
-    """A hash as numbers that torchmetrics' tolerant comparison of states tells apart."""
+    """A hash as numbers that torchmetrics' tolerant comparison of states distinguishes."""
     return torch.tensor([int(digit, 16) for digit in protocol_hash], dtype=torch.float64)
 
 

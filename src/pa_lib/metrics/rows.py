@@ -66,14 +66,12 @@ def clip_number(key: float | Tensor) -> int:
     return int(key) - UNNUMBERED if int(key) >= UNNUMBERED else int(key)
 
 
-def frame_rows(keys: Float[Tensor, " b"], values: Float[Tensor, "b t"]) -> Float[Tensor, "b 4"]:
-    """Rows for `summed` of values frame by frame: clip, their sum, how many there are, how many frames have none (NaN).
+def frame_sums(values: Float[Tensor, "b t"]) -> Float[Tensor, "b 3"]:
+    """Of values frame by frame: their sum, how many there are, how many frames have none (NaN).
 
-    >>> values = torch.tensor([[0.5, 1.0, float("nan")]], dtype=torch.float64)
-    >>> frame_rows(torch.tensor([7.0], dtype=torch.float64), values).tolist()
-    [[7.0, 1.5, 2.0, 1.0]]
+    >>> frame_sums(torch.tensor([[0.5, 1.0, float("nan")]])).tolist()
+    [[1.5, 2.0, 1.0]]
     """
-    values = values.to(keys)
     is_nan = values.isnan()
     sums = torch.where(is_nan, 0.0, values).sum(1)
-    return torch.stack([keys, sums, (~is_nan).to(keys).sum(1), is_nan.to(keys).sum(1)], dim=1)
+    return torch.stack([sums, (~is_nan).to(values).sum(1), is_nan.to(values).sum(1)], dim=1)

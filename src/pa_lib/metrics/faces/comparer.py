@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -30,6 +30,7 @@ REGION_PX = (256.0, 640.0)  # and a region in which a face is looked for, a body
 ALIGN_MARGIN = 1.0  # the network's own picture of a face reaches about 0.8 of its box beyond it
 
 
+@runtime_checkable
 class FaceFinder(Protocol):
     """What a face detector must have."""
 
@@ -75,7 +76,7 @@ class FacePairs:
 
 @dataclass(frozen=True)
 class _Face:
-    """One face to look at: where it is in the source, and its landmarks where somebody knows them."""
+    """One face to look at: where it is in the source, and its landmarks if they are known."""
 
     row: int
     frame: int
@@ -331,12 +332,12 @@ def _version(tensor: Tensor) -> int:
 
 def network_protocol(part: Any) -> dict[str, Any]:
     """A network's class, and the sha256 of its weights where it has any."""
-    told: dict[str, Any] = {"name": type(part).__name__}
+    protocol: dict[str, Any] = {"name": type(part).__name__}
     if isinstance(part, CenterFace):
-        told["sha256"] = asset_manifest()["centerface.onnx"].sha256
+        protocol["sha256"] = asset_manifest()["centerface.onnx"].sha256
     if isinstance(part, torch.nn.Module):
-        told["sha256"] = weights_sha256(part.state_dict(), has_header=False)
-    return told
+        protocol["sha256"] = weights_sha256(part.state_dict(), has_header=False)
+    return protocol
 
 
 def _check(

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pa_lib.contracts import Sighting
 from pa_lib.functional.intervals import wilson_of_mean
 from pa_lib.metrics.base import Measurement, MetricValue, TrackRow
-from pa_lib.metrics.faces.comparer import FaceComparer
+from pa_lib.metrics.faces.comparer import FaceComparer, FacePairs
 from pa_lib.metrics.faces.tracks import N_KEYS, AbstractFaceMetric
 from pa_lib.metrics.rows import clip_number
 
@@ -34,6 +32,7 @@ class DetectionRate(AbstractFaceMetric):
     Args:
         compare: Finds faces; share one between metrics. `FaceComparer` with its defaults if None.
 
+    >>> from pa_lib.contracts import Sighting
     >>> metric = DetectionRate()
     >>> video = torch.zeros(1, 1, 3, 40, 40)
     >>> metric.update(video, video, [Sighting(0, 0, 1, (4.0, 4.0, 36.0, 36.0))])
@@ -55,21 +54,8 @@ class DetectionRate(AbstractFaceMetric):
         self.add_tracks(4)
         self.add_state("n_faceless", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(
-        self,
-        source: Tensor,
-        anonymized: Tensor,
-        people: Sequence[Sighting] | None = None,
-        masks: Tensor | None = None,
-        clip_ids: Tensor | None = None,
-        context: int = 0,
-    ) -> None:
-        """Add frames; arguments as in `contracts.Result`. The first `context` frames were counted before.
-
-        Raises:
-            ValueError: Shapes or ranges do not fit, or neither `people` nor `masks` are given.
-        """
-        pairs, keys = self.faces(source, anonymized, people, masks, clip_ids, context)
+    def add_faces(self, pairs: FacePairs, keys: Float[Tensor, "n 3"]) -> None:
+        """See `AbstractFaceMetric.add_faces`."""
         before, after = pairs.is_found_in_source, pairs.is_found
         counts = torch.stack([torch.ones_like(before), before, after, before & after], 1).double()
         self.add_to("rows", torch.cat([keys, counts], 1))

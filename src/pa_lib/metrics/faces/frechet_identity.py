@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from pa_lib.contracts import Sighting
 from pa_lib.errors import SettingError
 from pa_lib.functional.frechet import frechet_distance
 from pa_lib.functional.intervals import resampled_interval
 from pa_lib.metrics.base import Measurement, MetricValue
-from pa_lib.metrics.faces.comparer import FaceComparer
+from pa_lib.metrics.faces.comparer import FaceComparer, FacePairs
 from pa_lib.metrics.faces.tracks import N_KEYS, AbstractFaceMetric
 
 _COMPARED = N_KEYS  # then sums of the anonymized and of the source's embeddings
@@ -23,9 +22,9 @@ _FIRST = N_KEYS + 1
 class FrechetIdentityDistance(AbstractFaceMetric):
     """Frechet distance between the identity embeddings of the originals' faces and of the anonymized ones.
 
-    0 if, taken as sets, they have the same mean and covariance: as varied as people are, and as much a face. Who
-    became whom does not matter, nor does texture, which an identity network hardly sees. A person of a clip counts
-    once, by the mean embedding of its faces; those that the finder no longer sees are embedded where they were.
+    0 if the sets have the same mean and covariance: as varied as people are, and as much a face. Which face became
+    which does not matter, nor does texture, which an identity network hardly sees. A person counts once in a clip, by
+    the mean embedding of its faces; those that the finder no longer sees are embedded where they were.
 
     Fewer people than the network has dimensions make it too large, whatever is measured; the value's counts say so.
 
@@ -36,6 +35,7 @@ class FrechetIdentityDistance(AbstractFaceMetric):
     Raises:
         SettingError: A setting is out of range.
 
+    >>> from pa_lib.contracts import Sighting
     >>> video = torch.rand(3, 1, 3, 40, 40)
     >>> points = ((12.0, 16.0), (28.0, 16.0), (20.0, 22.0), (14.0, 30.0), (26.0, 30.0))
     >>> people = [Sighting(clip, 0, 1, (4.0, 4.0, 36.0, 36.0), points) for clip in range(3)]
@@ -57,21 +57,8 @@ class FrechetIdentityDistance(AbstractFaceMetric):
         self.resamples = resamples
         self.add_tracks(1 + 2 * self.compare.network.n_dimensions)
 
-    def update(
-        self,
-        source: Tensor,
-        anonymized: Tensor,
-        people: Sequence[Sighting] | None = None,
-        masks: Tensor | None = None,
-        clip_ids: Tensor | None = None,
-        context: int = 0,
-    ) -> None:
-        """Add frames; arguments as in `contracts.Result`. The first `context` frames were counted before.
-
-        Raises:
-            ValueError: Shapes or ranges do not fit, or neither `people` nor `masks` are given.
-        """
-        pairs, keys = self.faces(source, anonymized, people, masks, clip_ids, context)
+    def add_faces(self, pairs: FacePairs, keys: Float[Tensor, "n 3"]) -> None:
+        """See `AbstractFaceMetric.add_faces`."""
         keys = keys[pairs.is_compared]
         embeddings = (part[pairs.is_compared].double() for part in (pairs.anonymized, pairs.source))
         self.add_to("rows", torch.cat([keys, torch.ones(len(keys), 1, dtype=torch.float64), *embeddings], 1))

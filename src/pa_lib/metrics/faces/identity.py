@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pa_lib.contracts import Sighting
 from pa_lib.errors import SettingError
 from pa_lib.functional.identity import DistanceName, comparable, identity_distance, mean_pair_distance
 from pa_lib.functional.intervals import t_interval, wilson_interval, wilson_of_mean, within
-from pa_lib.metrics.base import Field, Measurement, MetricValue, TrackRow
-from pa_lib.metrics.faces.comparer import FaceComparer
+from pa_lib.metrics.base import Measurement, MetricValue, TrackRow
+from pa_lib.metrics.faces.comparer import FaceComparer, FacePairs
 from pa_lib.metrics.faces.tracks import N_KEYS, UNKNOWN, AbstractFaceMetric, checked_distance
 from pa_lib.metrics.rows import clip_number
 
@@ -49,6 +47,7 @@ class IdentityDistance(AbstractFaceMetric):
     Raises:
         SettingError: An unknown distance, or ``cosine`` without a threshold.
 
+    >>> from pa_lib.contracts import Sighting
     >>> video = torch.rand(1, 2, 3, 40, 40)
     >>> points = ((12.0, 16.0), (28.0, 16.0), (20.0, 22.0), (14.0, 30.0), (26.0, 30.0))
     >>> people = [Sighting(0, frame, 1, (4.0, 4.0, 36.0, 36.0), points) for frame in (0, 1)]
@@ -63,7 +62,7 @@ class IdentityDistance(AbstractFaceMetric):
     name = "identity_distance"
     higher_is_better = True
 
-    uses: frozenset[Field] = frozenset({"clip_ids", "identities", "context"})
+    is_by_identity = True
 
     nearest: Tensor
     n_faceless: Tensor
@@ -88,22 +87,8 @@ class IdentityDistance(AbstractFaceMetric):
         self.add_rows("nearest", 3, n_keys=2, clip_column=0)
         self.add_state("n_faceless", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(
-        self,
-        source: Tensor,
-        anonymized: Tensor,
-        people: Sequence[Sighting] | None = None,
-        masks: Tensor | None = None,
-        clip_ids: Tensor | None = None,
-        identities: Tensor | None = None,
-        context: int = 0,
-    ) -> None:
-        """Add frames; arguments as in `contracts.Result`. The first `context` frames were counted before.
-
-        Raises:
-            ValueError: Shapes or ranges do not fit, or neither `people` nor `masks` are given.
-        """
-        pairs, keys = self.faces(source, anonymized, people, masks, clip_ids, context, identities)
+    def add_faces(self, pairs: FacePairs, keys: Float[Tensor, "n 3"]) -> None:
+        """See `AbstractFaceMetric.add_faces`."""
         before, after = (comparable(part, self.distance).nan_to_num(0.0) for part in (pairs.source, pairs.anonymized))
         distances = identity_distance(pairs.source, pairs.anonymized, self.distance)
         is_compared = distances.isfinite()

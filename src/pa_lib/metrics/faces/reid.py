@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pa_lib.contracts import Sighting
 from pa_lib.functional.identity import DistanceName, comparable
 from pa_lib.functional.intervals import t_interval, wilson_interval, within
 from pa_lib.functional.reid import (
@@ -19,8 +17,8 @@ from pa_lib.functional.reid import (
     chance_of_rank,
     reidentification,
 )
-from pa_lib.metrics.base import Field, Measurement, MetricValue, TrackRow
-from pa_lib.metrics.faces.comparer import FaceComparer
+from pa_lib.metrics.base import Measurement, MetricValue, TrackRow
+from pa_lib.metrics.faces.comparer import FaceComparer, FacePairs
 from pa_lib.metrics.faces.tracks import N_KEYS, UNKNOWN, AbstractFaceMetric, checked_distance
 from pa_lib.metrics.rows import clip_number
 
@@ -59,29 +57,15 @@ class ReidentificationRate(AbstractFaceMetric):
     name = "reidentification"
     higher_is_better = False
 
-    uses: frozenset[Field] = frozenset({"clip_ids", "identities", "context"})
+    is_by_identity = True
 
     def __init__(self, compare: FaceComparer | None = None, distance: DistanceName = "euclidean") -> None:
         super().__init__(compare)
         self.distance: DistanceName = checked_distance(distance)
         self.add_tracks(_FIRST - N_KEYS + 2 * self.compare.network.n_dimensions)
 
-    def update(
-        self,
-        source: Tensor,
-        anonymized: Tensor,
-        people: Sequence[Sighting] | None = None,
-        masks: Tensor | None = None,
-        clip_ids: Tensor | None = None,
-        identities: Tensor | None = None,
-        context: int = 0,
-    ) -> None:
-        """Add frames; arguments as in `contracts.Result`. The first `context` frames were counted before.
-
-        Raises:
-            ValueError: Shapes or ranges do not fit, or neither `people` nor `masks` are given.
-        """
-        pairs, keys = self.faces(source, anonymized, people, masks, clip_ids, context, identities)
+    def add_faces(self, pairs: FacePairs, keys: Float[Tensor, "n 3"]) -> None:
+        """See `AbstractFaceMetric.add_faces`."""
         after, before = (comparable(part, self.distance) for part in (pairs.anonymized, pairs.source))
         is_compared = after.isfinite().all(1) & before.isfinite().all(1)
         after, before = (part.nan_to_num(0.0) * is_compared[:, None] for part in (after, before))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -27,7 +29,8 @@ class AbstractFaceMetric(AbstractMetric):
 
     needs: frozenset[Field] = frozenset({"source", "anonymized"})
     needs_one_of: frozenset[Field] = frozenset({"people", "masks"})
-    uses: frozenset[Field] = frozenset({"clip_ids", "context"})
+    uses: frozenset[Field] = frozenset({"clip_ids", "identities", "context"})
+    is_by_identity: ClassVar[bool] = False  # whether identities matter
 
     rows: Tensor
 
@@ -39,17 +42,17 @@ class AbstractFaceMetric(AbstractMetric):
         """Add the state ``rows``: keys of the track, then so many columns, which are added up over its faces."""
         self.add_rows("rows", N_KEYS + n_columns, n_keys=N_KEYS, clip_column=0)
 
-    def faces(
+    def update(
         self,
         source: Tensor,
         anonymized: Tensor,
-        people: Sequence[Sighting] | None,
-        masks: Tensor | None,
-        clip_ids: Tensor | None,
-        context: int,
+        people: Sequence[Sighting] | None = None,
+        masks: Tensor | None = None,
+        clip_ids: Tensor | None = None,
         identities: Tensor | None = None,
-    ) -> tuple[FacePairs, Float[Tensor, "n 3"]]:
-        """The faces of an update, and the clip, person and identity of each, float64.
+        context: int = 0,
+    ) -> None:
+        """Add frames; arguments as in `contracts.Result`. The first `context` frames were counted before.
 
         Raises:
             ValueError: Shapes or ranges do not fit, or neither `people` nor `masks` are given.
@@ -59,12 +62,16 @@ class AbstractFaceMetric(AbstractMetric):
         if identities is None:
             identities = torch.full((n_rows,), UNKNOWN)
         if tuple(identities.shape) != (n_rows,):
-            raise ValueError(
-                f"identities have shape {tuple(identities.shape)}, expected {(n_rows,)}: one for each clip"
-            )
+            shape = tuple(identities.shape)
+            raise ValueError(f"identities have shape {shape}, expected {(n_rows,)}: one for each clip")
         clips = self.clip_keys(clip_ids, n_rows).cpu()
-        who = identities.cpu().double()
-        return pairs, torch.stack([clips[pairs.rows], pairs.person_ids.double(), who[pairs.rows]], 1)
+        who = identities.cpu().double() if self.is_by_identity else torch.full((n_rows,), float(UNKNOWN)).double()
+        keys = torch.stack([clips[pairs.rows], pairs.person_ids.double(), who[pairs.rows]], 1)
+        self.add_faces(pairs, keys)
+
+    @abstractmethod
+    def add_faces(self, pairs: FacePairs, keys: Float[Tensor, "n 3"]) -> None:
+        """Add the faces of an update to the states; `keys` are clip, person and identity of each, float64."""
 
 
 def checked_distance(distance: DistanceName) -> DistanceName:

@@ -11,13 +11,14 @@ from torch import Tensor
 from pa_lib.functional.intervals import t_interval, within
 from pa_lib.functional.pixels import check_videos
 from pa_lib.metrics.base import AbstractMetric, Field, MetricValue
-from pa_lib.metrics.rows import frame_rows
+from pa_lib.metrics.rows import frame_sums
 
 
-class AbstractFrameMean(AbstractMetric):
-    """Mean of a value of the kept pixels over a clip's frames, then over clips.
+class AbstractPixelMetric(AbstractMetric):
+    """A metric of pixels outside the masks, from sums for each clip.
 
-    Frames without a value are left out and counted.
+    Args:
+        n_columns: Number of sums for each clip.
     """
 
     needs: frozenset[Field] = frozenset({"source", "anonymized", "masks"})
@@ -25,13 +26,13 @@ class AbstractFrameMean(AbstractMetric):
 
     rows: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, n_columns: int) -> None:
         super().__init__()
-        self.add_rows("rows", 4, n_keys=1, clip_column=0)
+        self.add_rows("rows", 1 + n_columns, n_keys=1, clip_column=0)
 
     @abstractmethod
-    def frame_values(self, source: Tensor, anonymized: Tensor, masks: Tensor) -> Float[Tensor, "b t"]:
-        """The value of every frame; NaN if it has none."""
+    def sums(self, source: Tensor, anonymized: Tensor, masks: Tensor) -> Float[Tensor, "b k"]:
+        """The sums over every clip of some new frames, float64."""
 
     def update(
         self,
@@ -48,8 +49,27 @@ class AbstractFrameMean(AbstractMetric):
         """
         check_videos(source, anonymized, masks, channels=None, context=context)
         with torch.no_grad():
-            values = self.frame_values(*(part[:, context:] for part in (source, anonymized, masks)))
-        self.add_to("rows", frame_rows(self.clip_keys(clip_ids, len(source)), values))
+            sums = self.sums(source[:, context:], anonymized[:, context:], masks[:, context:])
+        keys = self.clip_keys(clip_ids, len(source))
+        self.add_to("rows", torch.cat([keys[:, None], sums.to(keys.device)], 1))
+
+
+class AbstractFrameMean(AbstractPixelMetric):
+    """Mean of a value of the kept pixels over a clip's frames, then over clips.
+
+    Frames without a value are left out and counted.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(3)
+
+    @abstractmethod
+    def frame_values(self, source: Tensor, anonymized: Tensor, masks: Tensor) -> Float[Tensor, "b t"]:
+        """The value of every frame; NaN if it has none."""
+
+    def sums(self, source: Tensor, anonymized: Tensor, masks: Tensor) -> Float[Tensor, "b 3"]:
+        """Sum of the values, number of frames with one, and number of frames without."""
+        return frame_sums(self.frame_values(source, anonymized, masks).double())
 
     def mean(
         self, name: str, what: str, is_higher_better: bool, missing: str, ends: tuple[float, float]

@@ -6,20 +6,21 @@ import math
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from pa_lib.errors import SettingError
 from pa_lib.functional.intervals import t_half_width, t_interval, within
-from pa_lib.functional.pixels import check_videos
 from pa_lib.functional.psnr import halo, kept_pixels, psnr_db, region_errors
-from pa_lib.metrics.base import AbstractMetric, Field, Measurement, MetricValue
+from pa_lib.metrics.base import Measurement, MetricValue
+from pa_lib.metrics.pixels.frames import AbstractPixelMetric
 
 # Columns of a clip's row after its number. A region is the halo or what lies beyond it.
 _SQUARES, _VALUES, _IDENTICAL, _PIXELS = slice(1, 3), slice(3, 5), slice(5, 7), slice(7, 9)
 _DB, _FINITE, _INFINITE, _EMPTY = 9, 10, 11, 12
 
 
-class UnmaskedPSNR(AbstractMetric):
+class UnmaskedPSNR(AbstractPixelMetric):
     """How well the kept pixels are kept, in dB; see `functional.unmasked_psnr`.
 
     Values:
@@ -50,35 +51,16 @@ class UnmaskedPSNR(AbstractMetric):
     name = "unmasked_psnr"
     higher_is_better = True
 
-    needs: frozenset[Field] = frozenset({"source", "anonymized", "masks"})
-    uses: frozenset[Field] = frozenset({"clip_ids", "context"})
-
-    rows: Tensor
-
     def __init__(self, halo_px: float = 8, data_range: float = 1.0) -> None:
-        super().__init__()
+        super().__init__(12)
         if not halo_px >= 1:
             raise SettingError(f"halo_px is {halo_px}, expected at least 1")
         if not data_range > 0:
             raise SettingError(f"data_range is {data_range}, expected more than 0")
         self.halo_px, self.data_range = halo_px, data_range
-        self.add_rows("rows", 13, n_keys=1, clip_column=0)
 
-    def update(
-        self,
-        source: Tensor,
-        anonymized: Tensor,
-        masks: Tensor,
-        clip_ids: Tensor | None = None,
-        context: int = 0,
-    ) -> None:
-        """Add frames; arguments as in `contracts.Result`. The first `context` frames were counted before.
-
-        Raises:
-            ValueError: Shapes or ranges do not fit.
-        """
-        check_videos(source, anonymized, masks, channels=None, context=context)
-        source, anonymized, masks = (part[:, context:] for part in (source, anonymized, masks))
+    def sums(self, source: Tensor, anonymized: Tensor, masks: Tensor) -> Float[Tensor, "b 12"]:
+        """Squared errors and numbers of pixels in and beyond the halo, and the frames' own PSNR."""
         kept = kept_pixels(masks)
         near = halo(kept, self.halo_px)
         errors = region_errors(source, anonymized, torch.stack([near, kept & ~near]))
@@ -93,8 +75,7 @@ class UnmaskedPSNR(AbstractMetric):
                 per_frame.isnan(),
             )
         ]
-        keys = self.clip_keys(clip_ids, len(source))
-        self.add_to("rows", torch.cat([keys[:, None], torch.cat(columns, 1).to(keys.device)], 1))
+        return torch.cat(columns, 1)
 
     def protocol(self) -> dict[str, Any]:
         """See `AbstractMetric.protocol`."""

@@ -18,6 +18,7 @@ class UnmaskedSSIM(AbstractFrameMean):
     One value, ``unmasked_ssim``: mean over a frame's windows, then over frames, then over clips. Frames without such
     a window are counted and left out.
 
+    >>> import torch
     >>> metric = UnmaskedSSIM()
     >>> source = torch.rand(1, 2, 3, 16, 16)
     >>> metric.update(source, source, torch.zeros(1, 2, 1, 16, 16))
