@@ -35,6 +35,8 @@ from .losses.plain_diffusion import PlainDiffusionLoss
 from .non_interference import interference
 from .optimization import MakeOptimizer, MakeSchedule, OptimizerSpec, Training
 from .slot import Origin, Recorded, Slot
+from .slot import Origin, Slot
+from .schedules import CosineSchedule
 from .systems.base import AbstractAnonymizer
 from .systems.conventional.system import ConventionalAnonymizer
 from .systems.cropwise import CropwiseAnonymizer
@@ -70,6 +72,7 @@ __all__ = [
     "ClipText",
     "CompactUNet",
     "ConventionalAnonymizer",
+    "CosineSchedule",
     "CropAligner",
     "CropGeometry",
     "Crops",
