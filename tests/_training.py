@@ -112,6 +112,7 @@ def write_configs(folder: Path, **module: Any) -> Path:
 
 TINY = [
     "module=standin",
+    "trust=[_training]",
     "data=synthetic",
     "data.n_clips=40",
     "data.n_frames=2",
@@ -125,16 +126,9 @@ TINY = [
 ]
 
 
-def allow_standin() -> None:
-    from pa_lib.cli import compose
-
-    compose._TARGET_PREFIXES = (*compose._TARGET_PREFIXES, "_training.")
-
-
-if __name__ == "__main__":  # pa-train with the stand-in allowed, as a script that Lightning can run again
+if __name__ == "__main__":  # pa-train as a script that Lightning can run again
     sys.path.insert(0, str(Path(__file__).parent))
     torch.set_num_threads(1)
-    allow_standin()
     from pa_lib.cli.train import run
 
     run()

@@ -15,8 +15,7 @@ import pytest
 import torch
 
 import _training
-from _training import TINY, allow_standin, write_configs
-from pa_lib.cli import compose as compose_file
+from _training import TINY, write_configs
 from pa_lib.cli.command import FAILED, INTERRUPTED, OK
 from pa_lib.cli.train import main
 
@@ -25,8 +24,6 @@ LAST = Path("checkpoints/last.ckpt")
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(compose_file, "_TARGET_PREFIXES", compose_file._TARGET_PREFIXES)
-    allow_standin()
     monkeypatch.chdir(tmp_path)
     return write_configs(tmp_path / "conf")
 

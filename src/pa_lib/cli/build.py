@@ -9,8 +9,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pa_lib.cli.compose import METRICS, ConfigError, build, checked
-from pa_lib.errors import PaLibError, first_line
+from pa_lib.cli.compose import METRICS, ConfigError, as_trust, build, checked
+from pa_lib.errors import PaLibError, SettingError, first_line
 
 if TYPE_CHECKING:
     from lightning import Callback
@@ -54,7 +54,10 @@ def build_module(config: dict[str, Any], changed: dict[str, Any]) -> AbstractAno
     else:
         from pa_lib import load_module
 
-        loaded: Any = load_module(config["weights"], changed=changed)
+        try:
+            loaded: Any = load_module(config["weights"], changed=changed, trusted=config.get("trust") or ())
+        except SettingError as error:
+            raise SettingError(as_trust(error)) from error
         if not callable(getattr(loaded, "anonymize", None)):
             raise ConfigError(f"weights={config['weights']} holds a {type(loaded).__name__}, which does not anonymize")
         module = loaded

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
-from pa_lib.cli.compose import ConfigError
+from pa_lib.cli.compose import ConfigError, process_rank
 from pa_lib.errors import PaLibError, SettingError
 
 OK, FAILED, USAGE, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
@@ -98,14 +98,6 @@ def entry_point(main: Command) -> Callable[[], NoReturn]:
         sys.exit(code)
 
     return run
-
-
-def process_rank() -> int:
-    """Number of this process among those that work together, as Lightning and the cluster launchers set it."""
-    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
-        if os.environ.get(name, "").isdigit() and (name != "LOCAL_RANK" or os.environ[name] != "0"):
-            return int(os.environ[name])
-    return int(os.environ.get("NODE_RANK") or 0)  # machines started by hand: the first process of another machine
 
 
 def _exit(signum: int, frame: FrameType | None) -> NoReturn:

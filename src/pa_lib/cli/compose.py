@@ -7,22 +7,30 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from pa_lib import __version__
-from pa_lib.checkpoint import targets_in
 from pa_lib.errors import PaLibError, SettingError
+from pa_lib.renamed import renamed_overrides
+from pa_lib.targets import COMMAND_LINE, check_targets
 
 T = TypeVar("T")
 
-_TARGET_PREFIXES = ("pa_lib.", "torch.", "torchmetrics.", "lightning.")
-
-
 METRICS = "metrics"  # the group whose options may be combined
+
+
+_PLUGINS = {  # Hydra's own, by the first word of the option
+    "joblib": "hydra-joblib-launcher",
+    "submitit": "hydra-submitit-launcher",
+    "optuna": "hydra-optuna-sweeper",
+}
 
 
 class ConfigError(SettingError):
@@ -68,9 +76,10 @@ class _OneLineParser(argparse.ArgumentParser):
 
 
 def parse(command: str, description: str, arguments: Sequence[str]) -> tuple[list[str], Path | None]:
-    """Split a command line into Hydra overrides and the user's own config folder.
+    """Split a command line into Hydra overrides, with today's names, and the user's own config folder.
 
-    Prints and leaves on ``--help`` and ``--version``; the help lists the config groups as they are on disk.
+    Prints and leaves on ``--help`` and ``--version``; the help lists the config groups as they are on disk. Old names
+    of settings and packages that are trusted are noted on stderr.
 
     Raises:
         ConfigError: For an option that does not exist.
@@ -86,13 +95,26 @@ def parse(command: str, description: str, arguments: Sequence[str]) -> tuple[lis
     parser.add_argument(
         "--config-dir", type=Path, help="a folder of your own configs, searched before the shipped ones"
     )
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="a package of your own whose classes may be named, so that its code runs (also trust=[PACKAGE,...])",
+    )
     parser.add_argument("--version", action="version", version=f"pa_lib {__version__}")
     parser.add_argument("overrides", nargs="*", metavar="setting=value", help="see the settings above")
     parsed = parser.parse_intermixed_args(arguments)
     for override in parsed.overrides:
         if "=" not in override and not override.startswith("~"):
             raise ConfigError(f"got '{override}', expected setting=value, e.g. input={override}")
-    return parsed.overrides, parsed.config_dir
+    trust = [f"trust=[{','.join(parsed.trust)}]"] if parsed.trust else []
+    overrides, notes = renamed_overrides([*parsed.overrides, *trust])
+    notes += [f"code of your own may run: {override}" for override in overrides if override.startswith("trust=")]
+    if process_rank() == 0:
+        for note in notes:
+            print(f"{command}: note: {note}", file=sys.stderr)
+    return overrides, parsed.config_dir
 
 
 def compose(name: str, overrides: Sequence[str], config_dir: Path | None = None) -> dict[str, Any]:
@@ -105,7 +127,7 @@ def composition(name: str, overrides: Sequence[str], config_dir: Path | None = N
 
     Raises:
         ConfigError: One line that names the unknown option or setting and the ones there are, a missing value, or a
-            ``_target_`` outside pa_lib and its allow-listed libraries.
+            ``_target_`` that is neither public nor in a package that the command line trusts (``trust=[my_package]``).
     """
     import hydra
     from hydra.errors import HydraException
@@ -116,7 +138,7 @@ def composition(name: str, overrides: Sequence[str], config_dir: Path | None = N
         raise ConfigError(f"--config-dir: got {config_dir}, which is no folder")
     search = [] if config_dir is None else [f"hydra.searchpath=[{config_dir.resolve().as_uri()}]"]
     try:
-        with hydra.initialize_config_dir(str(config_folder().resolve()), version_base="1.3"):
+        with _own_hydra(), hydra.initialize_config_dir(str(config_folder().resolve()), version_base="1.3"):
             composed = hydra.compose(name, [*search, *spread(overrides, config_dir)], return_hydra_config=True)
         with open_dict(composed):
             own = composed.pop("hydra")
@@ -126,18 +148,50 @@ def composition(name: str, overrides: Sequence[str], config_dir: Path | None = N
         missing = sorted(OmegaConf.missing_keys(composed))
         config = OmegaConf.to_container(composed)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_one_line(error, name)) from error
+        raise ConfigError(one_line(error, name)) from error
     if missing:
         raise ConfigError(f"missing setting: {', '.join(missing)}; give it as {missing[0]}=...")
     assert isinstance(config, dict)
     assert isinstance(choices, dict)
     assert isinstance(swept, dict)
-    for target in targets_in(config):
-        if not target.startswith(_TARGET_PREFIXES):
-            raise ConfigError(f"refused _target_ {target}: expected one below {', '.join(_TARGET_PREFIXES)}")
+    trusted = config.get("trust") or []
+    if trusted and not any(override.startswith("trust=") for override in overrides):
+        raise ConfigError(f"trust={trusted} comes from a config file; only the command line may give it")
+    try:
+        check_targets(config, "settings", trusted, packages=COMMAND_LINE)
+    except SettingError as error:
+        raise ConfigError(as_trust(error)) from error
     plain = {str(key): value for key, value in config.items()}
     own_choices = {str(group): option for group, option in choices.items() if not str(group).startswith("hydra/")}
     return Composition(plain, own_choices, {str(key): str(value) for key, value in swept.items()})
+
+
+@contextmanager
+def _own_hydra() -> Iterator[None]:
+    """Room for a composition within an application of Hydra, such as a sweep: Hydra has one global instance."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().clear()
+        if outer is not None:
+            GlobalHydra.instance().initialize(outer)
+
+
+def as_trust(error: SettingError) -> str:
+    """The text of a refused ``_target_``, with the permission as it is written on the command line."""
+    return re.sub(r"trusted=\('([^']+)',\)", r"trust=[\1]", str(error))
+
+
+def process_rank() -> int:
+    """Number of this process among those that work together, as Lightning and the cluster launchers set it."""
+    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
+        if os.environ.get(name, "").isdigit() and (name != "LOCAL_RANK" or os.environ[name] != "0"):
+            return int(os.environ[name])
+    return int(os.environ.get("NODE_RANK") or 0)  # machines started by hand: the first process of another machine
 
 
 def spread(overrides: Sequence[str], config_dir: Path | None = None) -> list[str]:
@@ -153,7 +207,8 @@ def spread(overrides: Sequence[str], config_dir: Path | None = None) -> list[str
         names = [name.strip(" '\"") for name in value.strip().removeprefix("[").removesuffix("]").split(",")]
         is_list = value.strip().startswith("[")
         is_single = {name: _is_single_metric(name, config_dir) for name in names}
-        if group != METRICS or not all(names) or not (is_list or is_single[names[0]]):
+        is_sweep = len(names) > 1 and not is_list
+        if group != METRICS or is_sweep or not all(names) or not (is_list or is_single[names[0]]):
             result.append(override)
             continue
         sets = [name for name in names if not is_single[name]]
@@ -205,7 +260,7 @@ def checked(settings: type[T], node: dict[str, Any], name: str) -> T:
         raise ConfigError(f"{where}: got {first['input']!r}: {first['msg']}") from error
 
 
-def _one_line(error: Exception, name: str) -> str:
+def one_line(error: Exception, name: str) -> str:
     """Hydra's message as one line, with a suggestion where a name is nearly right."""
     text = " ".join(str(error).split())
     if match := re.search(r"Could not find '([^']+)'", text):
@@ -213,6 +268,8 @@ def _one_line(error: Exception, name: str) -> str:
         options = option_groups(config_folder()).get(group)
         if options:
             return f"no option '{option}' for {group}; there are: {', '.join(options)}"
+        if package := _PLUGINS.get(option.partition("_")[0]):
+            return f"{group}={option} is not installed; pip install {package}"
         return f"no config '{match[1]}'; see --help for the groups and their options"
     if match := re.search(r"Could not override '([^']+)'", text):
         return f"no setting '{match[1]}'{_nearest(match[1], name)}; see --help or conf/{name}.yaml"

@@ -34,9 +34,8 @@ from .losses.masked_diffusion import MaskedDiffusionLoss
 from .losses.plain_diffusion import PlainDiffusionLoss
 from .non_interference import interference
 from .optimization import MakeOptimizer, MakeSchedule, OptimizerSpec, Training
-from .slot import Origin, Recorded, Slot
-from .slot import Origin, Slot
 from .schedules import CosineSchedule
+from .slot import Origin, Recorded, Slot
 from .systems.base import AbstractAnonymizer
 from .systems.conventional.system import ConventionalAnonymizer
 from .systems.cropwise import CropwiseAnonymizer

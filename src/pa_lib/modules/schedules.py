@@ -57,12 +57,18 @@ class CosineSchedule(LRScheduler):
         self.total_steps, self.warmup_steps, self.final_share = total_steps, warmup_steps, final_share
         super().__init__(optimizer)
 
-    def rates_at(self, step: int) -> list[float]:
-        """Learning rate of each parameter group at optimizer step `step`, counted from 0."""
+    def rates_at(self, step: int, total_steps: int | None = None) -> list[float]:
+        """Learning rate of each parameter group at optimizer step `step`, counted from 0.
+
+        Args:
+            step: From 0; the rate stays constant after the end.
+            total_steps: Length of another run than this one. None: this one.
+        """
+        total = self.total_steps if total_steps is None else total_steps
         if step < self.warmup_steps:
             share = (step + 1) / (self.warmup_steps + 1)
         else:
-            part = min(1.0, (step - self.warmup_steps) / (self.total_steps - self.warmup_steps))
+            part = min(1.0, (step - self.warmup_steps) / (total - self.warmup_steps))
             share = self.final_share + (1 - self.final_share) * (1 + math.cos(math.pi * part)) / 2
         return [share * float(rate) for rate in self.base_lrs]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,19 +15,19 @@ import torch
 import yaml
 
 import pa_lib
-from _training import TINY, allow_standin, write_configs
-from pa_lib.cli import compose as compose_file
+from _training import TINY, write_configs
+from pa_lib.cli import trainer
 from pa_lib.cli.build import build_callbacks
 from pa_lib.cli.command import FAILED, OK, USAGE, process_rank
-from pa_lib.cli.compose import compose, composition, config_folder, option_groups
-from pa_lib.cli.train import _expanded, main
+from pa_lib.cli.compose import build, compose, composition, config_folder, option_groups
+from pa_lib.cli.multirun import members
+from pa_lib.cli.run_folder import composed_run
+from pa_lib.cli.train import main
 
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A config folder with the stand-in; the test runs in an empty folder."""
-    monkeypatch.setattr(compose_file, "_TARGET_PREFIXES", compose_file._TARGET_PREFIXES)
-    allow_standin()
     monkeypatch.chdir(tmp_path)
     return write_configs(tmp_path / "conf")
 
@@ -43,7 +44,8 @@ def test_a_run_leaves_a_checkpoint_its_config_and_previews(config: Path, capsys:
     folder = Path("out")
     stored = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     written = yaml.safe_load((folder / "config.yaml").read_text())
-    assert stored["pa_lib"] == {"version": pa_lib.__version__, "config": written["module"]}
+    entry = {"version": pa_lib.__version__, "config": written["module"], "trusted": ["_training"]}
+    assert stored["pa_lib"] == entry
     assert stored["global_step"] == 4
     outcome = json.loads((folder / "outcome.json").read_text())
     assert outcome["steps"] == 4
@@ -90,7 +92,8 @@ def test_an_experiment_goes_over_the_groups(config: Path) -> None:
         "defaults:\n  - override /logger: none\n  - override /callbacks: none\n  - override /module: standin\n"
         "seed: 7\ntrainer:\n  max_steps: 3\nmodule:\n  width: 6\n"
     )
-    plain = compose("train", ["module=standin", "experiment=mine_1", "trainer.precision=bf16-mixed"], config)
+    chosen = ["module=standin", "trust=[_training]", "experiment=mine_1", "trainer.precision=bf16-mixed"]
+    plain = compose("train", chosen, config)
     assert (plain["seed"], plain["trainer"]["max_steps"], plain["module"]["width"]) == (7, 3, 6)
     assert plain["trainer"]["precision"] == "bf16-mixed"
     assert not plain["logger"]
@@ -104,7 +107,7 @@ def test_an_experiment_goes_over_the_groups(config: Path) -> None:
 @pytest.mark.parametrize("group", ["trainer", "logger", "callbacks", "debug", "paths"])
 def test_every_option_composes(config: Path, group: str) -> None:
     for option in option_groups(config_folder())[group]:
-        plain = compose("train", ["module=standin", f"{group}={option}"], config)
+        plain = compose("train", ["module=standin", "trust=[_training]", f"{group}={option}"], config)
         assert plain["trainer"]["_target_"] == "lightning.pytorch.Trainer"
 
 
@@ -113,7 +116,7 @@ def test_every_option_composes(config: Path, group: str) -> None:
     [("gpu", "bf16-mixed", "auto"), ("ddp", "bf16-mixed", "ddp"), ("multinode", "bf16-mixed", "ddp")],
 )
 def test_trainers_build_on_one_another(config: Path, option: str, precision: str, strategy: str) -> None:
-    trainer = compose("train", ["module=standin", f"trainer={option}"], config)["trainer"]
+    trainer = compose("train", ["module=standin", "trust=[_training]", f"trainer={option}"], config)["trainer"]
     assert (trainer["accelerator"], trainer["precision"], trainer["strategy"]) == ("gpu", precision, strategy)
     assert trainer["num_nodes"] == (2 if option == "multinode" else 1)
 
@@ -126,8 +129,8 @@ def test_optimizer_and_schedule_reach_the_module(config: Path, option: str) -> N
     module = compose("train", ["module=full", f"module/lr_schedule={option}", "module.optimizer.lr=0.5"], config)[
         "module"
     ]
-    optimizer = compose_file.build(module["optimizer"])([torch.nn.Parameter(torch.zeros(1))])
-    schedule = compose_file.build(module["lr_schedule"])(optimizer)
+    optimizer = build(module["optimizer"])([torch.nn.Parameter(torch.zeros(1))])
+    schedule = build(module["lr_schedule"])(optimizer)
     rates = []
     for _ in range(1001):
         rates.append(schedule.get_last_lr()[0])
@@ -167,9 +170,11 @@ def test_mistakes_get_one_line(
     Path("a_file").touch()
     assert call(config, *more) == code
     lines = [line for line in capsys.readouterr().err.splitlines() if line]
-    assert len(lines) == 1
-    assert lines[0].startswith("pa-train: error: ")
-    assert message in lines[0]
+    if more != ["nonsense"]:
+        assert lines.pop(0) == "pa-train: note: code of your own may run: trust=[_training]"
+    (error,) = lines
+    assert error.startswith("pa-train: error: ")
+    assert message in error
 
 
 def test_a_checkpoint_of_another_shape_or_a_damaged_one(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -195,17 +200,38 @@ def test_a_second_stage_begins_with_the_slots_of_the_first(config: Path) -> None
 
 
 def test_sweeps_expand_as_hydra_does(config: Path) -> None:
-    base = ["module=standin", "logger=[csv,none]"]
-    assert [run[2:] for run in _expanded([*base, "seed=0,1", "trainer.max_steps=range(1,3)"], config)] == [
-        ["seed=0", "trainer.max_steps=1"],
-        ["seed=0", "trainer.max_steps=2"],
-        ["seed=1", "trainer.max_steps=1"],
-        ["seed=1", "trainer.max_steps=2"],
+    base = ["module=standin", "trust=[_training]", "logger=[csv,none]"]
+
+    def labels(*more: str) -> list[str]:
+        return [one.label for one in members([*base, *more], config)]
+
+    assert labels("seed=0,1", "trainer.max_steps=range(1,3)") == [
+        "seed=0 trainer.max_steps=1",
+        "seed=0 trainer.max_steps=2",
+        "seed=1 trainer.max_steps=1",
+        "seed=1 trainer.max_steps=2",
     ]
-    assert [run[0] for run in _expanded([*base, "sweep=seeds"], config)] == ["seed=0", "seed=1", "seed=2"]
-    assert [run[0] for run in _expanded([*base, "sweep=seeds", "seed=4"], config)] == ["seed=4"]  # the line wins
-    components = composition("train", ["module=standin", "sweep=components"], config).swept
-    assert components == {"module/adapter": "sca,none", "module/temporal": "tcs,none"}
+    assert labels("sweep=seeds") == ["seed=0", "seed=1", "seed=2"]
+    assert labels("sweep=seeds", "seed=4,5") == ["seed=4", "seed=5"]  # the command line narrows it
+    (alone,) = members([*base, "sweep=seeds", "seed=4"], config)
+    assert alone.composed.config["seed"] == 4
+    components = composition("train", ["module=standin", "trust=[_training]", "sweep=components"], config).swept
+    assert components["module/adapter"] == "sca,none"
+
+
+def test_folders_of_a_sweep_say_what_they_hold(config: Path) -> None:
+    two = members(["module=standin", "trust=[_training]", "seed=0,1", "trainer.precision='32-true'"], config)
+    names = [one.folder.name for one in two]
+    assert [name.rpartition("-")[0] for name in names] == ["seed-0", "seed-1"]
+    assert all(re.fullmatch("[0-9a-f]{8}", name.rpartition("-")[2]) for name in names)
+    # The same run keeps its folder in a larger sweep, and alone.
+    for one in two:
+        one.folder.mkdir(parents=True)
+    settings = ["module=standin", "trust=[_training]", "trainer.precision='32-true'"]
+    more = members([*settings, "seed=1,2", "+module.width=4,5"], config)
+    assert {one.folder.name for one in more}.isdisjoint(names)
+    assert next(one.folder.name for one in members([*settings, "seed=1,2"], config)) == names[1]
+    assert Path(composed_run([*settings, "seed=1"], config).config["output"]).name == names[1]
 
 
 def test_many_runs_each_in_its_own_process(
@@ -215,7 +241,9 @@ def test_many_runs_each_in_its_own_process(
 
     def instead(command: list[str], check: bool) -> Any:
         begun.append(command[1:])
+        argv = sys.argv
         code = main(command[3:])
+        assert sys.argv is argv
         return subprocess.CompletedProcess(command, code)
 
     monkeypatch.setattr(subprocess, "run", instead)
@@ -223,7 +251,7 @@ def test_many_runs_each_in_its_own_process(
     assert call(config, "-m", "seed=0,1", *short) == OK
     assert len(begun) == 2
     assert begun[0][:2] == ["-m", "pa_lib.cli.train"]
-    assert len(list(Path("runs/standin").iterdir())) == 2
+    assert len(list(Path("runs/standin").glob("seed-*"))) == 2
     capsys.readouterr()
     assert call(config, "-m", "seed=0,1,2", "+module.nan_at=null,0", *short) == FAILED
     told = capsys.readouterr()
@@ -232,8 +260,85 @@ def test_many_runs_each_in_its_own_process(
     assert len(begun) == 8
     assert call(config, "-m", "seed=0,1,2", *short) == OK
     assert len(begun) == 9  # two of these were finished earlier
-    assert call(config, "-m", "seed=0,1", "trainer.max_stepz=1") == USAGE  # told before anything runs
+    assert call(config, "-m", "seed=0,1", "trainer.max_stepz=1") == USAGE  # before anything runs
     assert len(begun) == 9
+
+
+def test_a_sweep_leaves_a_table_over_its_seeds(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    best = {("4", "0"): 1.0, ("4", "1"): 3.0, ("5", "0"): 7.0}
+
+    def instead(command: list[str], check: bool) -> Any:
+        settings = dict(word.split("=", 1) for word in command if "=" in word)
+        value = best.get((settings["+module.width"], settings["seed"]))
+        if value is not None:
+            folder = Path(settings["output"].strip("'"))
+            folder.mkdir(parents=True)
+            outcome = {"steps": 1, "monitor": "val/loss", "best": value, "last": value, "metrics": {"val/x": 2 * value}}
+            (folder / "outcome.json").write_text(json.dumps(outcome))
+        return subprocess.CompletedProcess(command, FAILED if value is None else OK)
+
+    monkeypatch.setattr(subprocess, "run", instead)
+    assert call(config, "-m", "+module.width=4,5", "seed=0,1") == FAILED
+    (folder,) = Path("runs/standin").glob("sweep-width-4-5_seed-0-1-*")
+    with (folder / "summary.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["setting"], row["runs"], row["failed"]) for row in rows] == [
+        ("+module.width=4", "2", "0"),
+        ("+module.width=5", "1", "1"),
+    ]
+    assert float(rows[0]["best val/loss mean"]) == 2.0
+    assert float(rows[0]["best val/loss sd"]) == pytest.approx(2**0.5)  # of 1 and 3
+    assert (float(rows[0]["val/x mean"]), rows[1]["val/x sd"]) == (4.0, "")
+    table = (folder / "summary.md").read_text().splitlines()
+    assert table[0] == "| setting | runs | best val/loss | val/x |"
+    assert table[2] == "| +module.width=4 | 2 | 2 ± 1.4 | 4 ± 2.8 |"
+    assert table[3] == "| +module.width=5 | 1 (1 failed) | 7 | 14 |"
+
+
+@pytest.mark.parametrize(
+    ("override", "package"),
+    [
+        ("hydra/launcher=joblib", "hydra-joblib-launcher"),
+        ("hydra/launcher=submitit_slurm", "hydra-submitit-launcher"),
+        ("hydra/sweeper=optuna", "hydra-optuna-sweeper"),
+    ],
+)
+def test_plugins_of_hydra_that_are_not_installed(
+    config: Path, capsys: pytest.CaptureFixture[str], override: str, package: str
+) -> None:
+    assert call(config, "-m", "seed=0,1", override) == USAGE
+    assert f"{override} is not installed; pip install {package}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("features", "is_slow"),
+    [
+        ("flags\t\t: fpu avx2 avx512f", True),
+        ("flags\t\t: fpu avx512f avx512_bf16", False),
+        ("flags\t\t: fpu amx_bf16 amx_tile", False),
+        ("Features\t: fp asimd bf16", False),
+        ("processor : 0", False),  # nothing is known
+    ],
+)
+def test_bfloat16_in_software_is_warned_of(
+    config: Path, features: str, is_slow: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("cpuinfo").write_text(f"{features}\n")
+    monkeypatch.setattr(trainer, "_CPU_INFO", Path("cpuinfo"))
+    assert trainer.is_bf16_slow() == is_slow
+    for precision, is_warned in (("bf16-mixed", is_slow), ("32-true", False)):
+        assert call(config, "debug=fast", f"trainer.precision={precision}", f"output={precision}") == OK
+        told = capsys.readouterr().err
+        assert (f"warning: trainer.precision={precision} is many times slower" in told) == is_warned
+    monkeypatch.setattr(trainer, "_CPU_INFO", Path("missing"))
+    assert not trainer.is_bf16_slow()
+
+
+def test_no_recipe_asks_for_bfloat16_on_a_cpu() -> None:
+    for option in option_groups(config_folder())["experiment"]:
+        path = ["data.path=folder"] if option.startswith("compact_") else []
+        composed = compose("train", [f"experiment={option}", *path, "output=out"])
+        assert (composed["trainer"]["accelerator"], composed["trainer"]["precision"]) == ("cpu", "32-true")
 
 
 def logged(folder: str) -> dict[str, float]:

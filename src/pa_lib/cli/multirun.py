@@ -1,0 +1,243 @@
+"""pa-train -m: several runs by Hydra's sweepers and launchers, each in a process of its own, and a table of them all.
+
+Hydra's sweeper makes the combinations (``hydra/sweeper=optuna`` chooses them by results) and its launcher starts the
+runs: one after the other (``basic``), several at a time (``joblib``), or as jobs of a cluster (``submitit_slurm``).
+Each run is a process ``pa-train ...``: processes of a distributed run inherit what an earlier run in the same process
+has set, and then hang or share a folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pa_lib.cli.command import FAILED, INTERRUPTED, OK
+from pa_lib.cli.compose import Composition, ConfigError, composition, config_folder, one_line, spread
+from pa_lib.cli.run_folder import composed_run, file_name, outcome_line, quoted, read_outcome, title_of
+from pa_lib.cli.sweep_table import SweepRow, write_tables
+
+_SLOTS = ("adapter", "temporal")  # whose parts have no effect before they have learned
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a sweep.
+
+    Args:
+        overrides: Its command line.
+        label: What tells it from the others, e.g. ``module/adapter=none seed=1``; the recipe where nothing does.
+        composed: Its config.
+        same_as: The part that makes it the same as another run, as text. None for a run of its own.
+    """
+
+    overrides: tuple[str, ...]
+    label: str
+    composed: Composition
+    same_as: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Its run folder."""
+        return Path(self.composed.config["output"])
+
+
+def train_many(overrides: Sequence[str], config_dir: Path | None) -> int:
+    """Run every combination of the settings given with commas; what is finished is skipped, what was begun is resumed.
+
+    Where Hydra's own sweeper makes the combinations, all configs are composed before the first run starts.
+
+    Raises:
+        ConfigError: A mistake in any of the command lines.
+    """
+    is_known_ahead = not any(override.startswith("hydra/sweeper=") for override in overrides)
+    planned = members(overrides, config_dir) if is_known_ahead else None
+    folder = _sweep_folder(overrides, config_dir, planned)
+    total = len(planned) if planned else None
+    known = {one.overrides: one for one in planned or ()}
+
+    def run_member(config: Any) -> float:
+        own = _own_overrides()
+        if own in known and known[own].same_as:
+            return float("nan")
+        label = known[own].label if own in known else _label(own, _as_given(overrides))
+        return _run_process(own, label, config_dir, folder, total)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("member_*.json"):
+        old.unlink()
+    for one in planned or ():
+        if one.same_as:
+            print(f"left out: {one.label}: {one.same_as}")
+    _call_hydra(run_member, overrides, config_dir, folder)
+    rows = [SweepRow.read(path) for path in sorted(folder.glob("member_*.json"))]
+    print()
+    for row in rows:
+        print(f"  {row.label}: {row.result}  {row.folder}")
+    files = write_tables(rows, folder)
+    for name, path in files.items():
+        print(f"  {name:<8} {path}")
+    return FAILED if any(row.exit_code for row in rows) or not rows else OK
+
+
+def members(overrides: Sequence[str], config_dir: Path | None = None) -> list[Member]:
+    """The runs of a sweep, composed and not run, in Hydra's order: ``a,b``, ``range(1,4)``, ``sweep=NAME``.
+
+    Raises:
+        ConfigError: A mistake in any of the command lines.
+    """
+    found: list[tuple[str, ...]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        here = [override for override in overrides if not override.startswith("hydra/launcher")]
+        here = [override for override in here if not override.startswith("hydra.launcher.")]
+        _call_hydra(lambda config: found.append(_own_overrides()), here, config_dir, Path(folder))
+    shared = set.intersection(*map(set, found)) if len(found) > 1 else _as_given(overrides)
+    labels = [_label(own, shared) for own in found]
+    made = [composed_run(own, config_dir, label) for own, label in zip(found, labels, strict=True)]
+    return [
+        Member(own, label or title_of(composed), composed, _without_effect(composed, made))
+        for own, label, composed in zip(found, labels, made, strict=True)
+    ]
+
+
+def _without_effect(composed: Composition, all_runs: Sequence[Composition]) -> str | None:
+    """Why a run is the same as another one of the sweep: a swept part is there, but frozen as it begins, as nothing."""
+    config = composed.config
+    for slot in _SLOTS:
+        options = {str(other.choices.get(f"module/{slot}")) for other in all_runs}
+        option = str(composed.choices.get(f"module/{slot}"))
+        learns = slot in (config["module"].get("trainable") or ())
+        is_given = config["init_from"] is not None and slot in config["init_slots"]
+        has_own_weights = (config["module"].get(slot) or {}).get("path") is not None
+        if len(options) > 1 and "none" in options and option != "none" and not (learns or is_given or has_own_weights):
+            return (
+                f"{slot} is frozen here and has no weights, so it is the same run as with module/{slot}=none; train it "
+                f"(module.trainable) or give its weights (init_from, init_slots)"
+            )
+    return None
+
+
+def _run_process(
+    overrides: Sequence[str], label: str, config_dir: Path | None, sweep: Path, total: int | None
+) -> float:
+    """One run as a process of its own; returns the best value of its monitor, or NaN for a run without."""
+    from hydra.core.hydra_config import HydraConfig
+
+    number = int(HydraConfig.get().job.num)
+    composed = composed_run(overrides, config_dir, label)
+    folder = Path(composed.config["output"])
+    print(f"[{number + 1}{f'/{total}' if total else ''}] {label}", flush=True)
+    code = OK
+    if read_outcome(folder) is not None and not composed.config["is_overwrite"]:
+        print(f"  finished earlier: {folder}", flush=True)
+    else:
+        shared = [] if config_dir is None else ["--config-dir", str(config_dir)]
+        resumed = [] if composed.config["ckpt"] or composed.config["is_overwrite"] else ["ckpt=last"]
+        named = [*overrides, *resumed]
+        if not any(override.startswith("output=") for override in overrides):
+            named.append(f"output={quoted(str(folder))}")
+        code = subprocess.run([sys.executable, "-m", "pa_lib.cli.train", *shared, *named], check=False).returncode
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    outcome = read_outcome(folder) if code == OK else None
+    result = f"failed (exit code {code})" if code else (outcome_line(outcome) if outcome else "") or "done"
+    row = SweepRow(label, str(folder), code, result, outcome or {})
+    row.write(sweep / f"member_{number:04d}.json")
+    best = row.outcome.get("best")
+    return float("nan") if best is None else float(best)
+
+
+def _own_overrides() -> tuple[str, ...]:
+    """The command line of the run that Hydra is about to start."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return tuple(one for one in HydraConfig.get().overrides.task if not one.startswith("sweep="))
+
+
+def _label(own: Sequence[str], shared: Collection[str]) -> str:
+    """The overrides of a run that it does not share with the others."""
+    return " ".join(override for override in own if override not in shared)
+
+
+def _as_given(overrides: Sequence[str]) -> set[str]:
+    """The overrides that are no sweeps, as Hydra writes them."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_overrides(list(spread(overrides)))
+    single = [override for override in parsed if not override.is_sweep_override()]
+    return {f"{one.get_key_element()}={one.get_value_element_as_str()}" for one in single}
+
+
+def _sweep_folder(overrides: Sequence[str], config_dir: Path | None, planned: Sequence[Member] | None) -> Path:
+    """``<runs>/<recipe>/sweep-<what>-<hash>``: the same for the same command line."""
+    single = [override for override in overrides if not _is_sweep(override)]
+    composed = planned[0].composed if planned else composition("train", [*single, "output=none"], config_dir)
+    varied = [override for override in overrides if override.startswith("sweep=") or _is_sweep(override)]
+    name = "_".join(file_name(override.replace(",", "-")) for override in varied)[:60]
+    mark = hashlib.sha256("\n".join([*sorted(overrides), str(config_dir or "")]).encode()).hexdigest()[:8]
+    return Path(composed.config["paths"]["runs"]) / title_of(composed) / "-".join(filter(None, ("sweep", name, mark)))
+
+
+def _is_sweep(override: str) -> bool:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return bool(OverridesParser.create().parse_override(override).is_sweep_override())
+    except HydraException as error:
+        raise ConfigError(" ".join(str(error).split())) from error
+
+
+def _call_hydra(
+    task: Callable[[Any], Any], overrides: Sequence[str], config_dir: Path | None, sweep_folder: Path
+) -> None:
+    """Hydra's multirun, as ``@hydra.main`` starts it: a public interface that reads the process's command line.
+
+    Raises:
+        ConfigError: What Hydra refuses, as one line.
+    """
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    arguments = ["--multirun", *([] if config_dir is None else ["--config-dir", str(config_dir.resolve())])]
+    arguments += [  # no log files and no folder for each run: pa-train makes its own
+        f"hydra.sweep.dir={quoted(str(sweep_folder))}",
+        "hydra.sweep.subdir=.",
+        "hydra.output_subdir=null",
+        "hydra/hydra_logging=none",
+        "hydra/job_logging=none",
+    ]
+    if config_dir is not None and not config_dir.is_dir():
+        raise ConfigError(f"--config-dir: got {config_dir}, which is no folder")
+
+    def started(config: Any) -> Any:
+        return task(config)
+
+    with _command_line(["pa-train", *arguments, *spread(overrides, config_dir)]):
+        try:
+            hydra.main(config_path=str(config_folder().resolve()), config_name="train", version_base="1.3")(started)()
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(one_line(error, "train")) from error
+
+
+@contextmanager
+def _command_line(arguments: list[str]) -> Iterator[None]:
+    """The process's arguments, and Hydra's errors as exceptions, for as long as it lasts."""
+    before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = arguments, "1"
+    try:
+        yield
+    finally:
+        sys.argv = before
+        if full is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full
