@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import _passersby
 from _passersby import TINY, WITHOUT_TINY
@@ -91,6 +92,8 @@ def test_backbones_are_swapped_with_all_that_belongs_to_them(tmp_path: Path) -> 
         "sd2_inpaint": _passersby.save_pipeline(tmp_path / "sd2_inpaint"),
         "sdxl_inpaint": _passersby.save_pipeline(tmp_path / "sdxl_inpaint", is_sdxl=True),
     }
+    other = next(Path(folders["sd2_inpaint"], "unet").glob("*.safetensors"))  # or it were the network of sd15_inpaint
+    save_file({name: 1.5 * tensor for name, tensor in load_file(other).items()}, other, metadata={"format": "pt"})
     settings = [*short(WITHOUT_TINY, "module.crops.side", "data.side"), "experiment=passersby_1_spatial"]
     settings += [f"paths.{name}={folder}" for name, folder in folders.items()]
     sweep = [*settings, "sweep=backbones", "module.crops.side=32"]

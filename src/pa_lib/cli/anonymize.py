@@ -110,3 +110,7 @@ def _print_summary(outcome: RunOutcome) -> None:
 
 
 run = entry_point(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
-from pa_lib.cli.compose import ConfigError, process_rank
+from pa_lib.cli.compose import process_rank
 from pa_lib.errors import PaLibError, SettingError
 
 OK, FAILED, USAGE, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
@@ -59,7 +59,7 @@ class Command:
         except PaLibError as error:
             process = f" (process {rank})" if (rank := process_rank()) else ""
             print(f"{self.name}: error{process}: {error}", file=sys.stderr)
-            return USAGE if isinstance(error, ConfigError | SettingError) else FAILED
+            return USAGE if isinstance(error, SettingError) else FAILED
 
 
 def command(

@@ -180,7 +180,7 @@ def _sweep_folder(overrides: Sequence[str], config_dir: Path | None, planned: Se
     single = [override for override in overrides if not _is_sweep(override)]
     composed = planned[0].composed if planned else composition("train", [*single, "output=none"], config_dir)
     varied = [override for override in overrides if override.startswith("sweep=") or _is_sweep(override)]
-    name = "_".join(file_name(override.replace(",", "-")) for override in varied)[:60]
+    name = "_".join(file_name(override.removeprefix("sweep=").replace(",", "-")) for override in varied)[:60]
     mark = hashlib.sha256("\n".join([*sorted(overrides), str(config_dir or "")]).encode()).hexdigest()[:8]
     return Path(composed.config["paths"]["runs"]) / title_of(composed) / "-".join(filter(None, ("sweep", name, mark)))
 

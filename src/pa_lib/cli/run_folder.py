@@ -76,6 +76,14 @@ def _named_folder(composed: Composition, label: str) -> Path:
 
 def quoted(text: str) -> str:
     """Text as a value of a Hydra override, whatever is in it."""
+    if re.fullmatch(r"[A-Za-z][\w./+-]*|/[\w./+-]*", text) and text.lower() not in (
+        "null",
+        "true",
+        "false",
+        "nan",
+        "inf",
+    ):
+        return text
     escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
     return f"'{escaped}'"
 

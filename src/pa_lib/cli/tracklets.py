@@ -106,3 +106,7 @@ def _counts(outcomes: Sequence[CutOutcome]) -> str:
 
 
 run = entry_point(main)
+
+
+if __name__ == "__main__":
+    run()

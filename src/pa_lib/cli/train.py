@@ -125,6 +125,8 @@ def _outcome(trainer: Trainer, monitor: str, took_s: float) -> dict[str, Any]:
     values = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
     watching = (one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint))
     best = next((one.best_model_score for one in watching if one.monitor == monitor), None)
+    if trainer.global_step == 0:  # evaluated, not trained
+        best = trainer.callback_metrics.get(monitor)
     return {
         "steps": trainer.global_step,
         "took_s": round(took_s, 1),
