@@ -20,7 +20,7 @@ from pa_lib.errors import SettingError
 STORED = ("pa_lib.modules", "pa_lib.functional", "pa_lib.pretrained")
 """Packages whose exports a checkpoint may name."""
 
-COMMAND_LINE = (*STORED, "pa_lib.callbacks", "pa_lib.data", "pa_lib.metrics", "pa_lib.people")
+COMMAND_LINE = (*STORED, "pa_lib.callbacks", "pa_lib.data", "pa_lib.evaluation", "pa_lib.metrics", "pa_lib.people")
 """Packages whose exports a command line or a config folder may name."""
 
 _TORCH = ("torch.nn", "torch.optim", "torch.optim.lr_scheduler")
