@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -18,6 +18,7 @@ from pa_lib.targets import public_name
 class HasArguments(Protocol):
     """What remembers its constructor's arguments; see `pa_lib.modules.Slot`."""
 
+    maker: Callable[..., Any] | None
     made_with: tuple[tuple[Any, ...], dict[str, Any]]
 
 
@@ -71,8 +72,9 @@ def _object(part: object, where: str) -> dict[str, Any]:
     kind = type(part)
     if isinstance(part, HasArguments):
         args, kwargs = part.made_with
-        given = _arguments(kind, args, kwargs, where)
-    elif is_dataclass(part):
+        made: Any = part.maker or kind
+        return {"_target_": _target(made, where)} | _arguments(made, args, kwargs, where)
+    if is_dataclass(part):
         given = {one.name: _value(getattr(part, one.name), f"{where}.{one.name}") for one in fields(part) if one.init}
     elif kind.__module__.partition(".")[0] in ("torch", "diffusers", "transformers", "numpy"):
         raise SettingError(

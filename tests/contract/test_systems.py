@@ -148,6 +148,7 @@ def test_what_is_saved_anonymizes_as_before(system: AbstractAnonymizer, node: di
         assert not hasattr(system, "state_dict")  # nothing that a config does not say
         return
     save_module(system, node, tmp_path / "config.safetensors")
+    save_module(system, None, tmp_path / "arguments.safetensors")
     expected = system.anonymize(*window(0, 3), seed=3).frames
     for path in tmp_path.iterdir():
         loaded: Any = load_module(path)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pa_lib.errors import SettingError
+from pa_lib.modules.slot import Recorded
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Requirement:
     problem: Callable[[Any], str | None]
 
 
-class Fitting:
+class Fitting(Recorded):
     """A part that may say what it provides to others and requires of them; nothing, unless it overrides these."""
 
     def provides(self) -> Mapping[str, Any]:

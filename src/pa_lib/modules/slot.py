@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -26,9 +27,11 @@ class Recorded:
     """Remembers the arguments that it is constructed with, from which `pa_lib.checkpoint.config_of` writes a config.
 
     Attributes:
+        maker: The function that builds it, where that is not its class; see `rebuilt_by`.
         made_with: Positional and named arguments, as they were given.
     """
 
+    maker: Callable[..., Any] | None = None
     made_with: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -36,6 +39,11 @@ class Recorded:
         made = super().__new__(cls)
         made.__dict__["made_with"] = (args, kwargs)
         return made
+
+    def rebuilt_by(self, maker: Callable[..., Any], **arguments: Any) -> None:
+        """Say that it is built again by a call of a function, and not of its class: for what that function returns."""
+        self.__dict__["maker"] = maker
+        self.__dict__["made_with"] = ((), arguments)
 
 
 class Slot(Recorded):

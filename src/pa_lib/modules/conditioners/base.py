@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pa_lib.modules.backbones.context import ForwardContext
+from pa_lib.modules.slot import Recorded
 
 Need = Literal["pixels", "masks", "prompts", "tracks", "attributes"]
 
@@ -48,7 +49,7 @@ class Scene:
         return len(self.pixels)
 
 
-class AbstractConditioner(ABC):
+class AbstractConditioner(Recorded, ABC):
     """Adds its part to the context in which the network predicts. One with weights is a `torch.nn.Module` as well.
 
     Attributes:

@@ -12,6 +12,7 @@ from torch.nn.functional import max_pool2d, pad
 from pa_lib.errors import PaLibError
 from pa_lib.functional.boxes import bounding_box
 from pa_lib.functional.draws import uniform
+from pa_lib.modules.slot import Recorded
 
 _DRAWING_A_MASK, _DRAWING_A_BODY, _TREMBLING = (
     0x3A5C5,
@@ -22,7 +23,7 @@ _DRAWING_A_MASK, _DRAWING_A_BODY, _TREMBLING = (
 _LEAST_BODY, _MOST_BODY, _NECK = 1.0, 2.5, 0.7
 
 
-class MaskAugmentation:
+class MaskAugmentation(Recorded):
     """Grows a clip's masks by a random square, or makes each the box around it, or a body; never takes a pixel away.
 
     A network that always sees exact silhouettes learns to fill them to the brim, and so copies the outline of whoever

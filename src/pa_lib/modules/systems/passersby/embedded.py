@@ -51,6 +51,7 @@ def embedded_passersby(
     if not isinstance(system, PassersbyAnonymizer):
         raise PaLibError(f"{path} holds a {type(system).__name__}, expected a PassersbyAnonymizer; give it as weights=")
     system.comes_from(path)
+    system.rebuilt_by(embedded_passersby, steps=steps, body=body, guidance=guidance, weights=weights)
     return system
 
 
