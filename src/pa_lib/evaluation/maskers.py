@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pa_lib.checkpoint import check_targets
-from pa_lib.errors import InputError
+from pa_lib.errors import InputError, SettingError
 from pa_lib.evaluation.shard import described
 from pa_lib.people import AbstractMasker, SilhouetteMasker, TracksRecord
 from pa_lib.pretrained import SelfieSegmentation
@@ -69,7 +69,10 @@ class Maskers:
         key = json.dumps(node, sort_keys=True, default=str)
         if key not in self._made:
             # The file may come from anywhere: only public parts of this library are made, whatever it names.
-            check_targets({"masker": node}, path, trusted=("pa_lib.people",))
+            try:
+                check_targets({"masker": node}, path, trusted=("pa_lib.people",))
+            except SettingError as error:  # of the file, not of the command
+                raise InputError(str(error)) from error
             masker = _made(node, path)
             if not isinstance(masker, AbstractMasker):
                 raise InputError(f"{path}: its masker is a {type(masker).__name__}; set is_masker_recorded=false")
