@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal, NamedTuple, Protocol, Self
+from typing import Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,7 @@ class ProgressCallback(Protocol):
         ...
 
 
+@runtime_checkable
 class FaceNetwork(Protocol):
     """A face recognition network: faces of one person have embeddings that lie close together."""
 
