@@ -352,6 +352,29 @@ def logged(folder: str) -> dict[str, float]:
     return values
 
 
+@pytest.mark.parametrize("option", ["faces", "synthetic", "tracklets"])
+def test_the_seed_reaches_the_data_and_leaves_the_split(option: str) -> None:
+    path = [] if option == "synthetic" else ["data.path=folder"]
+    nodes = [compose("train", [f"data={option}", *path, "output=out", f"seed={seed}"]) for seed in (0, 3)]
+    assert [node["data"]["seed"] for node in nodes] == [node["module"]["seed"] for node in nodes] == [0, 3]
+    assert [node["data"]["split_seed"] for node in nodes] == [0, 0]
+
+
+def test_another_seed_gives_another_order_of_the_same_clips() -> None:
+    runs = []
+    for seed in (0, 0, 1):
+        settings = ["output=out", f"seed={seed}", "data.n_clips=24", "data.side=16", "data.n_frames=1"]
+        data = build(compose("train", [*settings, "data.batch_size=1"])["data"])
+        data.setup("fit")
+        loaders = (data.train_dataloader(), data.val_dataloader())
+        runs.append([[int(batch.clip_ids[0]) for batch in loader] for loader in loaders])
+    (trained, held_out), again, (otherwise, held_out_otherwise) = runs
+    assert again == [trained, held_out]
+    assert otherwise != trained
+    assert sorted(otherwise) == sorted(trained)
+    assert held_out_otherwise == held_out
+
+
 def test_every_metric_of_a_list_is_logged_as_alone(config: Path) -> None:
     alone: dict[str, float] = {}
     for name in ("unmasked_psnr", "warping_error"):
