@@ -7,9 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pa_lib.errors import PaLibError
+import torch
+from torch import nn
+
+from pa_lib.errors import SettingError, WeightsError
 
 Network = TypeVar("Network")
+
+_SCHEDULER = "scheduler/scheduler_config.json"
+_HUB_PATIENCE_S = 5.0
 
 
 def load_network(
@@ -18,6 +24,9 @@ def load_network(
     network: Network | None,
     config: Mapping[str, Any] | None,
     subfolder: str,
+    *,
+    dtype: str | torch.dtype | None = None,
+    variant: str | None = None,
 ) -> Network:
     """A diffusers network: loaded, as given, or with random weights from its config.
 
@@ -27,30 +36,35 @@ def load_network(
         network: One that is there already.
         config: The arguments of the class, as diffusers writes them into config.json.
         subfolder: Where in `path` it is.
+        dtype: What its weights become, see `torch_dtype`; None leaves them as they are.
+        variant: Which files of `path`, e.g. ``fp16`` for ``diffusion_pytorch_model.fp16.safetensors``.
 
     Raises:
-        PaLibError: Not exactly one of the three is given, or it does not make a network.
+        WeightsError: Not exactly one of the three is given, or it does not make a network.
     """
     given = [source for source in (path, network, config) if source is not None]
     if len(given) != 1:
-        raise PaLibError(
+        raise WeightsError(
             f"{kind.__name__}: {len(given)} sources given, expected one of path (folder or hub id), "
             "a network that is there already, and config (random weights)"
         )
     if network is not None:
         if not isinstance(network, kind):
-            raise PaLibError(f"got a {type(network).__name__}, expected a {kind.__name__} of diffusers")
-        return network
+            raise WeightsError(f"got a {type(network).__name__}, expected a {kind.__name__} of diffusers")
+        return _cast(network, dtype)
     if path is not None:
-        return from_folder(kind, path, subfolder)
+        return _cast(from_folder(kind, path, subfolder, variant=variant), dtype)
     try:
         # not from_config, which drops misspelt settings; what begins with _ is diffusers' note of class and version
-        return kind(**{name: value for name, value in (config or {}).items() if not name.startswith("_")})
+        made = kind(**{name: value for name, value in (config or {}).items() if not name.startswith("_")})
     except (TypeError, ValueError, AttributeError, IndexError) as error:
-        raise PaLibError(f"config makes no {kind.__name__}: {_one_line(error)}; mend the config") from error
+        raise WeightsError(f"config makes no {kind.__name__}: {_one_line(error)}; correct the config") from error
+    return _cast(made, dtype)
 
 
-def from_folder(kind: type[Network], path: str, subfolder: str, *, named: str = "config.json") -> Network:
+def from_folder(
+    kind: type[Network], path: str, subfolder: str, *, named: str = "config.json", variant: str | None = None
+) -> Network:
     """Call `kind.from_pretrained` for a local folder or a hub id.
 
     Args:
@@ -58,35 +72,43 @@ def from_folder(kind: type[Network], path: str, subfolder: str, *, named: str = 
         path: A folder that holds `subfolder`, or is the network's own, or an id on the hub (``owner/name``).
         subfolder: ``unet``, ``vae``, ``text_encoder`` and so on; empty where the network is at the root.
         named: The file that must be there.
+        variant: Which of several files of weights, e.g. ``fp16``; None for the usual one.
 
     Raises:
-        PaLibError: No such folder; no config in it; weights missing, damaged or of other shapes; no connection.
+        WeightsError: No such folder; no config in it; weights missing, damaged or of other shapes; no connection.
     """
     folder = Path(path).expanduser()
-    arguments = {}
+    arguments = {} if variant is None else {"variant": variant}
     if folder.is_dir():
         candidates = [folder / subfolder, folder]
         source = next((str(one) for one in candidates if (one / named).is_file()), None)
         if source is None:
-            raise PaLibError(
+            if found := _other_network(folder):
+                raise WeightsError(
+                    f"{folder} is {found}; {kind.__name__} is needed, of Stable Diffusion 1, 2 or SDXL: "
+                    "set path to such a folder"
+                )
+            raise WeightsError(
                 f"no {named} in {folder / subfolder} or {folder}; expected a folder as diffusers saves it "
                 f"(save_pretrained), with {subfolder}/{named}: set path to such a folder"
             )
     elif folder.is_absolute() or path.startswith((".", "~")) or path.count("/") != 1:
-        raise PaLibError(f"no folder {folder}; set path to a folder saved by diffusers, or to a hub id (owner/name)")
+        raise WeightsError(f"no folder {folder}; set path to a folder saved by diffusers, or to a hub id (owner/name)")
     else:
         source = path
         arguments["subfolder"] = subfolder
+        _check_reachable(kind, path, f"{subfolder}/{named}" if subfolder else named)
     try:
         made: Network = kind.from_pretrained(source, **arguments)  # type: ignore[attr-defined]
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        where = f"{source}/{subfolder}" if arguments else source
+        is_remote = "subfolder" in arguments
+        where = f"{source}/{subfolder}" if is_remote else source
         do = (
             "check the connection and the id, or download it and set path to the folder"
-            if arguments
+            if is_remote
             else "save it anew or set path to another folder"
         )
-        raise PaLibError(f"cannot load a {kind.__name__} from {where}: {_one_line(error)}; {do}") from error
+        raise WeightsError(f"cannot load a {kind.__name__} from {where}: {_one_line(error)}; {do}") from error
     return made
 
 
@@ -94,7 +116,7 @@ def settings_file(path: str, name: str) -> dict[str, Any]:
     """What a JSON file at the root of a local folder, or of a model on the hub, says.
 
     Raises:
-        PaLibError: It is not there, cannot be reached, or is no JSON object.
+        WeightsError: It is not there, cannot be reached, or is no JSON object.
     """
     folder = Path(path).expanduser()
     try:
@@ -106,13 +128,104 @@ def settings_file(path: str, name: str) -> dict[str, Any]:
             file = Path(hf_hub_download(path, name))
         settings = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # the hub's errors are OSErrors, its word on a wrong id a ValueError
-        raise PaLibError(
+        raise WeightsError(
             f"no readable {name} in {path}: {_one_line(error)}; set path to the folder of a whole pipeline as "
             "diffusers saves it, or to a hub id (owner/name) that can be reached"
         ) from error
     if not isinstance(settings, dict):
-        raise PaLibError(f"{name} in {path} holds a {type(settings).__name__}, expected a JSON object; mend the file")
+        raise WeightsError(
+            f"{name} in {path} holds a {type(settings).__name__}, expected a JSON object; correct the file"
+        )
     return settings
+
+
+def scheduler_settings(path: str) -> dict[str, Any] | None:
+    """The scheduler that weights were trained with: ``scheduler/scheduler_config.json`` of their folder.
+
+    Args:
+        path: Local folder of a pipeline, or of its network beside the scheduler, or an id on the hub.
+
+    Returns:
+        None where there is no such file, or where it cannot be reached.
+    """
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        files = [root / _SCHEDULER for root in (folder, folder.parent)]
+        file = next((file for file in files if file.is_file()), None)
+    else:
+        file = _from_hub(path, _SCHEDULER)
+    if file is None:
+        return None
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # of the weights, which are fine, it says nothing
+    return settings if isinstance(settings, dict) else None
+
+
+def torch_dtype(name: str | torch.dtype) -> torch.dtype:
+    """A floating-point type by its name, as command lines have it.
+
+    Raises:
+        SettingError: There is no such type.
+
+    >>> torch_dtype("bfloat16")
+    torch.bfloat16
+    """
+    found = name if isinstance(name, torch.dtype) else getattr(torch, str(name).removeprefix("torch."), None)
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise SettingError(f"unknown dtype {name!r}; choose float32, bfloat16 or float16")
+    return found
+
+
+def _cast(network: Network, dtype: str | torch.dtype | None) -> Network:
+    if dtype is not None:
+        assert isinstance(network, nn.Module)
+        nn.Module.to(network, torch_dtype(dtype))  # diffusers' own warns that some weights might be kept in float32
+    return network
+
+
+def _other_network(folder: Path) -> str | None:
+    """What a folder of diffusers holds that is no UNet: a pipeline of a transformer, or a transformer."""
+    for name in ("model_index.json", "transformer/config.json", "config.json"):
+        try:
+            settings = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        kind = settings.get("_class_name") if isinstance(settings, dict) else None
+        if isinstance(kind, str) and ((folder / "transformer").is_dir() or "Transformer" in kind):
+            return f"a {kind} of diffusers, whose network is a transformer"
+    return None
+
+
+def _check_reachable(kind: type, path: str, name: str) -> None:
+    """Refuse a hub id at once where its config is neither in the cache nor to be had, instead of after many retries.
+
+    Raises:
+        WeightsError: It is not.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    try:
+        hf_hub_download(path, name, etag_timeout=_HUB_PATIENCE_S)
+    except (OSError, ValueError) as error:
+        if type(error) is RemoteEntryNotFoundError:
+            return  # there is such a model: diffusers says what it lacks
+        where = f"{path}/{name.rpartition('/')[0]}".rstrip("/")
+        raise WeightsError(
+            f"cannot load a {kind.__name__} from {where}: not in the local cache, and the hub does not give it "
+            f"({type(error).__name__}); check the connection and the id, or download it and set path to the folder"
+        ) from error
+
+
+def _from_hub(path: str, name: str) -> Path | None:
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(path, name, etag_timeout=_HUB_PATIENCE_S))
+    except (OSError, ValueError):
+        return None
 
 
 def _one_line(error: Exception) -> str:

@@ -31,6 +31,8 @@ class KLAutoencoder(AbstractAutoencoder):
         subfolder: Where in `path` it is.
         chunk: Number of images that go through at a time: what bounds its memory, however long the
             clip is, as long as no gradient is asked for.
+        dtype: Type of the weights: ``bfloat16``, ``float16``, ``float32`` or a `torch.dtype`; None as they are.
+        variant: Which files of `path`, e.g. ``fp16``.
 
     Raises:
         PaLibError: Not exactly one of the three is given, or it cannot be loaded.
@@ -55,11 +57,14 @@ class KLAutoencoder(AbstractAutoencoder):
         config: Mapping[str, Any] | None = None,
         subfolder: str = "vae",
         chunk: int = 8,
+        dtype: str | torch.dtype | None = None,
+        variant: str | None = None,
     ) -> None:
         super().__init__()
         self.chunk = checked_chunk(chunk)
         self.comes_from(path)
-        self.vae = load_network(AutoencoderKL, path, vae, config, subfolder).requires_grad_(False)
+        self.vae = load_network(AutoencoderKL, path, vae, config, subfolder, dtype=dtype, variant=variant)
+        self.vae.requires_grad_(False)
         settings = self.vae.config
         self.channels = int(settings["latent_channels"])
         self.downscale = 2 ** (len(settings["block_out_channels"]) - 1)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from pa_lib.errors import PaLibError
 from pa_lib.modules.backbones._blocks import block_sites, flat_input, recomputed, spatial_projections, text_widths
-from pa_lib.modules.backbones.base import AbstractBackbone, Site
+from pa_lib.modules.backbones.base import AbstractBackbone, Site, TrainedWith
 from pa_lib.modules.backbones.context import ForwardContext, Residuals, TextCondition
-from pa_lib.modules.weights_folder import load_network
+from pa_lib.modules.weights_folder import load_network, scheduler_settings
 
 _PIXELS_PER_LATENT = 8  # of every autoencoder that SDXL was trained with; its size conditions count pixels
 
@@ -38,6 +38,11 @@ class DiffusersUNet(AbstractBackbone):
         null_tokens: How many tokens stand in for the text where none is given. They are weights of this module, of
             unit variance at first. 0: a UNet with cross-attention refuses to run without text. Ours, for networks
             that are trained from nothing; one that was trained with text wants its own empty prompt.
+        dtype: Type of the weights: ``bfloat16``, ``float16``, ``float32`` or a `torch.dtype`; None as they are. Half
+            precision is for a frozen UNet: half the memory, and adapters stay in float32.
+        variant: Which files of `path`, e.g. ``fp16``.
+        is_noise_checked: Whether a noise process is refused that the scheduler in the folder contradicts. False for
+            weights that learn another one (AnimateDiff trains on linear betas over Stable Diffusion).
 
     Raises:
         PaLibError: Not exactly one of the three is given; nothing can be loaded; the UNet wants a condition that we
@@ -64,10 +69,15 @@ class DiffusersUNet(AbstractBackbone):
         condition_channels: int = 5,
         subfolder: str = "unet",
         null_tokens: int = 0,
+        dtype: str | torch.dtype | None = None,
+        variant: str | None = None,
+        is_noise_checked: bool = True,
     ) -> None:
         super().__init__()
         self.comes_from(path)
-        self.unet = load_network(UNet2DConditionModel, path, unet, config, subfolder)
+        self.unet = load_network(UNet2DConditionModel, path, unet, config, subfolder, dtype=dtype, variant=variant)
+        if path is not None and is_noise_checked and (scheduler := scheduler_settings(path)):
+            self.trained_with = TrainedWith(path, scheduler)
         _refuse_other_conditions(self.unet)
         self.channels = int(self.unet.config["out_channels"])
         self.condition_channels = condition_channels
@@ -87,20 +97,22 @@ class DiffusersUNet(AbstractBackbone):
         Raises:
             PaLibError: Channels or sizes do not fit; text is missing, or not as wide as the UNet's.
         """
-        images = flat_input(noisy, context, self.channels, self.condition_channels)
+        images = flat_input(noisy, context, self.channels, self.condition_channels).to(self.unet.dtype)
         states = self._states(context.text, len(noisy))
         before, self.running.current = self.running.current, context
         try:
             predicted: Tensor = self.unet(
                 images,
                 context.timesteps.repeat_interleave(context.frames),
-                None if states is None else states.to(noisy.dtype).repeat_interleave(context.frames, 0),
-                added_cond_kwargs=self._added_conditions(context.text, noisy),
+                None if states is None else states.to(images.dtype).repeat_interleave(context.frames, 0),
+                added_cond_kwargs=self._added_conditions(context.text, noisy.to(images.dtype)),
                 return_dict=False,
-                **_flat_residuals(context.residuals, noisy.dtype),
+                **_flat_residuals(context.residuals, images.dtype),
             )[0]
         finally:
             self.running.current = before
+        if images.dtype != noisy.dtype:  # half-precision weights: the latents stay what they are
+            predicted = predicted.to(noisy.dtype)
         return rearrange(predicted, "(b t) c h w -> b t c h w", t=context.frames)
 
     def sites(self) -> tuple[Site, ...]:

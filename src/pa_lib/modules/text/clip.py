@@ -14,7 +14,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from pa_lib.errors import PaLibError
 from pa_lib.modules.backbones.context import TextCondition
 from pa_lib.modules.text.base import AbstractText
-from pa_lib.modules.weights_folder import from_folder, settings_file
+from pa_lib.modules.weights_folder import from_folder, settings_file, torch_dtype
 
 _MOST_KEPT = 256  # embeddings; 60 MB of SD 1.5's
 
@@ -33,6 +33,8 @@ class ClipText(AbstractText):
             encoder, and whether the empty prompt is zeros there, is read from its model_index.json.
         encoder, tokenizer: They are used, not copied.
         encoder_2, tokenizer_2: The second ones, of SDXL.
+        dtype: Type of the weights: ``bfloat16``, ``float16``, ``float32`` or a `torch.dtype`; None as they are.
+        variant: Which files of `path`, e.g. ``fp16``.
 
     Raises:
         PaLibError: Neither is given, or both; or it cannot be loaded.
@@ -48,6 +50,8 @@ class ClipText(AbstractText):
         tokenizer: CLIPTokenizer | None = None,
         encoder_2: CLIPTextModelWithProjection | None = None,
         tokenizer_2: CLIPTokenizer | None = None,
+        dtype: str | torch.dtype | None = None,
+        variant: str | None = None,
     ) -> None:
         super().__init__()
         self.comes_from(path)
@@ -55,9 +59,9 @@ class ClipText(AbstractText):
         if path is not None and (encoder, tokenizer, encoder_2, tokenizer_2) == (None,) * 4:
             index = settings_file(path, "model_index.json")
             self._is_empty_zero = bool(index.get("force_zeros_for_empty_prompt"))
-            encoder, tokenizer = _loaded(CLIPTextModel, path, "")
+            encoder, tokenizer = _loaded(CLIPTextModel, path, "", variant)
             if any(index.get("text_encoder_2") or ()):
-                encoder_2, tokenizer_2 = _loaded(CLIPTextModelWithProjection, path, "_2")
+                encoder_2, tokenizer_2 = _loaded(CLIPTextModelWithProjection, path, "_2", variant)
         elif path is not None or encoder is None or tokenizer is None or (encoder_2 is None) != (tokenizer_2 is None):
             raise PaLibError(
                 "clip text: expected either path (folder or hub id), or encoder and tokenizer (and encoder_2 and "
@@ -67,6 +71,8 @@ class ClipText(AbstractText):
         self.encoder_2, self.tokenizer_2 = encoder_2, tokenizer_2
         self.width = sum(int(one.config.hidden_size) for one in (encoder, encoder_2) if one is not None)
         self._kept: OrderedDict[tuple[str, torch.device, torch.dtype], _Embedding] = OrderedDict()
+        if dtype is not None:
+            self.to(torch_dtype(dtype))
         self.requires_grad_(False).eval()
         self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
 
@@ -114,8 +120,8 @@ class ClipText(AbstractText):
 _Embedding = tuple[Float[Tensor, "l d"], Float[Tensor, " p"] | None]
 
 
-def _loaded(kind: type[nn.Module], path: str, suffix: str) -> tuple[Any, Any]:
-    encoder = from_folder(kind, path, f"text_encoder{suffix}")
+def _loaded(kind: type[nn.Module], path: str, suffix: str, variant: str | None) -> tuple[Any, Any]:
+    encoder = from_folder(kind, path, f"text_encoder{suffix}", variant=variant)
     return encoder, from_folder(CLIPTokenizer, path, f"tokenizer{suffix}", named="tokenizer_config.json")
 
 

@@ -334,7 +334,7 @@ def test_exactly_one_source(given: dict[str, Any]) -> None:
         (TINY | {"num_class_embeds": 10}, {}, "num_class_embeds=10"),
         (TINY | {"cross_attention_dim": [12, 16]}, {}, r"2 widths \[12, 16\]"),
         (TINY | {"widths": 3}, {}, "config makes no UNet2DConditionModel: .*widths"),
-        (TINY | {"block_out_channels": [8]}, {}, "config makes no UNet2DConditionModel: .*mend the config"),
+        (TINY | {"block_out_channels": [8]}, {}, "config makes no UNet2DConditionModel: .*correct the config"),
         (SDXL, {"null_tokens": 2}, "null_tokens is 2 but this UNet also wants pooled text"),
     ],
 )
