@@ -41,13 +41,3 @@ def test_make_targets_exist() -> None:
         named = re.findall(r"^make (\w+)", document.read_text(encoding="utf-8"), re.MULTILINE)
         assert set(named) <= targets
     assert {"install", "check", "test", "demo", "docs", "bench", "build"} <= targets
-
-
-def test_the_python_examples_name_what_there_is() -> None:
-    text = (ROOT / "docs" / "anonymize.md").read_text(encoding="utf-8")
-    examples = re.findall(r"```python\n(.+?)```", text, re.DOTALL)
-    assert examples
-    for example in examples:
-        imports = [line for line in example.splitlines() if line.startswith("from pa_lib")]
-        assert imports
-        exec("\n".join(imports), {})

@@ -60,9 +60,9 @@ def orientation_of(frame: av.VideoFrame) -> tuple[Orientation, list[str]]:
     across = abs(b) > 0.99 * unit and abs(c) > 0.99 * unit and max(abs(a), abs(d)) < 0.01 * unit
     along = abs(a) > 0.99 * unit and abs(d) > 0.99 * unit and max(abs(b), abs(c)) < 0.01 * unit
     if across:
-        return Orientation(True, c < 0, b < 0), []
+        return Orientation(True, bool(c < 0), bool(b < 0)), []
     if along:
-        return Orientation(False, a < 0, d < 0), []
+        return Orientation(False, bool(a < 0), bool(d < 0)), []
     return UPRIGHT, ["the display matrix asks for a turn that is no multiple of 90 degrees; it is not applied"]
 
 

@@ -104,6 +104,7 @@ class TestRunAttack:
         with pytest.raises(PaLibError, match="photo 0 has an empty mask"):
             run_attack(Listening(), Same(), Photos(made.frames, made.masks * 0, made.people, made.landmarks))
 
+    @pytest.mark.wrong_types
     def test_refuses_a_system_that_gives_back_another_size(self) -> None:
         class Small(Same):
             def anonymize(self, clip: Clip, masks: ClipMasks, *, seed: int = 0) -> Clip:
@@ -117,6 +118,7 @@ class TestRunAttack:
         with pytest.raises(PaLibError, match="photo 1 was not anonymized"):
             Anonymized(made, made.frames[:1], torch.tensor([0])).rows(torch.tensor([0, 1]))
 
+    @pytest.mark.wrong_types
     def test_refuses_photos_that_do_not_fit(self) -> None:
         made = photos(2)
         with pytest.raises(PaLibError, match="masks has shape"):

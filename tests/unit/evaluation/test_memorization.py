@@ -74,6 +74,7 @@ class TestNearestFaces:
         assert all(math.isnan(value) for value in quantiles(faces).values())
         assert all(math.isnan(figure.value) for figure in closeness("x", faces, 1.0, 0.5))
 
+    @pytest.mark.wrong_types
     def test_refuses_what_does_not_fit(self) -> None:
         two = torch.zeros(2, 3)
         for pictures, training, match in (
@@ -178,6 +179,7 @@ class TestMemorizationOnFaces:
         assert (record.measured_on, told.data["n_clips"]) == ("attack", 6)
         assert any(note.startswith("tail_generated_training is ABOVE") for note in told.notes)
 
+    @pytest.mark.wrong_types
     def test_what_cannot_be_measured_is_refused(self, tmp_path: Path) -> None:
         network = FaceIdentity()
         data = self.data(tmp_path, n_val=0)

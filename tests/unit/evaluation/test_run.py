@@ -101,6 +101,7 @@ class TestEvaluate:
 
 
 class TestModuleOnClips:
+    @pytest.mark.wrong_types
     def test_wrong_settings_are_refused(self) -> None:
         data = SyntheticDataModule(n_clips=4, side=16, n_frames=1, batch_size=2)
         system = ConventionalAnonymizer("fill")
@@ -133,6 +134,7 @@ class TestMaskers:
     def of(self, maskers: Maskers, node: object) -> tuple[object, object, str]:
         return maskers.of(None, self.Record(node), self.PATH)  # type: ignore[arg-type]
 
+    @pytest.mark.wrong_types
     def test_the_recorded_one_is_made_once(self) -> None:
         maskers = Maskers(box_masker())
         one, settings, place = self.of(maskers, BOX_MASKER)

@@ -64,6 +64,7 @@ class TestDISFlow:
         assert pickle.loads(pickle.dumps(flow)).protocol() == flow.protocol()
         assert flow.protocol()["preset"] == "ultrafast"
 
+    @pytest.mark.wrong_types
     def test_what_does_not_fit_is_refused(self) -> None:
         with pytest.raises(ValueError, match="expected one of ultrafast, fast, medium"):
             DISFlow("slow")  # type: ignore[arg-type]

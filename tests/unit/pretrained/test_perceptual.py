@@ -121,6 +121,7 @@ def test_no_download(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
         Perceptual()
 
 
+@pytest.mark.wrong_types
 def test_files_that_are_no_weights(tmp_path: Path, weights: Path) -> None:
     with pytest.raises(PaLibError, match=r"no LPIPS weights at .*none\.pth, expected a state file of"):
         Perceptual("alex", tmp_path / "none.pth")
@@ -136,6 +137,7 @@ def test_files_that_are_no_weights(tmp_path: Path, weights: Path) -> None:
         Perceptual("resnet")  # type: ignore[arg-type]
 
 
+@pytest.mark.wrong_types
 def test_refuses_pictures_that_do_not_fit(network: Perceptual) -> None:
     with pytest.raises(ValueError, match=r"pictures are \(1, 3, 40, 40\) and \(1, 3, 40, 39\)"):
         network(_random(1, 3, 40, 40), _random(1, 3, 40, 39))

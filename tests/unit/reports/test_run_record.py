@@ -11,7 +11,7 @@ import json
 import math
 import re
 import tracemalloc
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -136,20 +136,21 @@ def test_a_frame_that_is_not_accounted_for_is_an_error() -> None:
         a_report(source=source)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        (FrameRecord(1, 0.0, "untouched"), "when frame 0 was due"),
-        (FrameRecord(0, 0.0, "fine"), "status 'fine'"),  # type: ignore[arg-type]
-        (FrameRecord(0, 0.0, "anonymized", mask_area=math.nan), "mask area nan"),
-        (FrameRecord(0, 0.0, "anonymized", mask_area=1.5), "mask area 1.5"),
-        (FrameRecord(0, 0.0, "untouched", mask_area=0.1), "untouched although"),
-        (FrameRecord(0, 0.0, "untouched", n_hidden=1), "untouched although 1"),
+        (lambda: FrameRecord(1, 0.0, "untouched"), "when frame 0 was due"),
+        (lambda: FrameRecord(0, 0.0, "fine"), "status 'fine'"),  # type: ignore[arg-type]
+        (lambda: FrameRecord(0, 0.0, "anonymized", mask_area=math.nan), "mask area nan"),
+        (lambda: FrameRecord(0, 0.0, "anonymized", mask_area=1.5), "mask area 1.5"),
+        (lambda: FrameRecord(0, 0.0, "untouched", mask_area=0.1), "untouched although"),
+        (lambda: FrameRecord(0, 0.0, "untouched", n_hidden=1), "untouched although 1"),
     ],
 )
-def test_the_log_refuses_what_cannot_be(record: FrameRecord, message: str) -> None:
+def test_the_log_refuses_what_cannot_be(record: Callable[[], FrameRecord], message: str) -> None:
     with pytest.raises(PaLibError, match=message):
-        FrameLog().append(record)
+        FrameLog().append(record())
 
 
 def test_the_log_gives_back_what_it_was_given() -> None:

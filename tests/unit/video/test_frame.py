@@ -124,6 +124,7 @@ def test_a_mask_that_cuts_through_a_chroma_sample_is_refused(name):
         picture.replaced(picture.rgb(), where)
 
 
+@pytest.mark.wrong_types
 def test_wrong_shapes_are_refused():
     picture = random_picture(PixelFormat("yuv420p", 8, 8))
     with pytest.raises(ValueError, match="want uint8 rgb"):

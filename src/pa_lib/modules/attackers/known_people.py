@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Num
 from torch import Tensor
 
 from pa_lib.errors import InputError
@@ -120,7 +120,7 @@ def divide_people(people: Int64[Tensor, " n"], tested_share: float, seed: int) -
     )
 
 
-def hits(scores: Float[Tensor, "q k"], right: Int64[Tensor, " q"], first: int) -> Float[Tensor, " q"]:
+def hits(scores: Num[Tensor, "q k"], right: Int64[Tensor, " q"], first: int) -> Float[Tensor, " q"]:
     """Probability that the right column is among the `first` best of its row, with equal scores in random order.
 
     If all scores of a row are equal, the result is exactly chance, ``min(1, first / k)``.

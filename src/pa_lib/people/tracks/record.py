@@ -284,7 +284,7 @@ def _track_lines(track: Track) -> Iterator[str]:
         known = np.flatnonzero(np.isfinite(track.landmarks).all(axis=(1, 2)))
         yield ', "landmarks": {'
         points = track.landmarks
-        yield from _separated(known, lambda row: [_keyed(track, row, _round_all(points[row].reshape(-1), _PX))])
+        yield from _separated(known, lambda row: [_keyed(track, int(row), _round_all(points[row].reshape(-1), _PX))])
         yield "}"
     if track.masks:
         yield ', "masks": {'

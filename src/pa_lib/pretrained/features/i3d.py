@@ -51,7 +51,7 @@ class I3DFeatures(AbstractVideoFeatures):
         self.eval()
 
     @torch.no_grad()
-    def forward(self, frames: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b 400"]:
+    def forward(self, frames: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b d"]:
         """Logits of clips of 10 frames or more (published: 16), RGB in [0, 1]."""
         self.check_frames(frames)
         pixels = rearrange(frames.float() * 255, "b t c h w -> b c t h w")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import cv2
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+
+Points = NDArray[np.floating[Any]] | Sequence[Sequence[float]]
 
 
-def similarity(source: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
+def similarity(source: Points, target: Points) -> NDArray[np.float64]:
     """Rotation, scale and shift that bring `source` nearest to `target` in least squares: shape 2 3.
 
     Source: Umeyama 1991, "Least-squares estimation of transformation parameters between two point patterns", without
@@ -28,7 +33,7 @@ def similarity(source: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
 
 
 def align_faces(
-    image: NDArray[np.uint8], landmarks: NDArray[np.float32], template: ArrayLike, side_px: int, stretch: float = 1.0
+    image: NDArray[np.uint8], landmarks: NDArray[np.floating[Any]], template: Points, side_px: int, stretch: float = 1.0
 ) -> NDArray[np.uint8]:
     """Square chips in which every face has its landmarks at the template's places, as near as a similarity can.
 

@@ -158,6 +158,7 @@ def test_state_goes_round(text_backbone: DiffusersUNet, predict: Predict, random
     assert torch.equal(predict(other), predict(text_backbone))
 
 
+@pytest.mark.wrong_types
 def test_bad_settings_and_attachments_are_refused(text_backbone: DiffusersUNet, blind_backbone: CompactUNet) -> None:
     for width in (0, -1, 1.5, True):
         with pytest.raises(PaLibError, match="width"):

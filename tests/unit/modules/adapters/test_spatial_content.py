@@ -342,6 +342,7 @@ def test_what_would_go_wrong_when_fused_is_refused(text_backbone: DiffusersUNet)
         system.state_dict()
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -69,6 +69,7 @@ class TestEveryAttack:
 
 
 class TestParrotAttack:
+    @pytest.mark.wrong_types
     def test_refuses_another_view(self, identity: FaceIdentity) -> None:
         with pytest.raises(PaLibError, match="expected inside or surroundings"):
             ParrotAttack(identity, sees="all")  # type: ignore[arg-type]

@@ -343,6 +343,7 @@ def test_unets_that_do_not_fit_are_refused(config: dict[str, Any], arguments: di
         DiffusersUNet(config=config, **arguments)
 
 
+@pytest.mark.wrong_types
 def test_an_injected_module_of_another_kind() -> None:
     with pytest.raises(PaLibError, match="got a Linear, expected a UNet2DConditionModel"):
         DiffusersUNet(unet=nn.Linear(2, 2))  # type: ignore[arg-type]

@@ -173,6 +173,7 @@ MASK = PersonMask(1, 0, 4, 4, torch.ones(6, 6))
 SQUARE = torch.tensor([[4.0, 4.0, 10.0, 10.0]] * 2)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

@@ -160,6 +160,7 @@ def test_half_precision_is_close() -> None:
     torch.testing.assert_close(half, loss(PREDICTION, TARGET, MASK), rtol=0.01, atol=0)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -156,6 +156,7 @@ def test_masks_of_another_clip_are_refused() -> None:
             system.anonymize(random_clip(n_frames=1), ClipMasks((person,), 1, HEIGHT, WIDTH))
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -202,6 +202,7 @@ def test_one_optimizer_is_not_enough_for_two() -> None:
         ToyGan().configure_optimizers()
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

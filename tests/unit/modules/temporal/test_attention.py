@@ -159,6 +159,7 @@ def test_half_precision_is_near(is_norm_per_frame: bool) -> None:
     assert (layer.bfloat16()(x.bfloat16(), FRAMES).float() - expected).abs().max() / scale < 0.03
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize("is_norm_per_frame", [True, False])
 def test_a_compiler_takes_it_whole(is_norm_per_frame: bool) -> None:
     layer = stirred(TemporalTransformer(CHANNELS, HEADS, GROUPS, is_norm_per_frame))

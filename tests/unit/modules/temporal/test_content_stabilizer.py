@@ -326,6 +326,7 @@ def test_backbones_without_such_sites() -> None:
     assert list(everywhere.layers) == ["block7"]
 
 
+@pytest.mark.wrong_types
 def test_settings_out_of_range() -> None:
     with pytest.raises(PaLibError, match="unknown temporal layer 'pooling'"):
         TemporalContentStabilizer(layer="pooling")

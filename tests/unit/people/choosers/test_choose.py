@@ -49,6 +49,7 @@ def test_unknown_numbers_are_refused_with_those_there_are(chooser: type[KeepIds]
         chooser([2, 9, 7]).choose(three(), scene())
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize("ids", [[], "12", [1.5], [True], [0], None, 3])
 def test_numbers_must_be_numbers(ids: object) -> None:
     with pytest.raises(PaLibError, match="expected numbers of people from 1"):
@@ -85,6 +86,7 @@ def test_a_click_outside_of_the_frame_or_time_is_refused() -> None:
         HideAt([[0.2, 100, 200]]).choose([], scene())
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize("points", [[], "1,2,3", [[1, 2]], [[1, 2, float("nan")]], [3], [["a", 1, 2]], None])
 def test_points_must_be_points(points: object) -> None:
     with pytest.raises(PaLibError, match="hide_at"):

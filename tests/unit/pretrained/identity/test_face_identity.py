@@ -71,6 +71,7 @@ def test_chips_and_many_faces(network: FaceIdentity, portrait: Any) -> None:
     assert network.embed(portrait.image, many[:0]).shape == (0, 128)
 
 
+@pytest.mark.wrong_types
 def test_wrong_shapes(network: FaceIdentity) -> None:
     with pytest.raises(ValueError, match=r"chips have shape \(1, 3, 112, 112\), expected b 3 150 150"):
         network(torch.zeros(1, 3, 112, 112))
