@@ -70,6 +70,9 @@ def settings(group: str, option: str, weights: Weights) -> list[str]:
             f"{group}={option}",
             *(["module.lr_schedule.warmup_steps=0"] if option == "warmup_cosine" else []),
         ]
+    flow = ["module/diffusion=flow", "module/sampler=flow_euler", "module.sampler.steps=2"]
+    if option in ("flow", "flow_euler"):  # they belong together
+        return [*TINY, *flow]
     if (group, option) in special:
         return [*WITHOUT_TINY, f"{group}={option}", *special[group, option]]
     text = [f"module.text.path={weights.inpaint}"] if (group, option) == ("module/text", "clip") else []
@@ -87,7 +90,9 @@ def test_every_part_is_swapped_by_name(group: str, option: str, weights: Weights
 
     module: Any = load_module("out/checkpoints/last.ckpt")
     slot = group.removeprefix("module/")
-    if slot not in ("optimizer", "lr_schedule"):  # of these the system holds what makes them
+    if slot == "guidance":
+        assert set(module.guidance) == set(node[slot])
+    elif slot not in ("optimizer", "lr_schedule"):  # of these the system holds what makes them
         assert f"pa_lib.modules.{type(getattr(module, slot)).__name__}" == node[slot]["_target_"]
     stored = torch.load("out/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert stored
