@@ -14,12 +14,13 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812
 
 from pa_lib.errors import SettingError
+from pa_lib.modules.temporal.layer import AbstractTemporalLayer, largest_divisor, zero_linear
 
 _MOST_SEQUENCES = 32768  # to one attention call: CUDA's kernels count them in a grid that ends at 65535
 _TOKENS_PER_CHANNEL = 4  # from here on, weights put together are small beside the tokens that go through them
 
 
-class TemporalTransformer(nn.Module):
+class TemporalTransformer(AbstractTemporalLayer):
     r"""Two self-attentions over the frames and a feed-forward layer, at each position of the picture by itself.
 
     With tokens :math:`z` (one per frame) of a position, and :math:`p` the position codes of the frames:
@@ -75,27 +76,16 @@ class TemporalTransformer(nn.Module):
         self.norm = nn.GroupNorm(self.groups, channels, eps=1e-6)
         self.proj_in = nn.Linear(channels, channels)
         self.transformer_blocks = nn.ModuleList([_Block(channels, heads, has_position_codes)])
-        self.proj_out = nn.Linear(channels, channels)
-        nn.init.zeros_(self.proj_out.weight)
-        nn.init.zeros_(self.proj_out.bias)
+        self.proj_out = zero_linear(channels)
 
-    def forward(self, x: Float[Tensor, "bt c h w"], frames: int) -> Float[Tensor, "bt c h w"]:
-        """The same shape, every frame having seen the others.
-
-        Args:
-            x: Frames of the clips, one clip after the other.
-            frames: t, frames of each clip.
-
-        Raises:
-            SettingError: The first dimension of `x` is no multiple of `frames`.
-        """
-        check_frames(x, frames)
+    def change(self, x: Float[Tensor, "bt c h w"], frames: int) -> Float[Tensor, "bt c h w"]:
+        """What attention over the frames adds; see `AbstractTemporalLayer.forward`."""
         height, width = x.shape[-2:]
         tokens = self.proj_in(self._normed_tokens(x, frames))
         for block in self.transformer_blocks:
             tokens = block(tokens)
         change: Tensor = rearrange(self.proj_out(tokens), "(b h w) t c -> (b t) c h w", h=height, w=width)
-        return x + change
+        return change
 
     def _normed_tokens(self, x: Float[Tensor, "bt c h w"], frames: int) -> Float[Tensor, "bhw t c"]:
         tokens: Tensor
@@ -244,23 +234,6 @@ def position_codes(frames: int, channels: int, device: torch.device | None = Non
     rates = torch.exp(torch.arange(0, channels, 2, device=device) * (-math.log(10000.0) / channels))
     angles = torch.arange(frames, device=device).unsqueeze(1) * rates
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :channels]
-
-
-def largest_divisor(number: int, limit: int) -> int:
-    """The largest divisor of a number that is not above a limit.
-
-    >>> largest_divisor(192, 32), largest_divisor(36, 8)
-    (32, 6)
-    """
-    return next(divisor for divisor in range(min(number, limit), 0, -1) if number % divisor == 0)
-
-
-def check_frames(x: Tensor, frames: int) -> None:
-    """Raise `SettingError` where a tensor does not hold whole clips."""
-    if frames < 1 or len(x) % frames:
-        raise SettingError(
-            f"{len(x)} images are not whole clips of {frames} frames; give whole clips, one after the other"
-        )
 
 
 def _added(fresh: Tensor, tokens: Tensor) -> Tensor:

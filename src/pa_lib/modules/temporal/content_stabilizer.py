@@ -17,9 +17,10 @@ from pa_lib.errors import SettingError, WeightsError, listed
 from pa_lib.modules.adapters.base import Hook, Network, sites_of
 from pa_lib.modules.backbones.base import AbstractBackbone, Site, on_sample
 from pa_lib.modules.temporal import motion_adapter as motion
-from pa_lib.modules.temporal.attention import TemporalTransformer, largest_divisor
+from pa_lib.modules.temporal.attention import TemporalTransformer
 from pa_lib.modules.temporal.base import AbstractTemporal
 from pa_lib.modules.temporal.convolution import TemporalConvolution
+from pa_lib.modules.temporal.layer import largest_divisor
 
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_motion_model import MotionAdapter

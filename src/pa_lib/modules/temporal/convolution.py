@@ -7,13 +7,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from pa_lib.modules.temporal.attention import check_frames, largest_divisor
+from pa_lib.modules.temporal.layer import AbstractTemporalLayer, largest_divisor, zero_linear
 
 _STEPS = 7
 _KERNEL = 3
 
 
-class TemporalConvolution(nn.Module):
+class TemporalConvolution(AbstractTemporalLayer):
     r"""A stack of 1-D convolutions over the frames, at each position of the picture by itself.
 
     .. math::
@@ -48,21 +48,10 @@ class TemporalConvolution(nn.Module):
         self.convolutions = nn.ModuleList(
             [nn.Conv1d(channels, channels, _KERNEL, padding=_KERNEL // 2) for _ in range(_STEPS)]
         )
-        self.proj_out = nn.Linear(channels, channels)
-        nn.init.zeros_(self.proj_out.weight)
-        nn.init.zeros_(self.proj_out.bias)
+        self.proj_out = zero_linear(channels)
 
-    def forward(self, x: Float[Tensor, "bt c h w"], frames: int) -> Float[Tensor, "bt c h w"]:
-        """The same shape, every frame having seen its neighbours.
-
-        Args:
-            x: Frames of the clips, one clip after the other.
-            frames: t, frames of each clip.
-
-        Raises:
-            SettingError: The first dimension of `x` is no multiple of `frames`.
-        """
-        check_frames(x, frames)
+    def change(self, x: Float[Tensor, "bt c h w"], frames: int) -> Float[Tensor, "bt c h w"]:
+        """What the convolutions add; see `AbstractTemporalLayer.forward`."""
         height, width = x.shape[-2:]
         around = "(b t) c h w" if self.is_norm_per_frame else "b c t h w"
         z: Tensor = rearrange(x, f"(b t) c h w -> {around}", t=frames)
@@ -70,5 +59,5 @@ class TemporalConvolution(nn.Module):
             lines = rearrange(F.silu(norm(z)), f"{around} -> (b h w) c t", t=frames)
             z = z + rearrange(convolution(lines), f"(b h w) c t -> {around}", h=height, w=width)
         change = self.proj_out(rearrange(z, f"{around} -> (b t) h w c", t=frames))
-        result: Tensor = x + rearrange(change, "n h w c -> n c h w")
+        result: Tensor = rearrange(change, "n h w c -> n c h w")
         return result

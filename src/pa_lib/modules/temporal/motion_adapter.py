@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pa_lib.errors import SettingError, WeightsError, first_line, listed
-from pa_lib.modules.temporal.attention import TemporalTransformer, largest_divisor, position_codes
+from pa_lib.modules.temporal.attention import TemporalTransformer, position_codes
+from pa_lib.modules.temporal.layer import largest_divisor
 
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_motion_model import MotionAdapter

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from pa_lib.errors import PaLibError
 from pa_lib.modules.temporal import attention
-from pa_lib.modules.temporal.attention import TemporalTransformer, largest_divisor, position_codes
+from pa_lib.modules.temporal.attention import TemporalTransformer, position_codes
+from pa_lib.modules.temporal.layer import largest_divisor
 
 CLIPS, FRAMES, CHANNELS, HEADS, GROUPS = 2, 4, 16, 4, 8
 SD15_CHANNELS = [320] * 2 + [640] * 2 + [1280] * 4 + [1280] * 6 + [640] * 3 + [320] * 3  # way down, way up
