@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Num
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
@@ -95,7 +95,7 @@ def _is_remap_exact() -> bool:
     return bool(np.abs(moved - (x + 2 * y) / 256).max() < 1e-6)  # to 1/32 px it is 5e-5 and more
 
 
-def stays_inside(flow: Float[Tensor, "n 2 h w"]) -> Float[Tensor, "n 1 h w"]:
+def stays_inside(flow: Num[Tensor, "n 2 h w"]) -> Float[Tensor, "n 1 h w"]:
     """1 where a pixel is still in the picture after it has moved, else 0.
 
     >>> stays_inside(torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 1, 3)).tolist()
@@ -180,9 +180,7 @@ def _squared_length(field: Float[Tensor, "n 2 h w"]) -> Float[Tensor, "n 1 h w"]
     return (x * x).addcmul_(y, y)
 
 
-def _targets(
-    flow: Float[Tensor, "n 2 rows w"], top: int = 0
-) -> tuple[Float[Tensor, "n rows w"], Float[Tensor, "n rows w"]]:
+def _targets(flow: Num[Tensor, "n 2 rows w"], top: int = 0) -> tuple[Num[Tensor, "n rows w"], Num[Tensor, "n rows w"]]:
     """Where pixels are after they have moved, px from the upper left pixel's centre."""
     n_rows, width = flow.shape[-2:]
     flow = flow.to(torch.promote_types(flow.dtype, torch.float32))  # halves cannot count a thousand columns

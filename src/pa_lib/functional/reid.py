@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
 from pa_lib.functional.identity import DistanceName, comparable
@@ -34,7 +34,7 @@ class Retrieval:
 
 
 def rank_gallery(
-    distances: Float[Tensor, "q g"], is_right: Bool[Tensor, "q g"], is_left_out: Bool[Tensor, "q g"] | None = None
+    distances: Num[Tensor, "q g"], is_right: Bool[Tensor, "q g"], is_left_out: Bool[Tensor, "q g"] | None = None
 ) -> Retrieval:
     r"""Sort the gallery for every query, nearest first, and say where the right pictures lie.
 

@@ -47,7 +47,7 @@ def gradient_length(
 
 
 def gradient_sums(
-    pixels: Float[Tensor, "n 3 h w"], mask: Float[Tensor, "n 1 h w"] | None = None
+    pixels: Float[Tensor, "n 3 h w"], mask: Float[Tensor, "#n 1 h w"] | None = None
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
     """Numerator and denominator of `gradient_length`, float64, for means over more than a frame."""
     red, green, blue = pixels.unbind(1)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Num, UInt8
 from torch import Tensor
 
 from pa_lib.functional.flow import flow_inconsistency, lookup, motion_boundaries, stays_inside, warp
@@ -19,7 +19,7 @@ _BAND_ROWS = 32  # at a time: maps that fit a cache, and that torch does not div
 
 def temporal_warping_error(
     frames: Float[Tensor, "b t 3 h w"] | UInt8[Tensor, "b t 3 h w"],
-    flow: Float[Tensor, "b t-1 2 h w"],
+    flow: Num[Tensor, "b t-1 2 h w"],
     mask: Float[Tensor, "b t 1 h w"] | None = None,
     visible: Float[Tensor, "b t-1 1 h w"] | Bool[Tensor, "b t-1 1 h w"] | None = None,
     convention: Convention = "lai",

@@ -61,6 +61,7 @@ def test_equals_the_loop_of_the_protocol() -> None:
         assert told.inverse_penalty[at].item() == pytest.approx(len(places) / places[-1])
 
 
+@pytest.mark.wrong_types
 def test_refuses_cameras_that_do_not_fit() -> None:
     ids = torch.tensor([1, 2])
     with pytest.raises(ValueError, match=r"cameras have shapes \(1,\) and \(2,\)"):

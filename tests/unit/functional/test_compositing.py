@@ -51,6 +51,7 @@ def test_decoded_frames_need_not_be_contiguous() -> None:
     assert torch.equal(composite(as_decoded, other, alpha), composite(source, other, alpha))
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -83,6 +83,7 @@ def test_a_shift_there_and_back_hides_nothing_but_what_goes_astray() -> None:
     assert occlusion(shift, torch.zeros_like(shift)).all()
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize("shape", [(2, 4, 4), (1, 3, 4, 4)])
 def test_flow_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     for function in (motion_boundaries, lambda flow: occlusion(flow, flow)):
@@ -90,6 +91,7 @@ def test_flow_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
             function(torch.zeros(shape))
 
 
+@pytest.mark.wrong_types
 def test_flows_that_differ_in_size_are_refused() -> None:
     with pytest.raises(ValueError, match="expected the same twice"):
         occlusion(torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 4, 5))

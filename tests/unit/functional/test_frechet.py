@@ -127,6 +127,7 @@ class TestFrechetVideoDistance:
         over_n, over_less = (float(frechet_distance(x, y, ddof)) - apart for ddof in (0, 1))
         assert over_n == pytest.approx(over_less * (n - 1) / n, rel=1e-12)
 
+    @pytest.mark.wrong_types
     @pytest.mark.parametrize(
         ("x", "y", "ddof", "message"),
         [
@@ -169,6 +170,7 @@ class TestFrechetDistance:
         zero = torch.zeros(2)
         assert float(gaussian_frechet_distance(zero, one, zero, other)) == pytest.approx(13.0, abs=1e-12)
 
+    @pytest.mark.wrong_types
     @pytest.mark.parametrize(
         ("mean", "covariance", "message"),
         [

@@ -46,6 +46,7 @@ def test_one_face_has_no_pair() -> None:
     assert math.isnan(mean_pair_distance(one, torch.ones(2).double(), 2 * one).item())
 
 
+@pytest.mark.wrong_types
 def test_refuses_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match=r"shapes \(2, 3\) and \(1, 3\), expected n d twice"):
         identity_distance(torch.zeros(2, 3), torch.zeros(1, 3))

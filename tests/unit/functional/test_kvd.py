@@ -74,6 +74,7 @@ class TestKernelVideoDistance:
             shuffled = float(kernel_video_distance(x[order], y[order], is_paired=is_paired))
             assert shuffled == pytest.approx(value, rel=1e-9)
 
+    @pytest.mark.wrong_types
     @pytest.mark.parametrize(
         ("x", "y", "is_paired", "message"),
         [

@@ -94,6 +94,7 @@ def test_frames_without_kept_pixels_are_nan() -> None:
         assert told[0].isnan().tolist() == [False, True, False]
 
 
+@pytest.mark.wrong_types
 def test_refuses_what_does_not_fit() -> None:
     source, masks = torch.zeros(1, 1, 3, 4, 4), torch.zeros(1, 1, 1, 4, 4)
     with pytest.raises(ValueError, match="expected both b t 3 h w"):

@@ -29,6 +29,7 @@ def test_floats_of_another_range_are_refused_with_what_they_are(values: list[flo
         as_unit(torch.tensor(values))
 
 
+@pytest.mark.wrong_types
 def test_nan_and_other_types_are_refused() -> None:
     with pytest.raises(ValueError, match="NaN"):
         as_unit(torch.tensor([0.5, float("nan")]))

@@ -142,6 +142,7 @@ def test_the_halo_is_what_a_loop_finds(seed: int, width: int) -> None:
             assert bool(told[row, column]) == (bool(kept[0, 0, 0, row, column]) and is_near)
 
 
+@pytest.mark.wrong_types
 def test_refuses_what_does_not_fit() -> None:
     source, masks = _random(1, 2, 3, 4, 4), _open(1, 2, 4, 4)
     with pytest.raises(ValueError, match=r"anonymized \(1, 2, 3, 4, 5\), expected both b t c h w"):

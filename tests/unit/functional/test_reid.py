@@ -107,6 +107,7 @@ def test_chance_without_a_right_picture_is_nan() -> None:
     assert math.isnan(chance_of_precision(*counts).item())
 
 
+@pytest.mark.wrong_types
 def test_refuses_what_does_not_fit() -> None:
     faces, ids = torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64)
     with pytest.raises(ValueError, match="not q g"):

@@ -96,6 +96,7 @@ def test_a_frame_without_a_kept_window_is_nan() -> None:
     assert unmasked_ssim(source, source, masks)[0].isnan().tolist() == [False, True]
 
 
+@pytest.mark.wrong_types
 def test_refuses_what_does_not_fit() -> None:
     source, masks = _random(1, 1, 3, 20, 20), torch.zeros(1, 1, 1, 20, 20)
     with pytest.raises(ValueError, match="expected both b t c h w"):

@@ -118,6 +118,7 @@ def test_made_clips_hardly_differ_along_their_exact_flow() -> None:
     assert float(along) < 0.2 * float(frozen)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
@@ -132,6 +133,7 @@ def test_shapes_that_do_not_fit_are_refused(shapes: tuple[tuple[int, ...], ...],
         temporal_warping_error(*(torch.zeros(shape) for shape in shapes))
 
 
+@pytest.mark.wrong_types
 def test_an_unknown_convention_is_refused() -> None:
     with pytest.raises(ValueError, match="expected one of lai, per_pixel"):
         temporal_warping_error(torch.zeros(1, 2, 3, 4, 4), torch.zeros(1, 1, 2, 4, 4), convention="rgb")  # type: ignore

@@ -43,6 +43,7 @@ class _Frame:
 class _Network:
     """Answers with (what the image shows, where the landmarks are)."""
 
+    n_dimensions: int = 2
     same_person_distance: float = 0.6
     calls: list[int] = field(default_factory=list)
 

@@ -94,6 +94,7 @@ def test_points_must_be_points(points: object) -> None:
 
 
 class _Network:
+    n_dimensions = 2
     same_person_distance = 0.6
 
 

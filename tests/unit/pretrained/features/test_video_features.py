@@ -70,6 +70,7 @@ class TestTransNetFeatures:
         assert told["weights_sha256"] == TransNetFeatures().protocol()["weights_sha256"]
         assert len(told["weights_sha256"]) == 64
 
+    @pytest.mark.wrong_types
     @pytest.mark.parametrize(
         "frames", [torch.zeros(4, 3, 8, 8), torch.zeros(1, 4, 1, 8, 8), torch.zeros(1, 0, 3, 8, 8)]
     )
@@ -77,6 +78,7 @@ class TestTransNetFeatures:
         with pytest.raises(ValueError, match="expect"):
             TransNetFeatures()(frames)
 
+    @pytest.mark.wrong_types
     def test_refuses_bytes(self) -> None:
         with pytest.raises(ValueError, match="uint8"):
             TransNetFeatures()(torch.zeros(1, 4, 3, 8, 8, dtype=torch.uint8))

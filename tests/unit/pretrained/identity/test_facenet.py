@@ -50,6 +50,7 @@ def test_stays_in_evaluation_mode(network: FaceNet) -> None:
     assert torch.equal(network(chip), network(chip))
 
 
+@pytest.mark.wrong_types
 def test_embed_takes_landmarks(network: FaceNet, portrait: Any) -> None:
     embeddings = network.embed(portrait.image, portrait.landmarks[None])
     assert embeddings.shape == (1, 512)
