@@ -23,7 +23,7 @@ BOUNDARY_SLOPE, BOUNDARY_OFFSET = 0.01, 0.002
 
 
 def warp(
-    frames: Float[Tensor, "n c h w"], flow: Float[Tensor, "n 2 rows w"], top: int = 0
+    frames: Float[Tensor, "n c h w"], flow: Num[Tensor, "n 2 rows w"], top: int = 0
 ) -> Float[Tensor, "n c rows w"]:
     """``y(p) = x(p + flow(p))``: look every pixel up where it has moved to.
 
