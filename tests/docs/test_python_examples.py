@@ -26,7 +26,7 @@ PAGES = [
     path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if "```python" in path.read_text()
 ]
 NOT_RUN = re.compile(r"# Not run by the tests: \w+")
-OF_THEIR_OWN = {"own_system.md": "test_own_system.py", "python.md": "test_plain_python.py"}  # pages whose tests do more
+OF_THEIR_OWN = {"own_system.md": "test_own_system.py", "python.md": "test_python_page.py"}  # pages whose tests do more
 
 Names = dict[str, Any]
 
