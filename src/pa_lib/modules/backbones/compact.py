@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 
 from diffusers.models.unets.unet_2d import UNet2DModel
 from einops import rearrange
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from pa_lib.errors import PaLibError
-from pa_lib.modules.backbones._blocks import block_sites, flat_input, recomputed, spatial_projections
-from pa_lib.modules.backbones.base import AbstractBackbone, Site
+from pa_lib.modules.backbones._blocks import flat_input
 from pa_lib.modules.backbones.context import ForwardContext
+from pa_lib.modules.backbones.unet import AbstractUNetBackbone
 
 _MOST_GROUPS = 32  # Wu and He 2018, and what Stable Diffusion has
 _LEAST_PER_GROUP = 4  # ours: a group of one channel is instance normalization, which forgets colours
 
 
-class CompactUNet(AbstractBackbone):
+class CompactUNet(AbstractUNetBackbone):
     """A `UNet2DModel` of diffusers that takes clips: every frame is an image to it, and adapters make it see more.
 
     For training from nothing on small grids (16 x 16 or 8 x 8 latents, such as `Patchify` makes). Channel order of the
@@ -41,7 +40,7 @@ class CompactUNet(AbstractBackbone):
     >>> backbone = CompactUNet(channels=4, condition_channels=5, widths=(8, 16), layers=1, attention_levels=(1,),
     ...                        head_width=8)
     >>> noisy, condition = torch.zeros(1, 2, 4, 8, 8), torch.zeros(1, 2, 5, 8, 8)
-    >>> backbone(noisy, torch.tensor([3]), condition).shape
+    >>> backbone(noisy, ForwardContext(frames=2, timesteps=torch.tensor([3]), concat=condition)).shape
     torch.Size([1, 2, 4, 8, 8])
 
     Ours: sizes and the choice of groups. With the default sizes, 48 channels and 49 of condition it has 13.6 million
@@ -108,18 +107,6 @@ class CompactUNet(AbstractBackbone):
         finally:
             self.running.current = before
         return rearrange(predicted, "(b t) c h w -> b t c h w", t=context.frames)
-
-    def sites(self) -> tuple[Site, ...]:
-        """The places after every spatial block; see `AbstractBackbone.sites`."""
-        return block_sites(self.unet)
-
-    def attention_projections(self) -> dict[str, nn.Linear]:
-        """Projections of every attention; see `AbstractBackbone.attention_projections`."""
-        return spatial_projections(self.unet)
-
-    def use_gradient_checkpointing(self) -> None:
-        """Recompute ResNets in the backward pass; diffusers keeps what the attentions of this UNet make."""
-        self.unet.enable_gradient_checkpointing(partial(recomputed, self.running))
 
 
 def _groups(widths: tuple[int, ...]) -> int:

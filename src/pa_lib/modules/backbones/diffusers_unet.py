@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import torch
@@ -13,15 +12,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pa_lib.errors import PaLibError
-from pa_lib.modules.backbones._blocks import block_sites, flat_input, recomputed, spatial_projections, text_widths
-from pa_lib.modules.backbones.base import AbstractBackbone, Site, TrainedWith
+from pa_lib.modules.backbones._blocks import flat_input, text_widths
+from pa_lib.modules.backbones.base import TrainedWith
 from pa_lib.modules.backbones.context import ForwardContext, Residuals, TextCondition
+from pa_lib.modules.backbones.unet import AbstractUNetBackbone
 from pa_lib.modules.weights_folder import load_network, scheduler_settings
 
 _PIXELS_PER_LATENT = 8  # of every autoencoder that SDXL was trained with; its size conditions count pixels
 
 
-class DiffusersUNet(AbstractBackbone):
+class DiffusersUNet(AbstractUNetBackbone):
     """A `UNet2DConditionModel` that takes clips: every frame is an image to it, and adapters make it see more.
 
     Give one of `path`, `unet` and `config`. A UNet that knows nothing of masks (4 channels in, 4 out) gets further
@@ -53,7 +53,7 @@ class DiffusersUNet(AbstractBackbone):
     ...               up_block_types=["UpBlock2D", "CrossAttnUpBlock2D"])
     >>> backbone = DiffusersUNet(config=config, null_tokens=1)
     >>> noisy, condition = torch.zeros(1, 2, 4, 8, 8), torch.zeros(1, 2, 5, 8, 8)
-    >>> backbone(noisy, torch.tensor([3]), condition).shape
+    >>> backbone(noisy, ForwardContext(frames=2, timesteps=torch.tensor([3]), concat=condition)).shape
     torch.Size([1, 2, 4, 8, 8])
 
     Source: Rombach et al. 2022, https://arxiv.org/abs/2112.10752, for the network and the nine channels of its
@@ -74,6 +74,7 @@ class DiffusersUNet(AbstractBackbone):
         is_noise_checked: bool = True,
     ) -> None:
         super().__init__()
+        self.unet: UNet2DConditionModel
         self.comes_from(path)
         self.unet = load_network(UNet2DConditionModel, path, unet, config, subfolder, dtype=dtype, variant=variant)
         if path is not None and is_noise_checked and (scheduler := scheduler_settings(path)):
@@ -114,18 +115,6 @@ class DiffusersUNet(AbstractBackbone):
         if images.dtype != noisy.dtype:  # half-precision weights: the latents stay what they are
             predicted = predicted.to(noisy.dtype)
         return rearrange(predicted, "(b t) c h w -> b t c h w", t=context.frames)
-
-    def sites(self) -> tuple[Site, ...]:
-        """The places after every spatial block; see `AbstractBackbone.sites`."""
-        return block_sites(self.unet)
-
-    def attention_projections(self) -> dict[str, nn.Linear]:
-        """Projections of every self- and cross-attention; see `AbstractBackbone.attention_projections`."""
-        return spatial_projections(self.unet)
-
-    def use_gradient_checkpointing(self) -> None:
-        """Recompute ResNets and transformer blocks in the backward pass."""
-        self.unet.enable_gradient_checkpointing(partial(recomputed, self.running))
 
     def _stand_in(self, tokens: int) -> nn.Parameter | None:
         if tokens and (self.text_width is None or self._wants_pooled):
