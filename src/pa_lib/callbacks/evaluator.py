@@ -8,16 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from torch import Tensor, distributed
 
-from pa_lib.contracts import Result, stream_name
-from pa_lib.errors import PaLibError, SettingError, listed
+from pa_lib.callbacks.stream import AbstractStreamCallback
+from pa_lib.contracts import Result
+from pa_lib.errors import PaLibError, SettingError
 from pa_lib.metrics import AbstractMetric
 from pa_lib.metrics.feed import feed
 
 
-class Evaluator(Callback):
+class Evaluator(AbstractStreamCallback):
     """Feeds metrics with the `Result` of every validation batch, and logs ``val/<value>`` after the last one.
 
     With several processes each feeds its own batches; the metrics are joined before they are computed, so every process
@@ -40,6 +41,7 @@ class Evaluator(Callback):
         metrics: AbstractMetric | Sequence[AbstractMetric] | Mapping[str, AbstractMetric] | None,
         stream: str | None = None,
     ) -> None:
+        super().__init__(stream)
         if not isinstance(metrics, AbstractMetric) and not metrics:
             raise SettingError("Evaluator: there is nothing to measure; choose metrics, e.g. metrics=fast")
         if isinstance(metrics, AbstractMetric):
@@ -49,27 +51,16 @@ class Evaluator(Callback):
         for metric in self.metrics:
             if not isinstance(metric, AbstractMetric):
                 raise SettingError(f"Evaluator: got a {type(metric).__name__}, expected metrics of pa_lib.metrics")
-        self.stream = stream
         self._refused: set[str] = set()
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reset the metrics."""
-        require_stream(type(self).__name__, self.stream, trainer)
+        self.require_stream(trainer)
         for metric in self.metrics:
             metric.reset()
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def take(self, trainer: Trainer, pl_module: LightningModule, outputs: Any) -> None:
         """Feed one batch."""
-        if self.stream is not None and stream_name(trainer.val_dataloaders, dataloader_idx) != self.stream:
-            return
         if not isinstance(outputs, Result):
             raise PaLibError(
                 f"{type(pl_module).__name__}.validation_step gives a {type(outputs).__name__}; metrics need a Result: "
@@ -106,28 +97,6 @@ class Evaluator(Callback):
         finally:
             if must_move:
                 metric.to("cpu")
-
-
-def require_stream(callback: str, stream: str | None, trainer: Trainer) -> None:
-    """Check that the validation data has the stream that a callback waits for.
-
-    Args:
-        callback: Name of the callback, for the message.
-        stream: Name of the stream; None = all.
-        trainer: Lightning's, with its validation loaders.
-
-    Raises:
-        SettingError: It has not.
-    """
-    if stream is None:
-        return
-    loaders = trainer.val_dataloaders
-    if not isinstance(loaders, Mapping) or stream not in loaders:
-        names = listed(loaders, 8) if isinstance(loaders, Mapping) else ""
-        raise SettingError(
-            f"{callback}: stream {stream}: the validation data has "
-            + (f"the streams {names}" if names else "no named streams; leave stream empty")
-        )
 
 
 def _on_cpu(result: Result) -> Result:

@@ -9,20 +9,20 @@ import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pa_lib.callbacks.evaluator import require_stream
-from pa_lib.contracts import Result, stream_name
+from pa_lib.callbacks.stream import AbstractStreamCallback
+from pa_lib.contracts import Result
 from pa_lib.errors import SettingError
 
 _MOST_FRAMES = 8  # of a strip: more do not fit a screen
 _GREY = 0.5
 
 
-class Preview(Callback):
+class Preview(AbstractStreamCallback):
     """Writes ``source | masked | anonymized`` of the first validation clips, every validation.
 
     Images become one PNG, a row to each. Clips become a PNG strip (three rows to a clip, up to 8 frames spread over it)
@@ -41,32 +41,21 @@ class Preview(Callback):
     """
 
     def __init__(self, folder: str | Path, n_clips: int = 4, fps: float = 8.0, stream: str | None = None) -> None:
-        super().__init__()
+        super().__init__(stream)
         if n_clips < 1 or fps <= 0:
             raise SettingError(f"preview: got n_clips {n_clips} and fps {fps}, expected at least 1 and above 0")
         self.folder = Path(folder)
         self.n_clips = n_clips
         self.fps = fps
-        self.stream = stream
         self._panels: list[Float[Tensor, "3 t 3 h w"]] = []
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Drop the clips of an earlier validation."""
-        require_stream(type(self).__name__, self.stream, trainer)
+        self.require_stream(trainer)
         self._panels = []
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def take(self, trainer: Trainer, pl_module: LightningModule, outputs: Any) -> None:
         """Keep the first clips of the main process; systems whose validation gives no `Result` have no previews."""
-        if self.stream is not None and stream_name(trainer.val_dataloaders, dataloader_idx) != self.stream:
-            return
         if trainer.is_global_zero and isinstance(outputs, Result):
             for index in range(min(len(outputs.source), self.n_clips - len(self._panels))):
                 self._panels.append(_panel(outputs, index))
