@@ -63,7 +63,7 @@ ROWS: dict[str, Make] = {
     "blur 2": lambda: ConventionalAnonymizer("blur", 2.0),
     "mosaic 0.5": lambda: ConventionalAnonymizer("mosaic", 0.5),
     "mosaic 1": lambda: ConventionalAnonymizer("mosaic", 1.0),
-    "fill, one grey": lambda: ConventionalAnonymizer("fill", colour=GREY),
+    "fill, one grey": lambda: ConventionalAnonymizer("fill", color=GREY),
     "fill, colour of the surroundings": lambda: ConventionalAnonymizer("fill"),
 }
 

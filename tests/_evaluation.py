@@ -57,7 +57,7 @@ def anonymized_pair(
         KalmanTracker(growth_per_s=0),
         HideAll(),
         box_masker(),
-        ConventionalAnonymizer("fill", colour=(0, 0, 0)),
+        ConventionalAnonymizer("fill", color=(0, 0, 0)),
         write=WriteSettings(codec="ffv1" if is_lossless else "auto"),
     )
     outcome = pipeline.run(source, settings=RunSettings(config={"people": {"masker": BOX_MASKER}}))

@@ -177,3 +177,15 @@ def test_the_shipped_file_anonymizes() -> None:
     source, masks = clip(n_frames=2), people(n_frames=2)
     assert interference(made, source, masks, trials=0) == 0
     assert (assets.FOLDER / ASSET).stat().st_size <= 40_000_000
+
+
+@needs_the_asset
+def test_the_shipped_file_keeps_its_settings_under_their_old_names() -> None:
+    raw = (assets.FOLDER / ASSET).read_bytes()
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    stored = json.loads(header["__metadata__"]["pa_lib"])["config"]
+    assert "temporal_smoothing" not in stored["crops"]
+    made = embedded_passersby(steps=2, body="fill")
+    assert made.crops.temporal_smoothing == stored["crops"]["steadiness"] > 0
+    assert made.mask_aware.augmentation is not None
+    assert made.mask_aware.augmentation.jitter == stored["mask_aware"]["augmentation"]["tremble"] > 0

@@ -86,7 +86,7 @@ def pipeline(**parts: Any) -> AnonymizationPipeline:
         "tracker": KalmanTracker(),
         "chooser": HideAll(),
         "masker": BoxMasker(),
-        "module": ConventionalAnonymizer("fill", colour=(0, 90, 0)),
+        "module": ConventionalAnonymizer("fill", color=(0, 90, 0)),
         "search": SearchSettings(stride=3),
     }
     return AnonymizationPipeline(**(defaults | parts))
@@ -133,7 +133,7 @@ class Broken(ConventionalAnonymizer):
     """An anonymizer that goes wrong in one window."""
 
     def __init__(self, how: Callable[[Clip], Clip], at: int = 12) -> None:
-        super().__init__("fill", colour=(0, 90, 0))
+        super().__init__("fill", color=(0, 90, 0))
         self.how, self.at = how, at
 
     def anonymize(self, clip: Clip, masks: ClipMasks, *, seed: int = 0) -> Clip:

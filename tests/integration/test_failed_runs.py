@@ -38,7 +38,7 @@ class StillFinder(AbstractFinder):
 
 def pipeline() -> AnonymizationPipeline:
     return AnonymizationPipeline(
-        StillFinder(), KalmanTracker(), HideAll(), BoxMasker(), ConventionalAnonymizer("fill", colour=(0, 0, 0))
+        StillFinder(), KalmanTracker(), HideAll(), BoxMasker(), ConventionalAnonymizer("fill", color=(0, 0, 0))
     )
 
 

@@ -41,7 +41,7 @@ def pipeline() -> AnonymizationPipeline:
         KalmanTracker(growth_per_s=0),
         HideAll(),
         masker,
-        ConventionalAnonymizer("fill", colour=(0, 0, 0)),
+        ConventionalAnonymizer("fill", color=(0, 0, 0)),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pa_lib.cli.compose import build, compose, parse
 from pa_lib.errors import SettingError
 from pa_lib.renamed import RENAMED, Renamed, migrated, renamed_overrides, renamed_setting
 
@@ -77,3 +78,42 @@ def test_a_changed_setting_may_have_its_old_name() -> None:
 
 def test_no_name_is_old_and_new_at_once() -> None:
     assert not {row.old for row in RENAMED} & {row.new for row in RENAMED}
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new", "read"),
+    [
+        (
+            "passersby",
+            "module.crops.steadiness=3.5",
+            "module.crops.temporal_smoothing",
+            ("crops", "temporal_smoothing"),
+        ),
+        (
+            "passersby",
+            "module.mask_aware.augmentation.tremble=0.25",
+            "module.mask_aware.augmentation.jitter",
+            ("mask_aware", "augmentation", "jitter"),
+        ),
+        ("conventional", "module.colour=[1,2,3]", "module.color", ("color",)),
+    ],
+)
+def test_an_old_command_line_composes_todays_config(
+    module: str, old: str, new: str, read: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides, _ = parse("pa-anonymize", "", [f"module={module}", old])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{old.partition('=')[0]} is called {new} now" in line
+    node = compose("anonymize", [*overrides, "input=a.mp4"])["module"]
+    for name in read:
+        node = node[name]
+    assert str(node).replace(" ", "") == old.partition("=")[2]
+
+
+def test_stored_configs_have_todays_names() -> None:
+    augmentation = {"_target_": "pa_lib.modules.MaskAugmentation", "tremble": 0.25}
+    stored = migrated({"crops": {"steadiness": 2.0}, "mask_aware": {"augmentation": augmentation}})
+    assert stored["crops"] == {"temporal_smoothing": 2.0}
+    assert build(stored["mask_aware"]["augmentation"]).jitter == 0.25
+    stored = migrated({"_target_": "pa_lib.modules.ConventionalAnonymizer", "method": "fill", "colour": [1, 2, 3]})
+    assert build(stored).color == (1, 2, 3)

@@ -17,18 +17,19 @@ def interference(system: AbstractAnonymizer, clip: Clip, masks: ClipMasks, *, se
     """Largest change of any output pixel under the masks when the hidden pixels are replaced.
 
     They are replaced by black, by white and by `trials` draws of noise; the masks and the seed stay. 0 says that on
-    this clip nobody could tell these hidden pixels apart, which is what `AbstractAnonymizer.is_non_interfering` claims
-    for all. Soft edges are the caller's: where alpha is between 0 and 1 `functional.composite` blends the source in.
+    this clip the output did not depend on these hidden pixels, which is what `AbstractAnonymizer.is_non_interfering`
+    claims for all. Soft edges are the caller's: where alpha is between 0 and 1 `functional.composite` blends the source
+    in.
 
     Args:
         system: Its `anonymize` is called ``trials + 3`` times.
         clip: Frames t 3 h w, uint8. Not changed.
-        masks: A pixel counts as hidden where anybody's alpha is above 0.
+        masks: A pixel counts as hidden where the alpha of any mask is above 0.
         seed: The system's seed; the noise is drawn from it as well.
         trials: Draws of noise, >= 0.
 
     Returns:
-        In 0..255. 0 also where nobody is hidden: there is nothing to find out then.
+        A change in 0..255; 0 also if no pixel is hidden.
 
     >>> from pa_lib.contracts import PersonMask
     >>> from pa_lib.modules.systems.conventional.system import ConventionalAnonymizer

@@ -205,7 +205,7 @@ def test_fill_gives_exactly_chance() -> None:
     from pa_lib.modules import ParrotAttack
     from pa_lib.pretrained import FaceIdentity
 
-    system = ConventionalAnonymizer("fill", colour=(90, 120, 60))
+    system = ConventionalAnonymizer("fill", color=(90, 120, 60))
     measured = run_attack(ParrotAttack(FaceIdentity(), max_epochs=1, batch_size=8), system, photos(7))
     rank1, rank5, _, chance = measured.values
     assert rank1.value == pytest.approx(1 / 6)

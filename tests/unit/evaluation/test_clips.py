@@ -32,7 +32,7 @@ class Counting(AbstractAnonymizer):
 
 
 def test_only_what_is_masked_changes_and_edges_are_blended() -> None:
-    (result,) = module_results(ConventionalAnonymizer("fill", colour=(0, 0, 0)), [batch()])
+    (result,) = module_results(ConventionalAnonymizer("fill", color=(0, 0, 0)), [batch()])
     assert result.source.dtype == torch.uint8
     same = (result.source == result.anonymized).all(2, keepdim=True)
     assert bool(same[result.masks == 0].all())

@@ -190,7 +190,7 @@ def test_composited_frames_are_identical_outside_the_mask_and_the_file_is_writte
         output,
         read_tracks(pair.tracks),
         box_masker(),
-        ConventionalAnonymizer("fill", colour=(0, 0, 0)),
+        ConventionalAnonymizer("fill", color=(0, 0, 0)),
         clip=5,
         write=WriteSettings(audio="drop"),
     )

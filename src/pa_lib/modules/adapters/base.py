@@ -144,7 +144,7 @@ class AbstractAdapter(Slot, lightning.LightningModule, ABC):
         self._hooks = (self._hooks or {}) | {hook.name: weakref.ref(hook)}
 
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"_hooks": None}  # the copies of the hooks, if there are any, tell their own
+        return super().__getstate__() | {"_hooks": None}  # copies of the hooks, if any, refer to their own
 
 
 def sites_of(network: Network) -> tuple[Site, ...]:

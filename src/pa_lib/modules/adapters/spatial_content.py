@@ -186,7 +186,7 @@ class SpatialContentAdapter(AbstractAdapter):
         Args:
             name: Names the set; letters, digits, ``_`` and ``-``.
             rank: Rank of A and B; None takes the first set's.
-            alpha: As of the class; None takes the rank.
+            alpha: Scale numerator as in the class; None takes the rank.
 
         Raises:
             SettingError: The name is taken or no name, the adapter is not attached or is fused.
@@ -286,7 +286,7 @@ class SpatialContentAdapter(AbstractAdapter):
         """A set of weights as a LoRA that diffusers loads: ``pipeline.load_lora_weights``, ``unet.load_lora_adapter``.
 
         Args:
-            name: Of the set.
+            name: Name of the set.
 
         Returns:
             ``unet.<module>.lora_A.weight`` and ``.lora_B.weight``, copies in main memory. Alpha / rank is in B, for
@@ -310,7 +310,7 @@ class SpatialContentAdapter(AbstractAdapter):
             state: With keys in any of their styles, with or without ``unet.``; for all modules that the adapter
                 changes and for nothing else.
             alpha: The alpha that it was trained with, which a state dict does not hold; None for the LoRA's rank.
-            name: Of the set that takes them. A set that is not there is added, of the LoRA's own rank.
+            name: Name of the set that takes them. A set that is not there is added, of the LoRA's own rank.
 
         Raises:
             WeightsError: A key is missing or unknown, a rank or a width is not this adapter's; it is named.
@@ -325,7 +325,7 @@ class SpatialContentAdapter(AbstractAdapter):
 
         Args:
             path: The file, in a folder that exists.
-            name: Of the set.
+            name: Name of the set.
 
         Raises:
             SettingError: There is no such set, or the adapter has no layers yet.
@@ -341,7 +341,7 @@ class SpatialContentAdapter(AbstractAdapter):
 
         Args:
             path: The file.
-            name: Of the set that takes the weights. A set that is not there is added, with the file's rank and alpha,
+            name: Name of the set that takes the weights. A missing set is added, with the file's rank and alpha,
                 for the modules that are in the file.
 
         Raises:

@@ -87,7 +87,7 @@ class AttackResult:
         n_of: What the n things are, e.g. ``faces``.
         what: Description in one line.
         is_rate: Whether the mean is a share of successes.
-        is_higher_better: From the view of the anonymized people; None where neither is.
+        is_higher_better: Whether higher is better for the anonymized people; None where neither is.
         counted: What makes the value weaker, by name.
         has_interval: False where it is a known number, such as chance.
     """

@@ -39,7 +39,7 @@ def divide_photos(people: Int64[Tensor, " n"], tuning_share: float, seed: int) -
         seed: Seed of the split.
 
     Raises:
-        InputError: Fewer than three people with two photos: one to tune on and two to tell apart.
+        InputError: Fewer than three people with two photos: one to tune on and two to distinguish.
     """
     photos: dict[int, list[int]] = {}
     for photo, person in enumerate(people.tolist()):
@@ -94,13 +94,13 @@ def divide_people(people: Int64[Tensor, " n"], tested_share: float, seed: int) -
         seed: Seed of the split.
 
     Raises:
-        InputError: Fewer than four people: two to learn from and two to tell apart.
+        InputError: Fewer than four people: two to learn from and two to distinguish.
     """
     photos: dict[int, list[int]] = {}
     for photo, person in enumerate(people.tolist()):
         photos.setdefault(person, []).append(photo)
     if len(photos) < 4:
-        raise InputError(f"{len(photos)} people: expected at least 4, two to learn from and two to be told apart")
+        raise InputError(f"{len(photos)} people: expected at least 4, two to learn from and two to distinguish")
     all_people = sorted(photos)
     shuffled = [all_people[at] for at in uniform((len(all_people),), seed, 5).argsort().tolist()]
     several = [person for person in shuffled if len(photos[person]) > 1]

@@ -42,7 +42,7 @@ class LinearRestoration:
         # Nothing to be seen at all: then the mean is restored.
         self._level = level = float(kernel.diagonal().mean()) or 1.0
         # The mean holds the pair that is left out: without an intercept, that pair is minus the sum of all others, and
-        # could be told from them.
+        # could be computed from them.
         kernel += level
         errors: dict[float, float] = {}
         for penalty in _PENALTIES:
@@ -57,7 +57,7 @@ class LinearRestoration:
 
         Args:
             seen: Anonymized.
-            left_out: For each the number of the pair that is left out of its map, -1 for none; None = of all none.
+            left_out: Number of the pair that is left out of each one's map, -1 for none; None = none is left out.
         """
         nearness = ((seen - self.seen_mean) @ self.seen.T).double() + self._level
         codes = nearness @ self._weights

@@ -47,7 +47,7 @@ class ParrotAttack(AbstractTrainedAttack):
         max_epochs: Number of epochs; 0 = the linear map and the network as it ships.
         batch_size: Photos in a step.
         lr: Learning rate of AdamW at its highest; it falls to 0 as a cosine.
-        tuning_share: Share of the people with two photos or more on whom choices are made, in (0, 1).
+        tuning_share: Share of the people with two photos or more that is used for tuning, in (0, 1).
         seed: Seed of the split, order and augmentation.
 
     Source: McPherson, Shokri and Shmatikov 2016, "Defeating Image Obfuscation with Deep Learning".

@@ -35,7 +35,7 @@ class ReversalAttack(AbstractTrainedAttack):
     .. math:: L = |r - o|_1 + w \, \| e(r) - e(o) \|_2
 
     with r the restored chip, o the original and e the face network. People who are tested are not learned from. The
-    same figures are given for the anonymized chip as it is, so that what the attack adds is seen. Faces are ranked by
+    same values are reported for the anonymized chip as it is, which shows what the attack adds. Faces are ranked by
     the cosine of identities, those of restored faces less their mean over other people, those of the
     gallery less that of originals: restored faces are all drawn to the mean, and distances would rank the gallery by
     how near the mean it is.

@@ -89,7 +89,7 @@ class KLAutoencoder(AbstractAutoencoder):
         return frame_by_frame(self._run(lambda part: (self.vae.decode(part).sample + 1) / 2), latents, self.chunk)
 
     def _run(self, change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        """In the precision of the weights, except where half precision overflows: then as told, in full."""
+        """In the precision of the weights, except where half precision overflows: then in full precision, as set."""
 
         def run(images: Tensor) -> Tensor:
             device = images.device.type

@@ -42,7 +42,7 @@ class Crops:
     """One person, cut out of a window.
 
     Args:
-        pixels: Shape t 3 s s, float32 in [0, 1]. Black where somebody is hidden and beyond the frame.
+        pixels: Shape t 3 s s, float32 in [0, 1]. Black where a person is hidden and beyond the frame.
         hidden: Shape t 1 s s, 1 at every pixel in which a hidden pixel of anybody has a part, else 0. Where it is 0,
             `pixels` are the source's.
         own: Shape t 1 s s, 1 at every pixel in which a masked pixel of this person has a part, else 0; <= `hidden`.
@@ -58,16 +58,16 @@ class Crops:
 class CropAligner(Fitting):
     """Cuts one person out of every frame as a square that the person fills alike, with black where the frame ends.
 
-    The square lies around everything of the person's masks above 0. It depends on masks alone, and at `steadiness` 0 on
-    those of its own frame alone, so windows that overlap cut alike.
+    The square lies around everything of the person's masks above 0. It depends on masks alone, and at
+    `temporal_smoothing` 0 on those of its own frame alone, so windows that overlap cut alike.
 
     Args:
-        side: Of the crops, px; a multiple of what the autoencoder asks for.
+        side: Side length of the crops in pixels; a multiple of what the autoencoder asks for.
         expansion: Side of the square over the longer side of the person's box, >= 1. Ours: 1.2 to 1.3 shows what
             surrounds a person while the person still fills most of the crop.
-        steadiness: Smoothing of centres and sides over time, in frames (standard deviation of a Gaussian, see
-            `functional.crops.square_boxes`); 0 = none. Found boxes tremble, and what is painted in a square trembles
-            with it. Smoothed squares depend on the other frames given, so windows that overlap may cut differently.
+        temporal_smoothing: Smoothing of centres and sides over time, in frames (standard deviation of a Gaussian, see
+            `functional.crops.square_boxes`); 0 = none. Detected boxes jitter, and generated faces would jitter with
+            them. Smoothed squares depend on the other frames given, so windows that overlap may cut differently.
 
     Raises:
         PaLibError: A setting is out of range.
@@ -81,16 +81,18 @@ class CropAligner(Fitting):
     ([[0.0, 0.0, 8.0, 8.0]], 16, 144.0)
     """
 
-    def __init__(self, side: int = 64, expansion: float = 1.25, steadiness: float = 0.0) -> None:
+    def __init__(self, side: int = 64, expansion: float = 1.25, temporal_smoothing: float = 0.0) -> None:
         if side < 1:
             raise PaLibError(f"side of the crops is {side} px, expected at least 1")
         if not 1 <= expansion < float("inf"):
             raise PaLibError(f"expansion of the crops is {expansion}, expected at least 1 (1.25 is usual)")
-        if not 0 <= steadiness < float("inf"):
-            raise PaLibError(f"steadiness of the crops is {steadiness}, expected a number of frames, 0 or more")
+        if not 0 <= temporal_smoothing < float("inf"):
+            raise PaLibError(
+                f"temporal_smoothing of the crops is {temporal_smoothing}, expected a number of frames, 0 or more"
+            )
         self.side = side
         self.expansion = expansion
-        self.steadiness = steadiness
+        self.temporal_smoothing = temporal_smoothing
 
     def provides(self) -> Mapping[str, Any]:
         """The side length of the crops, as ``crop_side``."""
@@ -100,9 +102,9 @@ class CropAligner(Fitting):
         """Cut one person out of every frame.
 
         Args:
-            frames: In 0..255. What lies under a mask is not looked at.
+            frames: Values in 0..255. Pixels under a mask are not used.
             own: The person's masks, an entry per frame. A frame without any is cut as the nearest frame that has one.
-            hidden: Where anybody is hidden (alpha above 0). The person's own masks count as hidden in any case.
+            hidden: Pixels where a person is hidden (alpha above 0). The person's own masks count as hidden in any case.
 
         Returns:
             Float crops on the device of `frames`.
@@ -121,7 +123,7 @@ class CropAligner(Fitting):
         geometry = CropGeometry(self._boxes(masks_of))
         cuts = []
         for index, masks in enumerate(masks_of):
-            masked = _painted(masks, height, width).to(frames.device)
+            masked = _covered(masks, height, width).to(frames.device)
             everybody = hidden[index].to(frames.device)
             cuts.append(cut_and_hide(frames[index], everybody, masked, geometry.box(index), self.side))
         pixels, hides, is_own = (torch.stack(parts) for parts in zip(*cuts, strict=True))
@@ -132,7 +134,7 @@ class CropAligner(Fitting):
         boxes = torch.tensor([_extent(masks) or nowhere for masks in own], dtype=torch.float64).reshape(-1, 4)
         if not bool(boxes.isfinite().any()):
             raise PaLibError(f"the person to crop is hidden in none of {len(own)} frames; leave the person out")
-        return square_boxes(boxes, self.expansion, self.steadiness)
+        return square_boxes(boxes, self.expansion, self.temporal_smoothing)
 
 
 class Reintegrator:
@@ -159,9 +161,9 @@ class Reintegrator:
         caller's. Every other pixel is left untouched.
 
         Args:
-            frames: In 0..255; changed.
-            pixels: About in [0, 1].
-            geometry: As `CropAligner.align` gave it.
+            frames: Values in 0..255; changed in place.
+            pixels: Values about in [0, 1].
+            geometry: Position of the crops, from `CropAligner.align`.
             own: The person's masks, an entry per frame.
 
         Returns:
@@ -180,7 +182,7 @@ class Reintegrator:
         if not bool(pixels.isfinite().all()):
             raise ValueError("the crops to paste hold NaN or infinity")
         for index, masks in enumerate(map(_listed, own)):
-            where, box = _painted(masks, height, width), _extent(masks)
+            where, box = _covered(masks, height, width), _extent(masks)
             if box is not None:
                 self._paste_one(frames[index], pixels[index], geometry.box(index), where.to(frames.device), box)
         return frames
@@ -214,14 +216,14 @@ def _listed(masks: PersonMask | Sequence[PersonMask] | None) -> Sequence[PersonM
     return (masks,) if isinstance(masks, PersonMask) else masks
 
 
-def _painted(masks: Sequence[PersonMask], height: int, width: int) -> Bool[Tensor, "h w"]:
+def _covered(masks: Sequence[PersonMask], height: int, width: int) -> Bool[Tensor, "h w"]:
     """Where any of the masks is above 0, on the CPU."""
-    painted = torch.zeros(height, width, dtype=torch.bool)
+    covered = torch.zeros(height, width, dtype=torch.bool)
     for mask, (top, left, bottom, right) in zip(masks, _places(masks), strict=True):
         if min(top, left) < 0 or bottom > height or right > width:
             raise ValueError(f"the mask of person {mask.person_id} reaches beyond its frame of {width} x {height}")
-        painted[top:bottom, left:right] |= (mask.alpha > 0).cpu()
-    return painted
+        covered[top:bottom, left:right] |= (mask.alpha > 0).cpu()
+    return covered
 
 
 def _extent(masks: Sequence[PersonMask]) -> tuple[int, int, int, int] | None:

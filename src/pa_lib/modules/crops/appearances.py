@@ -1,4 +1,4 @@
-"""Who is painted in a clip, and who together: the people of a clip, smallest first, in batches of equal length."""
+"""Which people of a clip are generated together: smallest first, in batches of equal length."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def appearances(masks: ClipMasks) -> list[Appearance]:
 
 
 def batches(people: Sequence[Appearance], n_crops: int) -> Iterator[list[Appearance]]:
-    """People with as many frames as each other, as many as fit: nobody is padded, nobody depends on the others."""
+    """People with as many frames as each other, as many as fit: no padding, no person depends on the others."""
     pending: dict[int, list[Appearance]] = {}
     for person in people:
         pending.setdefault(len(person.frames), []).append(person)

@@ -14,7 +14,7 @@ from pa_lib.functional.boxes import bounding_box
 from pa_lib.functional.draws import uniform
 from pa_lib.modules.slot import Recorded
 
-_DRAWING_A_MASK, _DRAWING_A_BODY, _TREMBLING = (
+_DRAWING_A_MASK, _DRAWING_A_BODY, _JITTERING = (
     0x3A5C5,
     0xB0D1,
     0x73E3,
@@ -26,18 +26,20 @@ _LEAST_BODY, _MOST_BODY, _NECK = 1.0, 2.5, 0.7
 class MaskAugmentation(Recorded):
     """Grows a clip's masks by a random square, or makes each the box around it, or a body; never takes a pixel away.
 
-    A network that always sees exact silhouettes learns to fill them to the brim, and so copies the outline of whoever
-    is replaced. One draw per clip: its frames are changed alike, or the outline would flicker; but for `tremble`.
+    A network that always sees exact silhouettes learns to fill the mask completely, and so copies the outline of the
+    person who is replaced. One draw per clip: all frames are changed in the same way, or the outline would flicker.
+    The exception is `jitter`.
 
     Args:
         max_dilation: The most that a mask grows to every side, as a share of the shorter side of the crop, in [0, 1].
             The growth is uniform in whole pixels from 0 to that.
         box_probability: How often a clip's masks become boxes instead, in [0, 1].
         body_probability: Where masks are of heads: how often the body is hidden too, everything below in a strip one
-            head to two and a half heads wide, in [0, 1]. So it is where whole people are hidden and heads are painted.
-        tremble: The most that each of the four sides of every frame's mask moves out by itself, as a share of the
-            shorter side of the crop, in [0, 1], in whole pixels. Found people tremble so, and temporal layers that
-            have seen it learn not to tremble along.
+            head to two and a half heads wide, in [0, 1]. This is the case where whole people are hidden and
+            heads are generated.
+        jitter: Largest random growth of each of the four sides of every frame's mask, drawn frame by frame, as a share
+            of the shorter side of the crop, in [0, 1], in whole pixels. Masks of detected people jitter; temporal
+            layers trained with it learn not to follow.
 
     Raises:
         PaLibError: A setting is out of range.
@@ -55,13 +57,13 @@ class MaskAugmentation(Recorded):
         max_dilation: float = 0.1,
         box_probability: float = 0.2,
         body_probability: float = 0.0,
-        tremble: float = 0.0,
+        jitter: float = 0.0,
     ) -> None:
         shares = {
             "max_dilation": max_dilation,
             "box_probability": box_probability,
             "body_probability": body_probability,
-            "tremble": tremble,
+            "jitter": jitter,
         }
         for name, value in shares.items():
             if not 0 <= value <= 1:
@@ -69,13 +71,13 @@ class MaskAugmentation(Recorded):
         self.max_dilation = max_dilation
         self.box_probability = box_probability
         self.body_probability = body_probability
-        self.tremble = tremble
+        self.jitter = jitter
 
     def __call__(self, masks: Float[Tensor, "b t 1 h w"], keys: Sequence[Sequence[int]]) -> Float[Tensor, "b t 1 h w"]:
         """New masks of the same shape, nowhere below the old ones.
 
         Args:
-            masks: In [0, 1], 1 = the person; not changed.
+            masks: Values in [0, 1], 1 = the person; not changed.
             keys: One sequence of keys per clip, of which alone its draw depends.
 
         Raises:
@@ -96,10 +98,10 @@ class MaskAugmentation(Recorded):
             changed = torch.maximum(_boxes(masks), whole)
         else:
             changed = _grown(whole, (_whole_pixels(self.max_dilation * side, how_much),) * 4)
-        if not self.tremble:
+        if not self.jitter:
             return changed
-        trembling = uniform((len(masks), 4), *keys, _TREMBLING).tolist()
-        reaches = [[_whole_pixels(self.tremble * side, share) for share in frame] for frame in trembling]
+        growth = uniform((len(masks), 4), *keys, _JITTERING).tolist()
+        reaches = [[_whole_pixels(self.jitter * side, share) for share in frame] for frame in growth]
         return torch.cat([_grown(frame[None], reach) for frame, reach in zip(changed, reaches, strict=True)])
 
 
@@ -135,7 +137,7 @@ def _between(is_set: Tensor, dim: int) -> Tensor:
 
 
 def _grown(masks: Float[Tensor, "t 1 h w"], reach: Sequence[int]) -> Float[Tensor, "t 1 h w"]:
-    """The largest value within reach: masks grow by so many px to the left, to the right, up and down."""
+    """The largest value within reach: masks grow by that number of pixels to the left, to the right, up and down."""
     left, right, up, down = reach
     if not any(reach):
         return masks.clone()

@@ -50,19 +50,19 @@ def layers(clip: Clip, masks: ClipMasks, body: Body, seed: int) -> Layers:
     """Divide what is hidden between the network and what lies below it.
 
     Args:
-        clip: Not changed.
+        clip: The source clip; not changed.
         masks: Those of kind ``face`` are heads, those of kind ``body`` bodies.
-        body: ``generate``: the network paints all of it. Otherwise it paints heads alone; below them bodies get a
-            ``mosaic`` or a ``fill``, or stay as they were filmed (``keep``), and then the network sees them.
-        seed: The conventional system's.
+        body: ``generate``: the network generates all of it. Otherwise it generates heads alone; below them bodies get a
+            ``mosaic`` or a ``fill``, or stay unchanged (``keep``), and then the network sees them.
+        seed: Seed of the conventional system.
     """
     if body == "generate":
         return Layers(clip.frames.clone(), masks, _hidden(masks))
     heads = replace(masks, people=tuple(mask for mask in masks.people if mask.kind == "face"))
     if body == "keep":
         return Layers(clip.frames.clone(), heads, _hidden(heads))
-    # Heads are handed over too, though the network paints over them: a fill takes its colour from around a body, and
-    # a head that it did not know of would be part of that colour.
+    # Heads are passed on too, though the network generates them: a fill takes its colour from around a body, and a
+    # head without a mask would be part of that colour.
     below = ConventionalAnonymizer(body).anonymize(clip, masks, seed=seed).frames
     return Layers(below, heads, _hidden(masks))
 

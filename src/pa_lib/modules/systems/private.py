@@ -10,7 +10,7 @@ def take_private(checkpoint: dict[str, Any], slots: Collection[str], positions: 
     """Take everything of private slots out of a checkpoint: weights, averages of them, and optimizer states.
 
     Args:
-        checkpoint: Of Lightning. Changed in place; what it refers to is not.
+        checkpoint: Lightning's checkpoint. Changed in place; what it refers to is not.
         slots: Names of the slots.
         positions: For every optimizer the positions of its private parameters, by which its state is stored.
 

@@ -213,13 +213,13 @@ class _GateByGelu(torch.autograd.Function):
 
 
 def position_codes(frames: int, channels: int, device: torch.device | None = None) -> Float[Tensor, "t c"]:
-    r"""Sines and cosines that tell frames apart, for any number of frames.
+    r"""Sinusoidal position codes of frames, for any number of frames.
 
     .. math:: p_{f, 2i} = \sin(f \, 10000^{-2i / c}), \quad p_{f, 2i + 1} = \cos(f \, 10000^{-2i / c})
 
     Args:
-        frames: t.
-        channels: c.
+        frames: Number of frames, t.
+        channels: Number of channels, c.
         device: Where to.
 
     Returns:

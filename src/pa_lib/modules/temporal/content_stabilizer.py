@@ -53,7 +53,7 @@ class TemporalContentStabilizer(AbstractTemporal):
         has_mid: Whether the middle of the backbone gets a layer (AnimateDiff: version 2 only).
         levels: Resolutions whose sites on the way down and up get layers, 0 = the finest; None = all.
         has_position_codes: Whether attention is given the position of each frame. False is an ablation: the layers
-            cannot tell the order of frames then. Without effect on convolutions.
+            cannot distinguish the order of frames then. Without effect on convolutions.
 
     Attributes:
         is_enabled: Set to False, the network computes exactly what it does without TCS.

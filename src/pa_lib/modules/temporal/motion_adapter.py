@@ -43,7 +43,7 @@ def place_of(site: str) -> tuple[str, int, int]:
     match = _PLACE.fullmatch(site)
     if match is None:
         raise SettingError(
-            f"site {site!r} of the backbone does not tell its stage, as down_0_1 or mid_0 would; "
+            f"site {site!r} of the backbone does not name its stage, as down_0_1 or mid_0 would; "
             "use every site (levels null, has_mid true) and no MotionAdapter with this backbone"
         )
     return match[1], int(match[2]), int(match[3] or 0)

@@ -15,7 +15,7 @@ class NoTemporal(AbstractTemporal):
     """Takes the place of temporal layers and does nothing: for images, and as the ablation "without TCS".
 
     Attributes:
-        is_enabled: As all temporal adapters have it. Has no effect.
+        is_enabled: Without effect; all temporal adapters have it.
 
     >>> sum(parameter.numel() for parameter in NoTemporal().parameters())
     0

@@ -180,7 +180,7 @@ SQUARE = torch.tensor([[4.0, 4.0, 10.0, 10.0]] * 2)
         (lambda: CropAligner(side=0), PaLibError, "side"),
         (lambda: CropAligner(expansion=0.9), PaLibError, "expansion"),
         (lambda: CropAligner(expansion=math.nan), PaLibError, "expansion"),
-        (lambda: CropAligner(steadiness=-1), PaLibError, "steadiness"),
+        (lambda: CropAligner(temporal_smoothing=-1), PaLibError, "temporal_smoothing"),
         (lambda: Reintegrator("nearest"), PaLibError, "unknown interpolation"),  # type: ignore[arg-type]
         (lambda: CropAligner().align(random_frames(2, 1), [None, []], NOBODY), PaLibError, "in none of 2 frames"),
         (lambda: CropAligner().align(random_frames(2, 1), [MASK], NOBODY), ValueError, "masks for 1 frames"),

@@ -19,12 +19,12 @@ SHARES = st.floats(0, 1)
 @settings(deadline=None, max_examples=60)
 @given(SHARES, SHARES, SHARES, st.integers(0, 99), st.sampled_from([0.0, 0.02, 0.3, 1.0]))
 def test_masks_never_shrink_and_stay_masks(
-    dilation: float, box: float, tremble: float, seed: int, density: float
+    dilation: float, box: float, jitter: float, seed: int, density: float
 ) -> None:
     masks = uniform((2, 3, 1, 9, 12), seed)
     masks = torch.where(uniform(masks.shape, seed, 1) < density, masks, 0.0)
     before = masks.clone()
-    changed = MaskAugmentation(dilation, box, tremble=tremble)(masks, [(seed, 0), (seed, 1)])
+    changed = MaskAugmentation(dilation, box, jitter=jitter)(masks, [(seed, 0), (seed, 1)])
     assert torch.equal(masks, before)
     assert changed.shape == masks.shape
     assert (changed >= masks).all()
@@ -35,7 +35,7 @@ def test_masks_never_shrink_and_stay_masks(
 def test_a_clips_draw_depends_on_its_keys_alone() -> None:
     masks = (uniform((4, 2, 1, 32, 32), 1) < 0.01).float()
     keys = [(5, clip) for clip in range(4)]
-    augmentation = MaskAugmentation(0.3, 0.5, tremble=0.2)
+    augmentation = MaskAugmentation(0.3, 0.5, jitter=0.2)
     together = augmentation(masks, keys)
     for index in range(4):
         assert torch.equal(together[index : index + 1], augmentation(masks[index : index + 1], keys[index : index + 1]))
@@ -91,12 +91,12 @@ def test_a_body_is_hidden_below_the_head_down_to_the_frames_end() -> None:
     assert widths.unique().numel() > 4
 
 
-def test_every_side_of_every_frame_trembles_by_itself() -> None:
+def test_every_side_of_every_frame_jitters_by_itself() -> None:
     masks = torch.zeros(40, 4, 1, 40, 50)
     masks[..., 15:25, 20:27] = 1
-    trembling = MaskAugmentation(0, 0, tremble=0.05)(masks, [(7, clip) for clip in range(40)])  # up to 2 of 40 px
+    jittered = MaskAugmentation(0, 0, jitter=0.05)(masks, [(7, clip) for clip in range(40)])  # up to 2 of 40 px
     moved = []
-    for mask in trembling.reshape(160, 40, 50):
+    for mask in jittered.reshape(160, 40, 50):
         rows, columns = mask.any(1).nonzero()[:, 0].tolist(), mask.any(0).nonzero()[:, 0].tolist()
         assert mask.sum() == len(rows) * len(columns)
         moved.append([15 - rows[0], rows[-1] - 24, 20 - columns[0], columns[-1] - 26])
@@ -115,7 +115,7 @@ def test_senseless_settings_and_missing_keys_are_refused() -> None:
         MaskAugmentation(box_probability=1.5)
     with pytest.raises(PaLibError, match="body_probability"):
         MaskAugmentation(body_probability=-1)
-    with pytest.raises(PaLibError, match="tremble of the mask augmentation is 2"):
-        MaskAugmentation(tremble=2)
+    with pytest.raises(PaLibError, match="jitter of the mask augmentation is 2"):
+        MaskAugmentation(jitter=2)
     with pytest.raises(ValueError, match="1 keys were given for 2 clips"):
         MaskAugmentation()(torch.zeros(2, 1, 1, 4, 4), [(0,)])

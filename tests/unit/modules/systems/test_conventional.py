@@ -116,7 +116,7 @@ def test_fill_takes_the_colour_it_is_told_or_that_of_the_surroundings() -> None:
     masks = one_person(torch.ones(10, 10), 10, 10)
     around = ConventionalAnonymizer("fill").anonymize(Clip(frames), masks).frames
     assert around.unique().tolist() == [40]
-    told = ConventionalAnonymizer("fill", colour=[0, 255, 0]).anonymize(Clip(frames), masks).frames
+    told = ConventionalAnonymizer("fill", color=[0, 255, 0]).anonymize(Clip(frames), masks).frames
     assert told[0, :, 15, 15].tolist() == [0, 255, 0]
     everybody = one_person(torch.ones(HEIGHT, WIDTH))
     assert ConventionalAnonymizer("fill").anonymize(Clip(frames), everybody).frames.unique().tolist() == [128]
@@ -166,9 +166,9 @@ def test_masks_of_another_clip_are_refused() -> None:
         ({"strength": 11}, "out of range"),
         ({"strength": True}, "out of range"),
         ({"strength": "much"}, "out of range"),
-        ({"method": "fill", "colour": "pink"}, "pink.*surroundings"),
-        ({"method": "fill", "colour": (1, 2)}, "three whole numbers"),
-        ({"method": "fill", "colour": (1, 2, 256)}, "three whole numbers"),
+        ({"method": "fill", "color": "pink"}, "pink.*surroundings"),
+        ({"method": "fill", "color": (1, 2)}, "three whole numbers"),
+        ({"method": "fill", "color": (1, 2, 256)}, "three whole numbers"),
     ],
 )
 def test_wrong_settings_name_the_right_ones(arguments: dict[str, object], message: str) -> None:

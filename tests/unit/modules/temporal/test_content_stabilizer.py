@@ -319,7 +319,7 @@ def test_backbones_without_such_sites() -> None:
         TemporalContentStabilizer().attach(Odd())
     with pytest.raises(PaLibError, match=r"no site .* the backbone has down_0_0, up_0_0"):
         TemporalContentStabilizer(levels=(3,)).attach(Odd("down_0_0", "up_0_0"))
-    with pytest.raises(PaLibError, match=r"'block7' .* does not tell its stage"):
+    with pytest.raises(PaLibError, match=r"'block7' .* does not name its stage"):
         TemporalContentStabilizer(levels=(0,)).attach(Odd("block7"))
     everywhere = TemporalContentStabilizer()
     everywhere.attach(Odd("block7"))

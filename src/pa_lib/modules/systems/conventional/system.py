@@ -1,4 +1,4 @@
-"""Blur, mosaic, fill and noise: they learn nothing, and the learned systems are held against them."""
+"""Blur, mosaic, fill and noise: nothing is learned; learned systems are compared with them."""
 
 from __future__ import annotations
 
@@ -31,19 +31,20 @@ class ConventionalAnonymizer(AbstractAnonymizer):
 
     Works person by person on crops: its cost grows with the people and their area, not with the frame. Every crop is
     cut from the source, so the order of people does not matter for what they turn into; where two overlap, the larger
-    region is painted last, for its blur or its cells are the coarser ones.
+    region is written last, since its blur or its cells are coarser.
 
     Args:
         method: ``blur`` and ``mosaic`` look mild and are weak (see `functional.conventional`): they are computed from
             the person. ``fill`` and ``noise`` use no hidden pixel at all.
-        strength: For blur and mosaic, 0.5 to 10; 1 is a blur with a sigma of 0.15, or a cell, of the region's size
-            (the root of its area), so about 7 cells across. 2 is twice as coarse. Has no meaning for the others.
+        strength: Only for blur and mosaic, 0.5 to 10; 1 is a blur with a sigma of 0.15, or a cell, of the region's size
+            (the root of its area), so about 7 cells across. 2 is twice as coarse. Without effect on the others.
             Measured on 200 people of LFW with dlib's network, which names 90.5 % of them untouched: at 0.5 it names
-            1 % (blur) and 0.5 % (mosaic), at 1 no more than chance (0.5 %). Given the known photos blurred likewise
-            it names 4.5 % at 1 and 2 % at 2, with no training at all; a network trained for it does far better.
-        colour: For fill, red, green and blue in 0..255, or ``surroundings``: the mean of the ring around the person
-            outside of everybody's mask.
-        is_flickering: For noise, whether it is drawn anew for every frame. Still noise costs far fewer bits.
+            1 % (blur) and 0.5 % (mosaic), at 1 no more than chance (0.5 %). Given the known photos blurred in the
+            same way it names 4.5 % at 1 and 2 % at 2, with no training at all; a network trained for it does far
+            better.
+        color: Only for fill: red, green and blue in 0..255, or ``surroundings``: the mean of the ring around the person
+            outside of all masks.
+        is_flickering: Only for noise: whether it is drawn anew for every frame. Still noise costs far fewer bits.
 
     Raises:
         PaLibError: A setting is unknown or out of range.
@@ -51,7 +52,7 @@ class ConventionalAnonymizer(AbstractAnonymizer):
     >>> import torch
     >>> frames = torch.arange(48, dtype=torch.uint8).reshape(1, 3, 4, 4)
     >>> masks = ClipMasks((PersonMask(1, 0, 0, 0, torch.ones(2, 2)),), n_frames=1, height=4, width=4)
-    >>> hidden = ConventionalAnonymizer("fill", colour=(9, 9, 9)).anonymize(Clip(frames), masks)
+    >>> hidden = ConventionalAnonymizer("fill", color=(9, 9, 9)).anonymize(Clip(frames), masks)
     >>> hidden.frames[0, 0].tolist()
     [[9, 9, 2, 3], [9, 9, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]
     """
@@ -62,7 +63,7 @@ class ConventionalAnonymizer(AbstractAnonymizer):
         self,
         method: Method = "blur",
         strength: float = 1.0,
-        colour: Sequence[int] | Literal["surroundings"] = "surroundings",
+        color: Sequence[int] | Literal["surroundings"] = "surroundings",
         is_flickering: bool = False,
     ) -> None:
         if method not in _METHODS:
@@ -74,7 +75,7 @@ class ConventionalAnonymizer(AbstractAnonymizer):
             )
         self.method = method
         self.strength = float(strength)
-        self.colour = None if colour == "surroundings" else _checked_colour(colour)
+        self.color = None if color == "surroundings" else _checked_color(color)
         self.is_flickering = is_flickering
 
     @property
@@ -110,7 +111,7 @@ class ConventionalAnonymizer(AbstractAnonymizer):
         if self.method == "noise":
             moment = (clip.first_frame + mask.frame,) if self.is_flickering else ()
             return noise(crop, (seed, mask.person_id, *moment), origin=(mask.top, mask.left))
-        return fill(crop, self.colour or _colour_around(frame, mask, people, size))
+        return fill(crop, self.color or _color_around(frame, mask, people, size))
 
 
 def _size_then_who(mask: PersonMask) -> tuple[float, int, int, int]:
@@ -122,10 +123,10 @@ def _window(mask: PersonMask) -> tuple[slice, slice]:
     return slice(mask.top, mask.top + height), slice(mask.left, mask.left + width)
 
 
-def _colour_around(
+def _color_around(
     frame: UInt8[Tensor, "3 h w"], mask: PersonMask, people: Sequence[PersonMask], size: float
 ) -> tuple[int, int, int]:
-    """Mean colour of the ring around one person, without a pixel of anybody who is hidden."""
+    """Mean colour of the ring around one person, without a hidden pixel."""
     ring = max(_NARROWEST_RING_PX, round(_RING * size))
     height, width = mask.alpha.shape
     rows = slice(max(0, mask.top - ring), min(frame.shape[1], mask.top + height + ring))
@@ -134,7 +135,7 @@ def _colour_around(
 
 
 def _hidden_in(rows: slice, columns: slice, people: Sequence[PersonMask]) -> Bool[Tensor, "h w"]:
-    """Every pixel of a window of the frame that somebody's mask touches."""
+    """Every pixel of a window of the frame that any mask touches."""
     hidden = torch.zeros(rows.stop - rows.start, columns.stop - columns.start, dtype=torch.bool)
     for mask in people:
         height, width = mask.alpha.shape
@@ -152,11 +153,11 @@ def _is_within(strength: float) -> bool:
     return _WEAKEST <= strength <= _STRONGEST
 
 
-def _checked_colour(colour: Sequence[int] | str) -> tuple[int, int, int]:
-    parts = () if isinstance(colour, str) else tuple(colour)
+def _checked_color(color: Sequence[int] | str) -> tuple[int, int, int]:
+    parts = () if isinstance(color, str) else tuple(color)
     if len(parts) != 3 or not all(isinstance(part, int) and 0 <= part <= 255 for part in parts):
         raise PaLibError(
-            f"colour {colour!r} is neither 'surroundings' nor three whole numbers in 0..255, for red, green, blue"
+            f"color {color!r} is neither 'surroundings' nor three whole numbers in 0..255, for red, green, blue"
         )
     red, green, blue = parts
     return (red, green, blue)
