@@ -95,7 +95,7 @@ def _is_remap_exact() -> bool:
     return bool(np.abs(moved - (x + 2 * y) / 256).max() < 1e-6)  # to 1/32 px it is 5e-5 and more
 
 
-def stays_inside(flow: Num[Tensor, "n 2 h w"]) -> Float[Tensor, "n 1 h w"]:
+def stays_inside(flow: Num[Tensor, "n 2 h w"]) -> Num[Tensor, "n 1 h w"]:
     """1 where a pixel is still in the picture after it has moved, else 0.
 
     >>> stays_inside(torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 1, 3)).tolist()

@@ -179,7 +179,6 @@ class TestMemorizationOnFaces:
         assert (record.measured_on, told.data["n_clips"]) == ("attack", 6)
         assert any(note.startswith("tail_generated_training is ABOVE") for note in told.notes)
 
-    @pytest.mark.wrong_types
     def test_what_cannot_be_measured_is_refused(self, tmp_path: Path) -> None:
         network = FaceIdentity()
         data = self.data(tmp_path, n_val=0)
@@ -187,6 +186,9 @@ class TestMemorizationOnFaces:
             pa_lib.evaluate(MemorizationOnFaces(Same(), data, network))
         with pytest.raises(SettingError, match="n_views 0: expected at least 1"):
             MemorizationOnFaces(Same(), data, network, n_views=0)
+
+    @pytest.mark.wrong_types
+    def test_data_without_faces_is_refused(self) -> None:
         clips = SyntheticDataModule(n_clips=4, side=16, n_frames=1)
         with pytest.raises(SettingError, match="got a SyntheticDataModule"):
-            MemorizationOnFaces(Same(), clips, network)  # type: ignore[arg-type]
+            MemorizationOnFaces(Same(), clips, FaceIdentity())  # type: ignore[arg-type]

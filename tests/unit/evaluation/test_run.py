@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,6 +21,7 @@ from pa_lib.evaluation.shard import AbstractSource, MakeMetrics, OnProgress, Sha
 from pa_lib.metrics import UnmaskedPSNR
 from pa_lib.metrics.feed import feed
 from pa_lib.modules import ConventionalAnonymizer
+from pa_lib.people.tracks.record import TracksRecord
 
 (CLIP,) = evaluation({"toy": 1.0}).clips
 QUIET = replace(CLIP, n_hidden=1, masker_from="report")
@@ -127,14 +129,11 @@ class TestModuleOnClips:
 class TestMaskers:
     PATH = Path("clip.tracks.json")
 
-    class Record:
-        def __init__(self, node: object) -> None:
-            self.settings = {"people": {"masker": node}}
-
     def of(self, maskers: Maskers, node: object) -> tuple[object, object, str]:
-        return maskers.of(None, self.Record(node), self.PATH)  # type: ignore[arg-type]
+        settings = {"people": {"masker": node}}
+        record = TracksRecord("clip.mp4", "", 4, 4, 0, 25.0, np.zeros(0), (), (), settings=settings)
+        return maskers.of(None, record, self.PATH)
 
-    @pytest.mark.wrong_types
     def test_the_recorded_one_is_made_once(self) -> None:
         maskers = Maskers(box_masker())
         one, settings, place = self.of(maskers, BOX_MASKER)

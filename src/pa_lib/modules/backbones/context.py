@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 
@@ -58,7 +58,7 @@ class ForwardContext:
     """
 
     frames: int
-    timesteps: Int[Tensor, " b"]
+    timesteps: Num[Tensor, " b"]
     text: TextCondition | None = None
     concat: Float[Tensor, "b t _ _ _"] | None = None
     residuals: Residuals | None = None
@@ -75,7 +75,7 @@ class ForwardContext:
             frame_positions=None if self.frame_positions is None else self.frame_positions[:, frames],
         )
 
-    def at(self, timesteps: Int[Tensor, " b"]) -> ForwardContext:
+    def at(self, timesteps: Num[Tensor, " b"]) -> ForwardContext:
         """The same context at other noise levels."""
         return replace(self, timesteps=timesteps)
 

@@ -117,9 +117,6 @@ def test_every_autoencoder(index: int) -> None:
     assert autoencoder.time_downscale == 1
     clips = images(n=4).unflatten(1, (2, 2))[0]  # two clips of two frames: every frame by itself
     torch.testing.assert_close(autoencoder.encode(clips).flatten(0, 1)[None], autoencoder.encode(images(n=4)))
-    for refused in (autoencoder.encode, autoencoder.decode):
-        with pytest.raises(PaLibError, match="expected clips b t"):
-            refused(images()[0])
     twin = copy.deepcopy(autoencoder)
     twin.load_state_dict(autoencoder.state_dict())
     assert torch.equal(twin.decode(latents), autoencoder.decode(latents))
@@ -136,6 +133,15 @@ def test_every_autoencoder(index: int) -> None:
         autoencoder.encode(torch.zeros(1, 1, 3, 16, 17))
     with pytest.raises(PaLibError, match=f"expected {autoencoder.channels}"):
         autoencoder.decode(torch.zeros(1, 1, 5, 4, 4))
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize("index", range(3))
+def test_single_pictures_are_refused(index: int) -> None:
+    autoencoder = made()[index].eval()
+    for refused in (autoencoder.encode, autoencoder.decode):
+        with pytest.raises(PaLibError, match="expected clips b t"):
+            refused(images()[0])
 
 
 @pytest.mark.parametrize("index", range(2))

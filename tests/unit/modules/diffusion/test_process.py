@@ -104,6 +104,7 @@ def test_time_steps_are_independent_of_noise_drawn_from_the_same_keys() -> None:
     assert abs(np.corrcoef(steps, noise)[0, 1]) < 4.5 / np.sqrt(3000)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -107,7 +107,6 @@ def test_a_run_without_its_private_file_is_not_resumed(tmp_path: Path) -> None:
         fit(system(), tmp_path / "again", 6, ckpt=last)
 
 
-@pytest.mark.wrong_types
 def test_a_private_file_brings_its_slot_back(tmp_path: Path) -> None:
     module = system()
     fit(module, tmp_path, 4)
@@ -120,7 +119,6 @@ def test_a_private_file_brings_its_slot_back(tmp_path: Path) -> None:
         assert torch.equal(whole.state_dict()[name], weight), name
 
 
-@pytest.mark.wrong_types
 def test_weights_alone_leave_without_what_is_private(tmp_path: Path) -> None:
     module = system()
     with torch.no_grad():
