@@ -29,6 +29,7 @@ from pa_lib.metrics import (
     UnmaskedPSNR,
     UnmaskedSSIM,
 )
+from pa_lib.pretrained.perceptual import Perceptual
 
 Update = dict[str, Any]
 
@@ -52,18 +53,17 @@ class Case:
     has_clips: bool = True
 
 
-class MeanDifference(nn.Module):
+class MeanDifference(Perceptual):
     """Stands in for LPIPS's network."""
 
-    net = "mean"
-    weights_sha256 = "0" * 64
-
     def __init__(self) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
+        self.net = "mean"  # type: ignore[assignment]
+        self.weights_sha256 = "0" * 64
         self.scale = nn.Parameter(torch.ones(()))
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.scale * (x - y).abs().mean(1, keepdim=True)
+    def forward(self, one: Tensor, other: Tensor) -> Tensor:
+        return self.scale * (one - other).abs().mean(1, keepdim=True)
 
 
 def videos() -> list[Update]:

@@ -48,8 +48,11 @@ def gradient_length(
 
 def gradient_sums(
     pixels: Float[Tensor, "n 3 h w"], mask: Float[Tensor, "#n 1 h w"] | None = None
-) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-    """Numerator and denominator of `gradient_length`, float64, for means over more than a frame."""
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " #n"]]:
+    """Numerator and denominator of `gradient_length`, float64, for means over more than a frame.
+
+    One mask for all frames gives one denominator.
+    """
     red, green, blue = pixels.unbind(1)
     grey = (_LUMA[0] * red).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])
     here = grey[:, :-1, :-1]

@@ -36,7 +36,7 @@ class OptimizerSpec:
         SettingError: No slots, or a number out of range.
     """
 
-    slots: tuple[str, ...]
+    slots: Sequence[str]
     make: MakeOptimizer
     schedule: MakeSchedule | None = None
     every: int = 1

@@ -60,12 +60,16 @@ def test_refuses_what_does_not_fit() -> None:
         make().update(**people() | {"features": torch.zeros(9, 3)})
     with pytest.raises(ValueError, match="not finite, or have no direction"):
         make().update(**people() | {"features": torch.zeros(9, 2)})
-    with pytest.raises(ValueError, match="expected the shape of the ids"):
-        make().update(**people() | {"cameras": torch.zeros(3)})
     with pytest.raises(ValueError, match="ids hold negative"):
         make().update(**people() | {"ids": torch.full((9,), -1)})
     with pytest.raises(ValueError, match="n_dimensions is 0"):
         BodyReidentificationRate(0)
+
+
+@pytest.mark.wrong_types
+def test_refuses_an_unknown_distance_and_too_few_cameras() -> None:
+    with pytest.raises(ValueError, match="expected the shape of the ids"):
+        make().update(**people() | {"cameras": torch.zeros(3)})
     with pytest.raises(ValueError, match="expected 'euclidean' or 'cosine'"):
         BodyReidentificationRate(2, distance="l1")  # type: ignore[arg-type]
 

@@ -143,6 +143,7 @@ def test_what_is_small_short_or_another_kind_is_left_out(
     assert outcome.n_other_kind == (settings.get("kind") == "face")
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     "settings",
     [{"kind": "dog"}, {"side": 2}, {"min_frames": 9, "max_frames": 8}, {"jpeg_quality": 0}, {"expansion": 0.5}],
@@ -152,6 +153,7 @@ def test_wrong_settings_are_refused(settings: dict[str, Any]) -> None:
         CutSettings(**settings)
 
 
+@pytest.mark.wrong_types  # the old word is taken, but no longer offered
 def test_videos_that_were_cut_as_persons_are_finished(video: Path, tmp_path: Path) -> None:
     cutter().run(video, tmp_path / "out")
     (index,) = (tmp_path / "out").glob("*/tracklets.json")

@@ -188,7 +188,7 @@ def smallest_keys(rows: Float[Tensor, "n k"], most: int) -> Float[Tensor, "m k"]
     return rows[torch.argsort(rows[:, 1], stable=True)]
 
 
-def _with_keys(clip_id: int, before: Float[Tensor, " d"], after: Float[Tensor, " d"]) -> Float[Tensor, " k"]:
+def _with_keys(clip_id: float, before: Float[Tensor, " d"], after: Float[Tensor, " d"]) -> Float[Tensor, " k"]:
     features = torch.cat([before, after])
     digest = hashlib.sha256(features.numpy().tobytes()).digest()
     key = int.from_bytes(digest[:6], "big")  # 48 bits: exact in a float64

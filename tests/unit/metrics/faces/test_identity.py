@@ -130,11 +130,15 @@ def test_cosine_with_its_threshold() -> None:
 def test_settings_that_cannot_be() -> None:
     with pytest.raises(ValueError, match="give same_person_distance"):
         IdentityDistance(comparer(), "cosine")
-    with pytest.raises(ValueError, match="expected 'euclidean' or 'cosine'"):
-        IdentityDistance(comparer(), "l1")  # type: ignore[arg-type]
     metric = make()
     with pytest.raises(ValueError, match=r"identities have shape \(2,\), expected \(1,\)"):
         metric.update(**two_people(), identities=torch.tensor([1, 2]))
+
+
+@pytest.mark.wrong_types
+def test_refuses_an_unknown_distance() -> None:
+    with pytest.raises(ValueError, match="expected 'euclidean' or 'cosine'"):
+        IdentityDistance(comparer(), "l1")  # type: ignore[arg-type]
 
 
 def test_keeps_the_checklist() -> None:

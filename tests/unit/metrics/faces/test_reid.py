@@ -108,6 +108,7 @@ def test_nothing_is_nan() -> None:
     assert all(math.isnan(figure.value) for figure in measured(make, []).values)
 
 
+@pytest.mark.wrong_types
 def test_refuses_an_unknown_distance() -> None:
     with pytest.raises(ValueError, match="expected 'euclidean' or 'cosine'"):
         ReidentificationRate(comparer(), "l1")  # type: ignore[arg-type]

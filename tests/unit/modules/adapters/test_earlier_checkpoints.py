@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 import lightning
 import pytest
 import torch
+from lightning import Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from pa_lib.callbacks.average import ExponentialAverage
@@ -35,11 +34,13 @@ def earlier(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @pytest.fixture
-def fitting() -> Any:
-    return SimpleNamespace(state=SimpleNamespace(fn="fit"))
+def fitting() -> Trainer:
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer.state.fn = TrainerFn.FITTING
+    return trainer
 
 
-def test_training_goes_on_from_an_earlier_average(text_backbone: DiffusersUNet, fitting: Any) -> None:
+def test_training_goes_on_from_an_earlier_average(text_backbone: DiffusersUNet, fitting: Trainer) -> None:
     system = System(text_backbone)
     own = {name: weight for name, weight in system.named_parameters() if weight.requires_grad}
     training = {name: torch.full_like(weight, index) for index, (name, weight) in enumerate(own.items())}
@@ -48,7 +49,7 @@ def test_training_goes_on_from_an_earlier_average(text_backbone: DiffusersUNet, 
     assert all(torch.equal(weight, training[name]) for name, weight in own.items())
 
 
-def test_the_weights_of_an_earlier_checkpoint_are_found(text_backbone: DiffusersUNet, fitting: Any) -> None:
+def test_the_weights_of_an_earlier_checkpoint_are_found(text_backbone: DiffusersUNet, fitting: Trainer) -> None:
     system = System(text_backbone)
     state = earlier({n: w for n, w in system.state_dict().items() if n.startswith("adapter.")})
     callback = ConfigInCheckpoint({})
