@@ -77,7 +77,8 @@ class IdentityBatchSampler(GlobalBatchSampler):
     def order(self, epoch: int) -> list[int]:
         """All clips of an epoch, batch by batch, in a batch person by person."""
         random = np.random.default_rng((self.seed, epoch, self.n_instances))
-        groups = [group for person in random.permutation(len(self._clips_of)) for group in self._groups(person, random)]
+        people = random.permutation(len(self._clips_of)).tolist()
+        groups = [group for person in people for group in self._groups(person, random)]
         batches: list[list[int]] = [[] for _ in range(self.n_batches)]
         for place, group in enumerate(groups[: self.n_batches * self.n_people]):
             batches[place % self.n_batches] += group

@@ -83,7 +83,8 @@ def in_peft_names(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[
 def modules_in(weights: Mapping[str, Tensor]) -> set[str]:
     """Names of the modules that weights under peft's names belong to.
 
-    >>> modules_in({"mid.to_q.lora_A.weight": None, "mid.to_q.lora_B.weight": None})
+    >>> import torch
+    >>> modules_in({"mid.to_q.lora_A.weight": torch.zeros(2, 4), "mid.to_q.lora_B.weight": torch.zeros(4, 2)})
     {'mid.to_q'}
     """
     return {name.rpartition(".lora_")[0] for name in weights}
