@@ -75,7 +75,7 @@ class Preview(AbstractStreamCallback):
         self._panels = []
 
 
-def contact_sheet(panels: list[Float[Tensor, "3 t 3 h w"]]) -> UInt8[NDArray[np.uint8], "rows columns 3"]:
+def contact_sheet(panels: list[Float[Tensor, "3 _ 3 h w"]]) -> UInt8[NDArray[np.uint8], "rows columns 3"]:
     """Previews as one picture: for images a row ``source | masked | anonymized``, for clips three rows over time."""
     rows = []
     for panel in panels:
