@@ -178,13 +178,13 @@ def machine() -> dict[str, Any]:
     }
 
 
-def publish(name: str, tables: Sequence[Table], figures: dict[str, Any]) -> None:
+def publish(name: str, tables: Sequence[Table], values: dict[str, Any]) -> None:
     """Print the tables and write results/NAME.json.
 
     Args:
         name: Of the benchmark's file.
         tables: What docs/benchmarks.md shows.
-        figures: The raw numbers, for machines; `figures["goals"]` maps each goal to whether it was met.
+        values: The raw numbers, for machines; `values["goals"]` maps each goal to whether it was met.
     """
     # Where files lie on this machine helps nobody else.
     given = [Path(argument).name if Path(argument).is_absolute() else argument for argument in sys.argv[1:]]
@@ -196,7 +196,7 @@ def publish(name: str, tables: Sequence[Table], figures: dict[str, Any]) -> None
         "load_before": round(LOAD_AT_START, 2),
         "machine": machine(),
         "tables": [asdict(table) for table in tables],
-        "figures": figures,
+        "values": values,
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")

@@ -70,7 +70,7 @@ ROWS: dict[str, Make] = {
 
 def attacked(row: str, make: Make, photos: Photos) -> dict[str, Any]:
     """Both attacks on one system; each is kept by what the attacker is."""
-    told: dict[str, Any] = {"figures": {}, "seconds": {}, "protocol": {}}
+    told: dict[str, Any] = {"values": {}, "seconds": {}, "protocol": {}}
     for attack in (ParrotAttack(FaceIdentity()), ReversalAttack(FaceIdentity())):
         mark = hashlib.sha256(json.dumps([row, attack.name, attack.protocol()], sort_keys=True).encode()).hexdigest()
         kept = WORK / "attackers" / f"{mark[:10]}.json"
@@ -80,7 +80,7 @@ def attacked(row: str, make: Make, photos: Photos) -> dict[str, Any]:
             measured = run_attack(attack, make(), photos, on_progress=_printed(f"{row}: {attack.name}"))
             seconds = time.perf_counter() - start
             figures = {figure.name: asdict(figure) for figure in measured.values}
-            kept.write_text(json.dumps({"row": row, "figures": figures, "seconds": seconds}, indent=1) + "\n")
+            kept.write_text(json.dumps({"row": row, "values": figures, "seconds": seconds}, indent=1) + "\n")
             if isinstance(attack, ReversalAttack):
                 sheet = attack.pictures().permute(1, 2, 0).flip(-1).numpy()
                 cv2.imwrite(str(kept.with_name(f"{row.replace(' ', '_').replace(',', '')}.png")), sheet)

@@ -93,7 +93,7 @@ def _measured(weights: Weights, of: Tracked, name: str, is_temporal: bool) -> Re
     told = [metric.measure() for metric in metrics]
     figures = as_records([figure for one in told for figure in one.values])
     tracks = [{"person": row.person_id, **row.values} for one in told for row in one.tracks]
-    return {"figures": figures, "tracks": tracks, "seconds": round(time.perf_counter() - start, 1)}
+    return {"values": figures, "tracks": tracks, "seconds": round(time.perf_counter() - start, 1)}
 
 
 @torch.no_grad()

@@ -35,7 +35,7 @@ def parrot(weights: Weights, steps: int, n_photos: int | None, is_asked: bool) -
 
         system = weights.with_steps(steps).system
         measured = run_attack(attack, system, portraits.photos, on_progress=tell)
-        return {"figures": as_records(measured.values), "steps": steps, "n": len(portraits.photos)}
+        return {"values": as_records(measured.values), "steps": steps, "n": len(portraits.photos)}
 
     return kept("parrot", what, measure if is_asked else None)
 
