@@ -96,6 +96,7 @@ def test_a_damaged_asset_is_refused(shipped: Path) -> None:
         embedded_passersby(steps=2, body="fill")
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

@@ -227,6 +227,7 @@ def test_only_what_lies_under_the_masks_changes(body: str, places: list[Any]) ->
     assert torch.equal(result[free], source.frames[free])
 
 
+@pytest.mark.wrong_types
 def test_an_unknown_way_is_refused_with_those_there_are() -> None:
     with pytest.raises(PaLibError, match=r"unknown body 'blur' .*choose generate, mosaic, fill, keep"):
         painter(body="blur")
