@@ -59,6 +59,7 @@ RENAMED: tuple[Renamed, ...] = (
     Renamed("data.augmentation.veil", "data.augmentation.haze"),
     Renamed("data.augmentation.colour_p", "data.augmentation.color_p"),
     Renamed("data.augmentation.colour", "data.augmentation.color"),
+    Renamed("steadiness_s", "smoothing_s"),  # of pa-tracklets, and of the settings in its folders
 )
 
 TARGETS: Mapping[str, str] = {}

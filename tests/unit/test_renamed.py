@@ -110,6 +110,12 @@ def test_an_old_command_line_composes_todays_config(
     assert str(node).replace(" ", "") == old.partition("=")[2]
 
 
+def test_an_old_command_line_of_pa_tracklets(capsys: pytest.CaptureFixture[str]) -> None:
+    overrides, _ = parse("pa-tracklets", "", ["steadiness_s=0.5"])
+    assert "steadiness_s is called smoothing_s now" in capsys.readouterr().err
+    assert compose("tracklets", [*overrides, "input=a.mp4", "output=b"])["smoothing_s"] == 0.5
+
+
 def test_stored_configs_have_todays_names() -> None:
     augmentation = {"_target_": "pa_lib.modules.MaskAugmentation", "tremble": 0.25}
     stored = migrated({"crops": {"steadiness": 2.0}, "mask_aware": {"augmentation": augmentation}})

@@ -37,14 +37,16 @@ def extent(top: int, left: int, alpha: Float[Tensor, "h w"]) -> tuple[int, int, 
     return left + columns.start, top + rows.start, left + columns.stop, top + rows.stop
 
 
-def square_boxes(boxes: Float[Tensor, "t 4"], expansion: float = 1.25, steadiness: float = 0.0) -> Float[Tensor, "t 4"]:
+def square_boxes(
+    boxes: Float[Tensor, "t 4"], expansion: float = 1.25, temporal_smoothing: float = 0.0
+) -> Float[Tensor, "t 4"]:
     """Square boxes that hold the given ones, with the same centre, or nearly where they are smoothed.
 
     Args:
         boxes: ``x0 y0 x1 y1`` px; NaN where there is none, which takes the square of the nearest frame that has one.
         expansion: Side of a square over the longer side of its box, >= 1.
-        steadiness: Standard deviation in frames of the Gaussian under which a straight line in time is fitted to
-            centres and sides around every frame: what moves or grows evenly stays as it is, what trembles is smoothed.
+        temporal_smoothing: Standard deviation in frames of the Gaussian under which a straight line in time is fitted to
+            centres and sides around every frame: what moves or grows evenly stays as it is, jitter is smoothed.
             A square that no longer held its box is enlarged. 0 = every frame by itself.
 
     Returns:
@@ -63,8 +65,8 @@ def square_boxes(boxes: Float[Tensor, "t 4"], expansion: float = 1.25, steadines
     own = boxes[present]
     centres = (own[:, :2] + own[:, 2:]) / 2
     sides = (own[:, 2:] - own[:, :2]).amax(1, keepdim=True) * expansion
-    if steadiness > 0:
-        smoothing = _local_lines(present.double(), steadiness)
+    if temporal_smoothing > 0:
+        smoothing = _local_lines(present.double(), temporal_smoothing)
         centres, sides = smoothing @ centres, smoothing @ sides
     needed = 2 * torch.maximum(own[:, 2:] - centres, centres - own[:, :2]).amax(1, keepdim=True)
     sides = torch.maximum(sides, needed)

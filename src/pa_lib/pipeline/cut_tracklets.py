@@ -24,6 +24,7 @@ from pa_lib.errors import InputError, PaLibError, ProtectionError, SettingError
 from pa_lib.functional.crops import resample, square_boxes
 from pa_lib.people import AbstractFinder, AbstractMasker, AbstractTracker, Findings, MaskRequest
 from pa_lib.pipeline.passes import SearchSettings, no_progress, read_reported, search_people
+from pa_lib.renamed import migrated
 from pa_lib.video import Limits, StagedFolder, VideoInfo, fingerprint, probe
 
 INDEX, VERSION = "tracklets.json", 1
@@ -39,7 +40,7 @@ class CutSettings:
         side: Side length of the stored crops in pixels, >= 16.
         kind: ``body`` cuts around whole bodies, ``face`` around faces, ``all`` both.
         expansion: Side of a crop over the longer side of what is masked, >= 1; take that of the system that is trained.
-        steadiness_s: Smoothing of centre and size of the crops over time: standard deviation of a Gaussian in seconds.
+        smoothing_s: Smoothing of centre and size of the crops over time: standard deviation of a Gaussian in seconds.
         min_px: Smallest median of the longer side of the box in pixels; smaller tracklets are left out.
         min_frames: Shortest tracklet in frames; shorter ones are left out.
         max_frames: Longest tracklet in frames; longer ones are divided.
@@ -52,7 +53,7 @@ class CutSettings:
     side: int = 128
     kind: Literal["body", "face", "all"] = "body"
     expansion: float = 1.25
-    steadiness_s: float = 0.2
+    smoothing_s: float = 0.2
     min_px: float = 48.0
     min_frames: int = 8
     max_frames: int = 256
@@ -65,7 +66,7 @@ class CutSettings:
         for name, low, high in (
             ("side", 16, 4096),
             ("expansion", 1, 10),
-            ("steadiness_s", 0, 10),
+            ("smoothing_s", 0, 10),
             ("min_px", 0, 1e5),
             ("min_frames", 1, self.max_frames),
             ("jpeg_quality", 1, 100),
@@ -188,14 +189,14 @@ class TrackletCutter:
             (staged.path / INDEX).write_text(json.dumps(index) + "\n", encoding="utf-8")
             staged.commit()
         n_frames = sum(len(tracklet.squares) for tracklet in kept)
-        n_other_kind = sum(not self._is_wanted(track) for track in tracks)
+        n_other_kind = sum(not self._is_kind(track) for track in tracks)
         return CutOutcome(folder, len(kept), n_frames, n_dropped=len(dropped), n_other_kind=n_other_kind)
 
     def _old(self, folder: Path) -> CutOutcome:
         """What an earlier run has left."""
         try:
             index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-            settings, tracklets = index["settings"], index["tracklets"]
+            settings, tracklets = migrated(index["settings"], prefix=""), index["tracklets"]
             n_frames = sum(len(tracklet["boxes"]) for tracklet in tracklets)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
@@ -207,7 +208,7 @@ class TrackletCutter:
             raise SettingError(f"{folder} was cut with {old}; set the same, or choose another output")
         return CutOutcome(folder, len(tracklets), n_frames, is_old=True)
 
-    def _is_wanted(self, track: Track) -> bool:
+    def _is_kind(self, track: Track) -> bool:
         return self.settings.kind in ("all", track.kind)
 
     def _planned(
@@ -218,7 +219,7 @@ class TrackletCutter:
         planned: list[_Tracklet] = []
         faulty = np.array(sorted(findings.faults), np.int64)
         for track in tracks:
-            if not self._is_wanted(track):
+            if not self._is_kind(track):
                 continue
             seen = np.flatnonzero(np.isfinite(track.scores))
             rows = np.arange(seen[0], seen[-1] + 1)
@@ -236,7 +237,7 @@ class TrackletCutter:
                     squares = square_boxes(
                         torch.from_numpy(boxes),
                         settings.expansion * _REACH[track.kind],
-                        steadiness=settings.steadiness_s * fps,
+                        temporal_smoothing=settings.smoothing_s * fps,
                     )
                     name = f"{len(planned) + 1:04d}"
                     stretch = slice(int(part[0]), int(part[-1]) + 1)

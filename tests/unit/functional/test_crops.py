@@ -18,14 +18,16 @@ BOX = st.tuples(st.integers(-5, 40), st.integers(-5, 40), st.integers(1, 50), st
 
 @given(st.lists(BOX, min_size=1, max_size=6), st.floats(1, 3), st.sampled_from([0.0, 0.7, 5.0]))
 @example([(40, 0, 47, 1), (-5, 0, 43, 1), (19, 0, 2, 1)], 1.0, 0.7)  # to the last digit of float64
-def test_squares_hold_their_boxes(sizes: list[tuple[int, int, int, int]], expansion: float, steadiness: float) -> None:
+def test_squares_hold_their_boxes(
+    sizes: list[tuple[int, int, int, int]], expansion: float, temporal_smoothing: float
+) -> None:
     boxes = torch.tensor([(x, y, x + w, y + h) for x, y, w, h in sizes], dtype=torch.float64)
-    squares = square_boxes(boxes, expansion, steadiness)
+    squares = square_boxes(boxes, expansion, temporal_smoothing)
     sides = squares[:, 2:] - squares[:, :2]
     torch.testing.assert_close(sides[:, 0], sides[:, 1])
     assert (squares[:, :2] <= boxes[:, :2] + 1e-9).all()
     assert (squares[:, 2:] >= boxes[:, 2:] - 1e-9).all()
-    if not steadiness:
+    if not temporal_smoothing:
         longest = (boxes[:, 2:] - boxes[:, :2]).amax(1)
         torch.testing.assert_close(sides[:, 0], longest.double() * expansion)
         torch.testing.assert_close((squares[:, 2:] + squares[:, :2]) / 2, (boxes[:, 2:] + boxes[:, :2]).double() / 2)
@@ -39,16 +41,18 @@ def test_a_frame_without_a_box_takes_the_nearest_square() -> None:
         square_boxes(torch.full((2, 4), float("nan")))
 
 
-def test_steadiness_smooths_a_shaking_box() -> None:
+def test_temporal_smoothing_smooths_a_shaking_box() -> None:
     centres = 50 + 3 * torch.randn(40, 2, generator=torch.Generator().manual_seed(0)).round()
     boxes = torch.cat([centres - 10, centres + 10], dim=1)
-    shaking, steady = square_boxes(boxes, 1.5), square_boxes(boxes, 1.5, steadiness=3)
+    shaking, steady = square_boxes(boxes, 1.5), square_boxes(boxes, 1.5, temporal_smoothing=3)
     jumps = [float((squares[1:, :2] - squares[:-1, :2]).abs().mean()) for squares in (shaking, steady)]
     assert jumps[1] < jumps[0] / 3
 
 
 @given(st.integers(3, 30), st.floats(-2, 2), st.floats(0.95, 1.05), st.sampled_from([0.5, 2.0, 9.0]))
-def test_steadiness_leaves_even_motion_and_growth_alone(n: int, speed: float, growth: float, sigma: float) -> None:
+def test_temporal_smoothing_leaves_even_motion_and_growth_alone(
+    n: int, speed: float, growth: float, sigma: float
+) -> None:
     times = torch.arange(n, dtype=torch.float64)
     centres = torch.stack([20 + speed * times, 30 - 0.5 * speed * times], 1)
     halves = 8 + 2 * (growth - 1) * times[:, None]

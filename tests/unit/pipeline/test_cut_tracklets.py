@@ -53,7 +53,7 @@ class FailingMasker(BoxMasker):
 
 def cutter(masker: BoxMasker | None = None, **settings: Any) -> TrackletCutter:
     masker = masker or BoxMasker(body_scale=1.0, dilation_px=0, feather_px=0)
-    chosen = {"side": 32, "min_px": 4, "min_frames": 4, "expansion": 2.0, "steadiness_s": 0.0, **settings}
+    chosen = {"side": 32, "min_px": 4, "min_frames": 4, "expansion": 2.0, "smoothing_s": 0.0, **settings}
     return TrackletCutter(
         RedFinder(), KalmanTracker(growth_per_s=0, border_px=0), masker, settings=CutSettings(**chosen)
     )
@@ -71,11 +71,11 @@ def index_of(folder: Path) -> dict[str, Any]:
 
 
 def test_crops_follow_the_person_with_its_mask(video: Path, tmp_path: Path) -> None:
-    told: list[tuple[str, int, int | None]] = []
-    outcome = cutter().run(video, tmp_path / "out", lambda *progress: told.append(progress))
+    reported: list[tuple[str, int, int | None]] = []
+    outcome = cutter().run(video, tmp_path / "out", lambda *progress: reported.append(progress))
     assert (outcome.n_tracklets, outcome.n_frames, outcome.is_old) == (1, N_FRAMES, False)
-    assert {stage for stage, _, _ in told} == {"finding people", "cutting"}
-    assert told[-1] == ("cutting", N_FRAMES, N_FRAMES)
+    assert {stage for stage, _, _ in reported} == {"finding people", "cutting"}
+    assert reported[-1] == ("cutting", N_FRAMES, N_FRAMES)
     index = index_of(outcome.folder)
     (entry,) = index["tracklets"]
     assert index["video"] == fingerprint(video)
@@ -160,6 +160,15 @@ def test_videos_that_were_cut_as_persons_are_finished(video: Path, tmp_path: Pat
     index.write_text(index.read_text().replace('"kind": "body"', '"kind": "person"'))
     assert cutter().run(video, tmp_path / "out").is_old
     assert cutter(kind="person").run(video, tmp_path / "out").is_old
+
+
+def test_videos_that_were_cut_with_an_old_name_of_a_setting_are_finished(video: Path, tmp_path: Path) -> None:
+    first = cutter(smoothing_s=0.5).run(video, tmp_path / "out")
+    index = first.folder / "tracklets.json"
+    index.write_text(index.read_text().replace('"smoothing_s"', '"steadiness_s"'))
+    assert cutter(smoothing_s=0.5).run(video, tmp_path / "out").is_old
+    with pytest.raises(PaLibError, match=r"was cut with smoothing_s=0\.5"):
+        cutter(smoothing_s=0.25).run(video, tmp_path / "out")
 
 
 def test_a_folder_without_videos_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
