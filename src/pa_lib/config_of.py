@@ -31,7 +31,7 @@ def config_of(part: object) -> dict[str, Any]:
     an attribute of its name.
 
     Args:
-        part: E.g. a `PassersbyAnonymizer`.
+        part: The part to describe, e.g. a `PassersbyAnonymizer`.
 
     Returns:
         Plain values only; JSON can hold it.

@@ -52,7 +52,7 @@ def listed(names: Iterable[object], most: int = 3) -> str:
     """Names with commas between them; of a long list only the first ones and how many more there are.
 
     Args:
-        names: In the order in which they are shown.
+        names: The names, in the order in which they are shown.
         most: Number of names that are shown, >= 1.
 
     >>> listed("abc"), listed("abcdefg"), listed([])

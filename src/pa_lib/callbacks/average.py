@@ -23,7 +23,7 @@ class ExponentialAverage(Callback):
     from; a resumed run is exactly the run that was not interrupted. After `fit` the module holds the average.
 
     Args:
-        decay: d in [0, 1).
+        decay: Share of the average that stays in each step, d in [0, 1).
 
     Differs: from Lightning's `EMAWeightAveraging`, which averages a copy of the whole module. With a frozen backbone
     that copy takes the backbone's memory again, and updating it takes most of a step; and it averages in the type of

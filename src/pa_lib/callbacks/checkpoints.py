@@ -27,7 +27,7 @@ class LastCheckpoint(Checkpoint):
     same step.
 
     Args:
-        path: The file, ``.ckpt``. Written aside and moved, so that a crash leaves the earlier one.
+        path: File of the checkpoint, ``.ckpt``. It is written aside and moved, so that a crash leaves the earlier one.
         every_n_steps: Training steps between two saves, >= 1.
     """
 

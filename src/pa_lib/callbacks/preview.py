@@ -32,7 +32,7 @@ class Preview(AbstractStreamCallback):
     Args:
         folder: Folder for ``step_0000500.png`` and ``.gif``.
         n_clips: Number of clips that are shown, >= 1.
-        fps: Rate of the GIF, frames per second, > 0.
+        fps: Frame rate of the GIF in frames per second, > 0.
         stream: Name of the data stream that is shown, where the data has several (see `data.JointDataModule`). None =
             the first clips of any of them.
 

@@ -40,22 +40,21 @@ class ClipAugmentation:
     Args:
         flip_p: Probability of a mirrored clip.
         geometry_p: Probability of a turn, zoom and shift.
-        rotation_deg: Largest turn to either side, in degrees.
-        zoom: Largest change of size, as a share: 0.1 gives factors from 1 / 1.1 to 1.1.
-        shift: Largest shift, as a share of the side, <= 0.5.
+        rotation_deg: Largest turn to either side in degrees.
+        zoom: Largest relative change of size: 0.1 gives factors from 1 / 1.1 to 1.1.
+        shift: Largest shift as a share of the side, in [0, 0.5].
         color_p: Probability of other brightness, contrast, saturation and hue.
-        color: Largest change of the first three, as a share, <= 0.9; the hue turns by at most a tenth of it, of a full
-            circle.
+        color: Largest relative change of brightness, contrast and saturation, in [0, 0.9]; the hue turns by at most a
+            tenth of it, as a share of a full circle.
         blur_p: Probability of a Gaussian blur.
-        blur_px: Largest standard deviation of the blur, px.
+        blur_px: Largest standard deviation of the blur in pixels.
         downscale_p: Probability of a loss of resolution: shrunk and enlarged again.
-        downscale: Largest factor of the loss, >= 1.
+        downscale: Largest factor of the loss of resolution, >= 1.
         jpeg_p: Probability of compression like JPEG.
-        jpeg_quality: Lowest quality, 1 to 95, on JPEG's usual scale; the highest is 95.
+        jpeg_quality: Lowest quality on JPEG's usual scale, 1 to 95; the highest is 95.
         haze_p: Probability of the dim or hazy light of a room or a street, which portraits lack.
-        haze: Largest loss of contrast, as a share, <= 0.9. Of the lost contrast a random part, none to half, comes
-            back as light spread evenly over the picture: 0.6 leaves at least 0.4 of the range, which begins at 0 to
-            0.3.
+        haze: Largest loss of contrast, as a share in [0, 0.9]. A random part of it, none to half, comes back as light
+            spread evenly over the picture: 0.6 leaves at least 0.4 of the range, which begins at 0 to 0.3.
 
     Raises:
         SettingError: A probability outside [0, 1] or a strength out of its range.

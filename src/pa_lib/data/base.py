@@ -26,12 +26,12 @@ class Sample:
     """One clip of one person, as a data set gives it.
 
     Args:
-        frames: Shape t 3 h w, float32 in [0, 1].
-        mask: Shape t 1 h w, float32 in [0, 1], 1 = the person.
+        frames: The frames, shape t 3 h w, float32 in [0, 1].
+        mask: The person's mask, shape t 1 h w, float32 in [0, 1], 1 = the person.
         clip_id: The clip's number in its data set.
-        identity: The person's number, -1 if unknown; None where the data has no identities.
-        prompt: A text; None where the data has none.
-        flow: Shape t-1 2 h w, px; see `contracts.Batch`.
+        identity: Number of the person, -1 if unknown; None where the data has no identities.
+        prompt: Description of the clip; None where the data has none.
+        flow: Optical flow from each frame to the next in pixels, shape t-1 2 h w; see `contracts.Batch`.
     """
 
     frames: Float[Tensor, "t 3 h w"]
@@ -114,7 +114,7 @@ class AbstractDataModule(LightningDataModule, ABC):
         seed: Seed of the order and of everything random in training clips, >= 0.
         split_seed: Seed of the split and of everything random in held-out clips, >= 0. Runs with different seeds are
             compared on the same held-out clips as long as this one stays.
-        val_share: Share of the data that is held out, in [0, 1). 0: no validation.
+        val_share: Share of the data that is held out for validation, in [0, 1); 0 = no validation.
 
     Attributes:
         collate: Makes a batch of a list of clips. A function of a module, since workers are sent it.

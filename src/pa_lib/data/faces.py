@@ -39,10 +39,10 @@ class FacePhoto:
     """One portrait as it is, without motion, light and augmentation.
 
     Args:
-        frame: Shape 3 s s, RGB in 0..255: the square around the face.
-        mask: Shape s s, in [0, 1], 1 = the head.
+        frame: The square around the face, shape 3 s s, RGB in 0..255.
+        mask: Mask of the head, shape s s, in [0, 1], 1 = the head.
         person: Name of the person; a name of its own where the index gives none.
-        landmarks: Shape 5 2, px of the frame, in the order of `contracts.Detection`.
+        landmarks: Landmarks in pixels of the frame, shape 5 2, in the order of `contracts.Detection`.
     """
 
     frame: UInt8[Tensor, "3 s s"]
@@ -99,12 +99,12 @@ class FaceClipSet(AbstractClipSet):
     """The faces of `FaceDataModule` on one side of the split.
 
     Args:
-        tree: The files.
+        tree: The folder or zip with the pictures.
         faces: Rows of the index.
-        identities: Number of the person in each of them; None where the index names no people.
+        identities: Number of the person in each row; None where the index names no people.
         n_frames, side, head_scale, motion, light: See `FaceDataModule`.
         seed: Seed of motion, light and augmentation.
-        augmentation: None: the pictures as they are, but for motion and light.
+        augmentation: Augmentation of the clips; None = none.
     """
 
     def __init__(
@@ -221,7 +221,7 @@ class FaceDataModule(AbstractDataModule):
     moved picture, not resampled, and the flow is that of the camera (None with an augmentation).
 
     Args:
-        path: The folder or the zip.
+        path: The folder or the zip with the pictures and their index.
         n_frames: Number of frames of a clip, >= 1; 1 = images.
         side: Side length of the square frames in pixels, >= 16.
         head_scale: Axes of the mask divided by the sides of the face box, > 0.
@@ -229,8 +229,8 @@ class FaceDataModule(AbstractDataModule):
             and zooms by at most 16 % from the first frame on.
         light: Strength of the change of light, >= 0: 1 changes the gain by a factor of at most 1.5.
         augmentation: Augmentation of the training clips, None = none.
-        loading: See `AbstractDataModule`. `seed` is that of order, motion, light and augmentation in training;
-            `val_share` counts where the index has no split, and is the share of the groups.
+        loading: Further arguments of `AbstractDataModule`. `seed` is that of order, motion, light and augmentation in
+            training; `val_share` counts where the index has no split, and is the share of the groups.
     """
 
     def __init__(

@@ -27,13 +27,13 @@ class IdentityBatchSampler(GlobalBatchSampler):
     2017; dealing out, McNaughton's wrap-around rule, 1959.
 
     Args:
-        identities: The person in each clip, by the clip's number; -1 if unknown.
+        identities: Number of the person in each clip; -1 if unknown.
         batch_size: Number of clips in a global batch, P K.
         n_instances: Number of clips K of each person, >= 1; must divide `batch_size`.
         rank: Number of this process, from 0.
         world_size: Number of processes; must divide `batch_size`.
         seed: Seed of the order, >= 0.
-        n_used: Number of batches that are gone through before the next epoch; None = all.
+        n_used: Number of batches that are used before the next epoch begins; None = all.
 
     Raises:
         SettingError: `n_instances` does not divide the batch.

@@ -19,11 +19,11 @@ def smooth_curves(
     ``2 pi / fastest``, however many frames a clip has.
 
     Args:
-        times: In frames.
+        times: Times at which the curves are evaluated, in frames.
         n: Number of curves.
-        generator: Draws periods and phases.
-        slowest: Longest period, in frames.
-        fastest: Shortest period, in frames.
+        generator: Source of randomness for periods and phases.
+        slowest: Longest period in frames.
+        fastest: Shortest period in frames.
     """
     low, high = 1 / slowest, 1 / fastest
     rate = low + (high - low) * torch.rand(n, 2, 1, generator=generator)
@@ -37,9 +37,10 @@ class Similarity:
     """Turn, scale and shift of the plane, one for each frame: ``y = scale R(angle) x + shift``.
 
     Args:
-        angle: Shape t, radians, from the x axis towards the y axis, which is clockwise on a screen.
-        scale: Shape t, > 0.
-        shift: Shape t 2 (x, y).
+        angle: Angle of rotation in radians, shape t, from the x axis towards the y axis, which is clockwise on a
+            screen.
+        scale: Scale factor, shape t, > 0.
+        shift: Translation (x, y), shape t 2.
     """
 
     angle: Float[Tensor, " t"]

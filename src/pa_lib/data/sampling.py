@@ -74,12 +74,12 @@ class GlobalBatchSampler(DistributedSampler[Draw], SequentialSampler):
         rank: Number of this process, from 0.
         world_size: Number of processes; must divide `batch_size`.
         seed: Seed of the order, >= 0.
-        is_shuffled: False: the same order in every epoch, by number.
+        is_shuffled: Whether the order is drawn anew for every epoch; False = always by number.
         is_last_dropped: Whether the clips at the end of an epoch that do not fill a global batch are left out. True,
             for training: other clips are left out in each epoch, and every step weighs the same. False, for
             validation: the last batch is smaller, and where it does not divide either, its first clips are repeated for
             the last processes, so that all make the same number of steps; on one process every clip comes exactly once.
-        n_used: Number of batches of the order that are gone through before the next epoch, to fit a few clips on
+        n_used: Number of batches of the order that are used before the next epoch begins, to fit a few clips on
             purpose; None = all.
 
     Raises:
@@ -179,9 +179,9 @@ class ClipLoader(DataLoader[Any]):
     """Batches of clips in the order of a `GlobalBatchSampler`, from its start whenever it is iterated.
 
     Args:
-        dataset: Maps a `Draw` to a clip.
-        sampler: The order.
-        collate: Makes a batch of a list of clips.
+        dataset: Data set that maps a `Draw` to a clip.
+        sampler: Sampler that gives the order.
+        collate: Function that makes a batch of a list of clips.
         n_workers: Number of processes that make clips; 0 = the training process itself.
     """
 

@@ -165,10 +165,11 @@ class SyntheticDataModule(AbstractDataModule):
         n_clips: Number of clips in all, held-out ones included.
         n_frames: Number of frames of a clip, >= 1.
         side: Side length of the square frames in pixels, >= 16.
-        n_identities: Number of different figures; clip i shows number ``i % n_identities``.
-        speed_px: Largest speed of the figures, px a frame in each direction; backgrounds move at 0.7 of it.
-        loading: See `AbstractDataModule`. `seed` is that of the order, `split_seed` also that of the figures, their
-            motion and the backgrounds; `val_share` is a share of the identities (of the clips of a single identity).
+        n_identities: Number of different synthetic people; clip i shows number ``i % n_identities``.
+        speed_px: Largest speed of the people in pixels per frame in each direction; backgrounds move at 0.7 of it.
+        loading: Further arguments of `AbstractDataModule`. `seed` is that of the order, `split_seed` also that of the
+            people, their motion and the backgrounds; `val_share` is a share of the identities (of the clips of a single
+            identity).
 
     >>> data = SyntheticDataModule(n_clips=4, n_frames=2, side=16, batch_size=2, val_share=0)
     >>> batch = next(iter(data.train_dataloader()))

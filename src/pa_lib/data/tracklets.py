@@ -28,13 +28,13 @@ class Tracklet:
     """One entry of an index.
 
     Args:
-        files: Beginning of the names of its files, from the top of the data on.
-        suffix: Ending of the names of its frames.
+        files: Common beginning of the names of its files, from the top of the data on.
+        suffix: Common ending of the names of its frames.
         video: Name of the folder of its video.
-        person: The person's name, unique within the video.
-        kind: ``body`` or ``face``: what was followed.
-        first_frame: Index in the video of its first frame.
-        fps: Frames per second.
+        person: Name of the person, unique within the video.
+        kind: What was followed: ``body`` or ``face``.
+        first_frame: Index of its first frame in the video.
+        fps: Frame rate in frames per second.
         n_frames: Number of frames.
     """
 
@@ -62,12 +62,12 @@ class TrackletClipSet(AbstractClipSet):
     """The clips of `TrackletDataModule` on one side of the split.
 
     Args:
-        tree: The files.
+        tree: The folder or zip with the tracklets.
         windows: The clips.
         n_frames: Number of frames of a clip.
         side: Side length of the square frames in pixels.
         seed: Seed of the augmentation.
-        augmentation: None: the clips as they are.
+        augmentation: Augmentation of the clips; None = none.
     """
 
     def __init__(
@@ -135,14 +135,15 @@ class TrackletDataModule(AbstractDataModule):
     over. Whole videos are held out, or, of a single video, whole people.
 
     Args:
-        path: The folder or the zip.
+        path: The folder or the zip with the tracklets.
         n_frames: Number of frames of a clip, >= 1.
-        stride: Number of frames from the beginning of a clip to that of the next one of its tracklet, >= 1;
-            None = `n_frames`.
+        stride: Number of frames from the beginning of a clip to that of the next one of its tracklet, >= 1; None =
+            `n_frames`.
         side: Side length of the square frames in pixels, >= 16.
-        kind: Take only tracklets of a ``body`` or of a ``face``; None = all.
+        kind: Kind of the tracklets that are used, ``body`` or ``face``; None = all.
         augmentation: Augmentation of the training clips, None = none.
-        loading: See `AbstractDataModule`. `val_share` is a share of the videos (of the people of a single video).
+        loading: Further arguments of `AbstractDataModule`. `val_share` is a share of the videos (of the people of a
+            single video).
     """
 
     def __init__(

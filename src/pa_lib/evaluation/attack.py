@@ -46,7 +46,7 @@ class AttackOnFaces(AbstractSource):
         system: The anonymizer that is attacked.
         data: Photos of known people.
         seed: Seed of everything random: split, anonymization, training.
-        data_settings: What the record says of the data; None: its class and plain attributes.
+        data_settings: Settings of the data for the record; None: its class and plain attributes.
 
     Raises:
         SettingError: The data is not of faces.
@@ -111,7 +111,7 @@ def run_attack(
         system: The anonymizer that is attacked.
         photos: Photos of people, some of whom have two photos or more.
         seed: Seed of the split, anonymization and training. The same seed gives the same measurement.
-        on_progress: Called with (task, how much is done, how much there is).
+        on_progress: Callback with (task, steps done, steps in all).
 
     Returns:
         Values with 95 % intervals: Wilson's for rates, Student's t for means.
@@ -175,7 +175,7 @@ def anonymized_photos(
         system: The anonymizer.
         photos: All photos.
         rows: Rows of the photos to anonymize, each once.
-        seed: Seed that the system is given. The same seed and rows give the same pictures.
+        seed: Seed of the system. The same seed and rows give the same pictures.
 
     Returns:
         Anonymized under the mask, the source elsewhere.
@@ -205,9 +205,9 @@ def anonymized_views(
     Args:
         system: The anonymizer.
         photos: All photos.
-        views: Shape n: how often each is anonymized; 0 = not at all.
-        seed: Seed that all others are made of.
-        on_progress: Called with (``anonymize``, how many are done, how many there are).
+        views: Number of times that each photo is anonymized, shape n; 0 = not at all.
+        seed: Seed from which the seeds of all runs are derived.
+        on_progress: Callback with (``anonymize``, pictures done, pictures in all).
     """
     wanted = torch.tensor([(photo, view) for photo, n in enumerate(views.tolist()) for view in range(n)])
     frames = torch.empty(len(wanted), *photos.frames.shape[1:], dtype=torch.uint8)

@@ -22,10 +22,10 @@ def module_results(
     own noise; people are numbered by who they are where the data knows, else by their clip.
 
     Args:
-        module: Any system.
+        module: The anonymizer, any system.
         batches: Clips of one person each.
-        kind: What the masks cover.
-        seed: Handed to the system.
+        kind: What the masks cover, a face or a body.
+        seed: Seed of the system.
     """
     for batch in batches:
         source = (batch.frames.detach().cpu() * 255).round().clamp(0, 255).to(torch.uint8)

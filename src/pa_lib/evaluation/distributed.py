@@ -37,7 +37,7 @@ def process_group(meeting: str, rank: int, world: int) -> Iterator[None]:
     """A process group on the CPU, for as long as the block lasts.
 
     Args:
-        meeting: Where the processes meet, as an address: ``env://`` or ``file://…``.
+        meeting: Address at which the processes meet: ``env://`` or ``file://…``.
         rank: Number of this process, from 0.
         world: Number of processes.
     """
@@ -61,9 +61,10 @@ def in_processes(work: Work[T], processes: int, on_progress: OnProgress) -> T:
     """Do the work in new processes; the result of the first one counts.
 
     Args:
-        work: Is pickled. It must join the processes itself, and raise the same error in all of them.
-        processes: Number of processes, at least 2.
-        on_progress: Called in this process.
+        work: Function that each process runs; it is pickled. It must join the processes itself, and raise the same
+            error in all of them.
+        processes: Number of processes, >= 2.
+        on_progress: Callback, called in this process.
 
     Raises:
         SettingError: The work cannot be pickled.

@@ -22,9 +22,9 @@ class Maskers:
     Maskers with the same settings are made once.
 
     Args:
-        default: Used where no settings were recorded; None: a `SilhouetteMasker` with its defaults.
-        settings: What a record says of the default; None: its class and plain attributes.
-        is_recorded_preferred: False takes the default even where settings were recorded.
+        default: Masker where no settings were recorded; None: a `SilhouetteMasker` with its defaults.
+        settings: Settings of the default for the record; None: its class and plain attributes.
+        is_recorded_preferred: Whether recorded settings take precedence over the default.
 
     >>> from pa_lib.people import BoxMasker
     >>> Maskers(BoxMasker(), {"_target_": "pa_lib.people.BoxMasker"}).of(None, None, Path("clip.tracks.json"))[1:]
@@ -49,9 +49,9 @@ class Maskers:
         """The masker of a video, its settings, and where these come from: ``report``, ``tracks file``, ``settings``.
 
         Args:
-            report: The report of the run; None without.
+            report: Report of the run; None without.
             record: The tracks file; None without.
-            path: The file that an error names.
+            path: File that an error names.
 
         Raises:
             PaLibError: The recorded settings name something other than a public part, or do not make a masker.

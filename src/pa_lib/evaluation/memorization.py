@@ -42,9 +42,9 @@ class MemorizationOnFaces(AbstractSource):
         system: The anonymizer. It must have been trained on the training side of `data`, else nothing is learned here.
         data: The photos of its training, with the same split.
         identity: dlib's face network.
-        n_views: How often each held-out photo is anonymized, each time with another seed, >= 1.
-        seed: Seed that all others are made of.
-        data_settings: What the record says of the data; None: its class and plain attributes.
+        n_views: Number of times that each held-out photo is anonymized, each time with another seed, >= 1.
+        seed: Seed from which all others are derived.
+        data_settings: Settings of the data for the record; None: its class and plain attributes.
 
     Raises:
         SettingError: A setting is out of range, or the data is not of faces.
@@ -144,9 +144,9 @@ class NearestFaces:
     """For each picture, how near the training faces are.
 
     Args:
-        distance: Shape n: distance to the nearest one.
-        face: Shape n: row of the nearest one among the training faces.
-        near_share: Shape n: share of all training faces that are nearer than the threshold, in [0, 1].
+        distance: Distance to the nearest training face, shape n.
+        face: Row of the nearest training face, shape n.
+        near_share: Share of all training faces that are nearer than the threshold, shape n, in [0, 1].
         n_faces: Number of training faces that each picture was compared with.
     """
 
@@ -168,9 +168,9 @@ def nearest_faces(
     """The nearest training face of every picture, by Euclidean distance in float64.
 
     Args:
-        pictures: Identities, as `face_identities` gives them.
-        training: Those of the faces that the system was trained on.
-        threshold: Below this distance two faces count as one person, > 0.
+        pictures: Embeddings of the pictures, as `face_identities` gives them.
+        training: Embeddings of the faces that the system was trained on.
+        threshold: Distance below which two faces count as one person, > 0.
         own: True where a training face shows the very person of the picture and is left out. Every picture must have
             as many left as the others: the nearest of more faces is nearer.
 
@@ -230,9 +230,9 @@ def closeness(name: str, nearest: NearestFaces, threshold: float, tail: float | 
 
     Args:
         name: Name of the kind, in snake case.
-        nearest: Its pictures; `near_share` by the same threshold.
-        threshold: Below this distance two faces count as one person.
-        tail: The distance below which lie `TAIL` of the nearest training faces of people never seen in training; None
+        nearest: Nearest training faces of its pictures; `near_share` by the same threshold.
+        threshold: Distance below which two faces count as one person.
+        tail: Distance below which lie `TAIL` of the nearest training faces of people never seen in training; None
             leaves that value out.
 
     Returns:
@@ -289,7 +289,7 @@ def face_identities(
 
     Args:
         network: dlib's face network.
-        frames: Pictures.
+        frames: The pictures.
         landmarks: Landmarks of the original in pixels.
     """
     identities = [torch.zeros(0, network.n_dimensions)]

@@ -17,7 +17,7 @@ class ClipPair:
         original: The source video.
         anonymized: The anonymized video.
         tracks: The tracks file; None without one: where people are and who was hidden is unknown then.
-        report: The run's report as JSON; None where there is none.
+        report: The report of the run as JSON; None where there is none.
     """
 
     original: Path

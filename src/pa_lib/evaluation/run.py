@@ -40,7 +40,7 @@ def evaluate(
         processes: Number of processes that share the clips; values are equal to 1e-9 however they are shared. More than
             one pickles `source` and `metrics`, so functions of a module that make them are safer than objects. Under
             torchrun the processes that it started are used instead.
-        on_progress: Called with (what is worked on, task, how much is done, how much there is or None).
+        on_progress: Callback with (what is worked on, task, steps done, steps in all or None).
         config: Settings to record, plain values.
 
     Returns:

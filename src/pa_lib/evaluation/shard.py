@@ -25,13 +25,13 @@ class Shard:
 
     Args:
         title: What all processes together measure, one line.
-        metrics: Where it was measured (see `reports.evaluation_record.MEASURED_ON`) -> metrics that were fed.
+        metrics: Place of measurement (see `reports.evaluation_record.MEASURED_ON`) -> metrics that were fed.
         records: Metrics that are complete already, for sources that one process measures alone.
         clips: The videos.
         left_out: Metric or file -> why it was not measured.
-        digests: Of each batch of a data module, hex.
+        digests: Hash of each batch of a data module, hex.
         n_clips: Number of clips of a data module.
-        data: Record of the data module; None for videos. What `digests` and `n_clips` say is added when shards join.
+        data: Record of the data module; None for videos. `digests` and `n_clips` are added to it when shards join.
         notes: What to know when reading the values, one line each.
     """
 
@@ -62,10 +62,10 @@ class AbstractSource(ABC):
         """Measure the part of one process.
 
         Args:
-            make_metrics: The metrics to be fed.
+            make_metrics: Function that makes the metrics to be fed.
             rank: Number of this process, from 0.
             world: Number of processes.
-            on_progress: Called as the work goes on.
+            on_progress: Callback, called as the work goes on.
 
         Raises:
             PaLibError: Something cannot be measured.

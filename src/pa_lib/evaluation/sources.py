@@ -36,10 +36,10 @@ class FilePairs(AbstractSource):
         original: A video, a folder of images that is one video, or a folder of videos.
         anonymized: The anonymized video, or a folder of them, paired by name; None: where `pa-anonymize` writes them.
         tracks: Tracks file of a single video; None: the one beside the anonymized video.
-        masker: Makes the masks where neither the run's report nor the tracks file says how they were made; None: a
+        masker: Masker where neither the run's report nor the tracks file states how the masks were made; None: a
             `SilhouetteMasker` with its defaults.
-        masker_settings: What the record says of `masker`; None: its class and plain attributes.
-        is_masker_recorded: False takes `masker` even where the run recorded another one.
+        masker_settings: Settings of `masker` for the record; None: its class and plain attributes.
+        is_masker_recorded: Whether the masker that the run recorded takes precedence over `masker`.
         limits: Limits on what is read.
 
     Examples::
@@ -98,13 +98,13 @@ class ModuleOnVideos(AbstractSource):
 
     Args:
         original: A video, a folder of images that is one video, or a folder of videos.
-        pipeline: Finds the people where no tracks file is given, and anonymizes.
-        folder: Where the anonymized videos and their tracks files are written.
-        tracks: Tracks file of a single video; None: people are searched for.
-        masker_settings: What the record says of the pipeline's masker; None: its class and plain attributes.
-        is_masker_recorded: False takes the pipeline's masker even where the tracks file records another one.
+        pipeline: Pipeline that anonymizes, and finds the people where no tracks file is given.
+        folder: Folder for the anonymized videos and their tracks files.
+        tracks: Tracks file of a single video; None: people are detected.
+        masker_settings: Settings of the pipeline's masker for the record; None: its class and plain attributes.
+        is_masker_recorded: Whether the masker that the tracks file records takes precedence over the pipeline's.
         seed: Seed of everything random.
-        config: What to record in the tracks file as the configuration.
+        config: Configuration to record in the tracks file.
     """
 
     def __init__(
@@ -181,10 +181,10 @@ class ModuleOnClips(AbstractSource):
     Args:
         module: The anonymizer.
         data: Clips of one person each.
-        split: ``val`` or ``test``: which of its held-out clips.
-        kind: What its masks cover; None: what the data module says, faces for a `FaceDataModule`, else bodies.
-        seed: Seed that the module is given.
-        data_settings: What the record says of the data; None: its class and plain attributes.
+        split: Split of the held-out clips: ``val`` or ``test``.
+        kind: What the masks cover; None: what the data module states, faces for a `FaceDataModule`, else bodies.
+        seed: Seed of the module.
+        data_settings: Settings of the data for the record; None: its class and plain attributes.
 
     Raises:
         SettingError: No such split, or no such kind of mask.

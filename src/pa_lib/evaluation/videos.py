@@ -40,7 +40,7 @@ class OpenedPair:
     Args:
         pair: The files.
         clip: Number of the clip in rows of metrics.
-        maskers: Finds the masker that the masks are made with; None: the recorded one, else the default.
+        maskers: Choice of the masker that makes the masks; None: the recorded one, else the default.
         limits: Limits on what is read.
 
     Raises:
@@ -130,9 +130,9 @@ class MaskMaker:
     """Where people are hidden in the frames of a video, as `pa-anonymize` hid them.
 
     Args:
-        info: The original.
-        record: Who is where, and who is hidden.
-        masker: Decides which pixels are replaced.
+        info: Description of the original video.
+        record: Tracks of the people, and who is hidden.
+        masker: Masker that decides which pixels are replaced.
         redacted: Frames that the run blanked whole.
     """
 
@@ -169,10 +169,10 @@ class Moment:
     """One frame of the original beside one of the result.
 
     Args:
-        source: Shape h w 3, uint8 RGB.
-        anonymized: The same.
-        mask: Shape h w, float32 in [0, 1]; None if unknown.
-        people: Who is there; clip and frame are set by `windows`.
+        source: Frame of the original, shape h w 3, uint8 RGB.
+        anonymized: The same frame of the anonymized video, shape h w 3, uint8 RGB.
+        mask: Mask of the hidden people, shape h w, float32 in [0, 1]; None if unknown.
+        people: People in the frame; clip and frame are set by `windows`.
     """
 
     source: NDArray[np.uint8]
@@ -187,7 +187,7 @@ def windows(moments: Iterable[Moment | None], clip: int, size: int = WINDOW) -> 
     Args:
         moments: The frames in order; None is a gap, across which no frames are compared.
         clip: Number of the clip in the results.
-        size: New frames in a result, >= 1.
+        size: Number of new frames in a result, >= 1.
     """
     held: list[Moment] = []
     context = 0
@@ -222,15 +222,15 @@ def composited_results(
 
     Args:
         source: The video.
-        output: Where the anonymized one goes.
-        record: Who is hidden where.
-        masker: Decides which pixels are replaced.
+        output: File for the anonymized video.
+        record: Tracks of the people, and who is hidden.
+        masker: Masker that decides which pixels are replaced.
         module: The anonymizer.
         clip: Number of the clip in the results.
-        seed: Seed that the module is given.
+        seed: Seed of the module.
         limits: Limits on what is read.
         write: Codec and quality of the file.
-        on_progress: Called with (task, frames done, frames in all).
+        on_progress: Callback with (task, frames done, frames in all).
     """
     info = probe(source, limits or Limits())
     check_source(record, fingerprint(source))

@@ -27,13 +27,13 @@ def body_reidentification(
     of the same walk), and boxes with identity -1.
 
     Args:
-        queries: Embeddings.
-        gallery: Embeddings.
-        query_ids: Who they are, >= 0.
-        gallery_ids: Who they are; -1 marks junk.
-        query_cameras: Which camera saw them.
-        gallery_cameras: Which camera saw them.
-        distance: As in `identity_distance`.
+        queries: Embeddings of the queries.
+        gallery: Embeddings of the gallery.
+        query_ids: Identities of the queries, >= 0.
+        gallery_ids: Identities of the gallery, >= 0; -1 marks junk.
+        query_cameras: Number of the camera of each query.
+        gallery_cameras: Number of the camera of each picture in the gallery.
+        distance: ``euclidean`` or ``cosine``, see `identity_distance`.
 
     Returns:
         One entry per query; rank 0 and NaN where no other camera saw the person.

@@ -12,7 +12,7 @@ def bounding_box(mask: Shaped[Any, "h w"]) -> tuple[slice, slice] | None:
     """Rows and columns of the smallest box around everything above 0; None if nothing is.
 
     Args:
-        mask: Array or tensor, of booleans or numbers.
+        mask: The mask, an array or tensor of booleans or numbers; what is not 0 is inside.
 
     >>> bounding_box(np.array([[0, 0, 0], [0, 2, 1]]))
     (slice(1, 2, None), slice(1, 3, None))
@@ -34,9 +34,9 @@ def box_overlaps(
     """Intersection over union of every pair of boxes, or intersection over the smaller area.
 
     Args:
-        first: ``x0 y0 x1 y1`` px; a single box counts as one row.
-        second: The same, of the other boxes.
-        of_smaller: Divide by the smaller of the two areas, so that a box inside another has 1.
+        first: Boxes ``x0 y0 x1 y1`` in pixels; a single box counts as one row.
+        second: The other boxes, in the same form.
+        of_smaller: Whether to divide by the smaller of the two areas, so that a box inside another has 1.
 
     Returns:
         float32 in [0, 1]; 0 where a box is empty.
@@ -72,8 +72,8 @@ def non_maximum_suppression(
     Ties go to the lower index, so the result is the same on every machine.
 
     Args:
-        boxes: Shape n 4, px.
-        scores: Shape n.
+        boxes: Boxes ``x0 y0 x1 y1`` in pixels, shape n 4.
+        scores: Confidence of each box, shape n.
         max_overlap: Largest intersection over union that two kept boxes may have.
 
     >>> boxes = np.float32([[0, 0, 9, 9], [0, 0, 9, 8], [20, 0, 29, 9]])

@@ -17,9 +17,9 @@ def composite(
     Only the rows and columns that hold a mask are worked on, and only the pixels between 0 and 1 are blended.
 
     Args:
-        source: Decoded pixels in 0..255.
-        anonymized: What replaces them, in 0..255.
-        alpha: In [0, 1], 1 = replaced.
+        source: Decoded pixels of the frame, in 0..255.
+        anonymized: Pixels that replace them, in 0..255.
+        alpha: Opacity of the replacement, in [0, 1]; 1 = replaced.
 
     Returns:
         New frames; neither input is changed.

@@ -41,8 +41,8 @@ def blur(crop: UInt8[Tensor, "3 h w"], sigma_px: float) -> UInt8[Tensor, "3 h w"
     for a body of 300 x 800 px at sigma 98 (OpenCV), where kornia takes 120 ms.
 
     Args:
-        crop: Pixels in 0..255.
-        sigma_px: Standard deviation in px of the crop, > 0.
+        crop: Pixels of the region, in 0..255.
+        sigma_px: Standard deviation of the Gaussian in pixels of the crop, > 0.
 
     >>> blur(torch.full((3, 9, 9), 7, dtype=torch.uint8), 2.0).unique().tolist()
     [7]
@@ -61,8 +61,8 @@ def mosaic(crop: UInt8[Tensor, "3 h w"], cell_px: float) -> UInt8[Tensor, "3 h w
     """Cells of one colour each, the mean of the pixels they cover. The cells divide the crop evenly.
 
     Args:
-        crop: Pixels in 0..255.
-        cell_px: Wanted side of a cell, px, > 0. It is rounded so that whole cells fit.
+        crop: Pixels of the region, in 0..255.
+        cell_px: Side length of a cell in pixels, > 0. It is rounded so that whole cells fit.
 
     >>> mosaic(torch.tensor([[[0, 10, 20, 30]]] * 3, dtype=torch.uint8), 2.0)[0].tolist()
     [[5, 5, 25, 25]]
@@ -79,8 +79,8 @@ def mean_outside(crop: UInt8[Tensor, "3 h w"], is_hidden: Bool[Tensor, "h w"]) -
 
     Args:
         crop: The region with some of its surroundings.
-        is_hidden: Every hidden pixel in it, of *all* hidden people: else one person's colours would enter
-            another's fill.
+        is_hidden: Every hidden pixel in it, of *all* hidden people: otherwise the colours of one person enter the fill
+            of another.
 
     Returns:
         Red, green, blue in 0..255; middle grey where nothing is outside.
@@ -113,9 +113,9 @@ def noise(
     a pixel of the frame gets the same noise however the person's box moves.
 
     Args:
-        crop: Where it will be put.
-        key: Numbers >= 0 that seed it, such as (seed, person); add the frame's index for noise that flickers.
-        origin: Row and column in the frame of the crop's first pixel.
+        crop: The region that the noise replaces.
+        key: Seed sequence, integers >= 0 such as (seed, person); add the frame's index for noise that flickers.
+        origin: Row and column of the crop's first pixel in the frame.
 
     >>> crop = torch.zeros(3, 4, 4, dtype=torch.uint8)
     >>> bool((noise(crop, (0, 7))[:, 1:] == noise(crop[:, 1:], (0, 7), origin=(1, 0))).all())

@@ -43,11 +43,12 @@ def square_boxes(
     """Square boxes that hold the given ones, with the same centre, or nearly where they are smoothed.
 
     Args:
-        boxes: ``x0 y0 x1 y1`` px; NaN where there is none, which takes the square of the nearest frame that has one.
-        expansion: Side of a square over the longer side of its box, >= 1.
-        temporal_smoothing: Standard deviation in frames of the Gaussian under which a straight line in time is fitted to
-            centres and sides around every frame: what moves or grows evenly stays as it is, jitter is smoothed.
-            A square that no longer held its box is enlarged. 0 = every frame by itself.
+        boxes: Boxes ``x0 y0 x1 y1`` in pixels; a row of NaN has no box, and gets the square of the nearest frame that
+            has one.
+        expansion: Ratio of the side of a square to the longer side of its box, >= 1.
+        temporal_smoothing: Standard deviation in frames of the Gaussian that weighs the frames; a straight line in time
+            is fitted around every frame to centres and sides. Even motion and growth stay as they are, jitter is
+            smoothed. A square that no longer holds its box is enlarged. 0 = every frame by itself.
 
     Returns:
         float64; they may reach beyond the frame.
@@ -100,13 +101,13 @@ def resample(
     """A box of a picture at another size, with the kernel widened as much as it shrinks, so that nothing aliases.
 
     Args:
-        planes: Any range.
-        box: Box of the part in pixels of `planes`; may lie between pixels, and beyond a picture with black bars.
+        planes: The picture, values of any range.
+        box: Box of the part in pixels of `planes`; may lie between pixels, and beyond a picture with zero padding.
         height: Height of the result in pixels.
         width: Width of the result in pixels.
         interpolation: ``bilinear``, whose weights are never negative, or ``bicubic``, which is sharper and may
             overshoot (Keys 1981).
-        has_black_bars: Whether 0 lies beyond the picture. Otherwise nothing does: only pixels of the picture count.
+        has_black_bars: Whether the picture is padded with 0. Otherwise only pixels of the picture count.
 
     Returns:
         float32 or wider.
@@ -159,10 +160,10 @@ def cut_and_hide(
     negative weights, so a mask is above 0 at exactly those crop pixels in which one of its pixels has a part.
 
     Args:
-        frame: Pixels in [0, 1] as float, or 0..255 as uint8.
-        hidden: Everybody's mask, of the whole frame.
-        own: One person's mask, of the whole frame; counts as hidden.
-        box: Square; may reach beyond the frame, where the crop is black and not hidden.
+        frame: The whole frame, in [0, 1] as float or in 0..255 as uint8.
+        hidden: Mask of all hidden people over the whole frame.
+        own: Mask of the person of this crop over the whole frame; counts as hidden.
+        box: Square of the crop in pixels; may reach beyond the frame, where the crop is black and not hidden.
         side: Side length of the crop in pixels.
 
     Returns:

@@ -23,7 +23,7 @@ def generator(*keys: int) -> torch.Generator:
     ``n^2 / 2^33``. `normal` and `uniform` use the keys in full.
 
     Args:
-        keys: Whole numbers, at least one; negative ones count as 64-bit two's complement.
+        keys: Key of the draw, integers, at least one; negative ones count as 64-bit two's complement.
 
     >>> float(torch.rand((), generator=generator(0, 7))) == float(torch.rand((), generator=generator(0, 7)))
     True

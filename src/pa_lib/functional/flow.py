@@ -30,9 +30,10 @@ def warp(
     Bilinear in pixel coordinates; beyond the border the border's pixels go on.
 
     Args:
-        frames: The later frames, or whatever else is known of their pixels.
-        flow: px, x then y: where each pixel of the earlier frame is in the later one; of all rows, or of some.
-        top: Which row of the frames the first row of the flow is.
+        frames: The later frames, or other values of their pixels.
+        flow: Optical flow (x, y) in pixels: where each pixel of the earlier frame is in the later one; of all rows, or
+            of some.
+        top: Row of the frames at which the first row of the flow lies.
 
     >>> later = torch.tensor([[[[0.0, 1.0, 2.0, 3.0]]]])
     >>> right = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 1, 4)
@@ -51,7 +52,7 @@ def lookup(planes: Sequence[Float[Tensor, "h w"]]) -> Lookup:
     """`warp` of one picture, band by band: no gradients, on the CPU several times as fast where OpenCV is exact.
 
     Args:
-        planes: The picture's channels, wherever in memory each of them is.
+        planes: Channels of the picture, each of them anywhere in memory.
 
     Returns:
         What looks all of them up along the flow of some rows, given with the number of the first row.
@@ -116,8 +117,8 @@ def occlusion(
     (`motion_boundaries`).
 
     Args:
-        forward_flow: px, x then y: where each pixel of the earlier frame is in the later one.
-        backward_flow: px: where each pixel of the later frame was in the earlier one.
+        forward_flow: Optical flow (x, y) in pixels: where each pixel of the earlier frame is in the later one.
+        backward_flow: Optical flow in pixels: where each pixel of the later frame was in the earlier one.
 
     Raises:
         ValueError: The flows differ in shape, or it is not n 2 h w.
@@ -142,8 +143,8 @@ def flow_inconsistency(flow: Float[Tensor, "n 2 h w"], way_back: Float[Tensor, "
     .. math:: \lVert w + \tilde w \rVert^2 > 0.01 \, (\lVert w \rVert^2 + \lVert \tilde w \rVert^2) + 0.5
 
     Args:
-        flow: :math:`w`, px, there.
-        way_back: :math:`\tilde w`, px: the opposite flow looked up where `flow` leads, ``warp(backward, flow)``.
+        flow: :math:`w`, the flow in pixels.
+        way_back: :math:`\tilde w`, the opposite flow in pixels, looked up where `flow` leads, ``warp(backward, flow)``.
 
     >>> flow_inconsistency(torch.ones(1, 2, 1, 1), torch.tensor([-1.0, -0.2]).view(1, 2, 1, 1)).item()
     True
@@ -161,7 +162,7 @@ def motion_boundaries(flow: Float[Tensor, "n 2 h w"]) -> Bool[Tensor, "n 1 h w"]
     with forward differences, which are 0 in the last row and the last column.
 
     Args:
-        flow: :math:`w = (u, v)`, px.
+        flow: :math:`w = (u, v)`, the flow in pixels.
 
     >>> step = torch.tensor([0.0, 0.0, 1.0, 1.0]).view(1, 1, 1, 4).expand(1, 2, 1, 4)
     >>> motion_boundaries(step)[0, 0, 0].tolist()

@@ -22,9 +22,9 @@ def frechet_distance(
     equal sets may come out at -1e-13.
 
     Args:
-        source: Features of one set of clips, any unit; every floating type is taken to float64.
-        anonymized: Those of the other set. The numbers of clips may differ.
-        ddof: Covariances are over n - ddof: 0 as StyleGAN-V does, 1 as `numpy.cov`.
+        source: Features of one set of clips, in any unit; every floating type is converted to float64.
+        anonymized: Features of the other set. The numbers of clips may differ.
+        ddof: Delta degrees of freedom: covariances are over n - ddof. 0 as StyleGAN-V does, 1 as `numpy.cov`.
 
     Returns:
         Scalar, float64, in the square of the features' unit; 0 for equal sets. Few clips make it too large.
@@ -64,8 +64,9 @@ def gaussian_frechet_distance(
         covariance: Covariance of the same set.
         other_mean: Mean of the other set.
         other_covariance: Covariance of the other set.
-        ranks: The most eigenvalues that either covariance can have, one less than the number of clips; smaller
-            eigenvalues are rounding and are left out, which saves two digits where means are large. None keeps all.
+        ranks: Largest possible number of eigenvalues of either covariance, one less than the number of clips; smaller
+            eigenvalues are rounding errors and are left out, which saves two digits where means are large. None keeps
+            all.
 
     Returns:
         Scalar, float64.
@@ -96,8 +97,8 @@ def mean_and_covariance(
     Args:
         total: s, the sum of the features.
         outer: Q, the sum of their outer products.
-        count: n, how many there are.
-        ddof: See `frechet_distance`.
+        count: n, the number of features.
+        ddof: Delta degrees of freedom, see `frechet_distance`.
 
     Returns:
         Both in float64.

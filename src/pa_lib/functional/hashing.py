@@ -13,10 +13,10 @@ def weights_sha256(tensors: Mapping[str, Tensor], *, has_header: bool = True, dt
     """Sha256 of names and numbers, tensor by tensor in the order of their names.
 
     Args:
-        tensors: E.g. a ``state_dict()``.
-        has_header: Type and shape of every tensor are hashed too.
-        dtype: Type that numbers are converted to first, so that a copy in another type has the same hash. None keeps
-            their own.
+        tensors: Tensors by name, e.g. a ``state_dict()``.
+        has_header: Whether type and shape of every tensor are hashed too.
+        dtype: Type that all numbers are converted to first, so that a copy in another type has the same hash. None
+            keeps their own types.
 
     >>> weights_sha256({})[:8]
     'e3b0c442'

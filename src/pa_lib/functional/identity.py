@@ -23,7 +23,7 @@ def identity_distance(
 
     Args:
         first: Embeddings as the network gives them.
-        second: Their partners.
+        second: Embeddings to compare them with, row by row.
         distance: ``euclidean`` on the embeddings as they are, or ``cosine``.
 
     Returns:
@@ -75,10 +75,10 @@ def mean_pair_distance(
     embeddings have length 1: its half, which is the mean cosine distance itself.
 
     Args:
-        n: How many faces.
-        total: Their sum, after `comparable`.
-        total_square: The sum of their squared lengths.
-        distance: As in `identity_distance`.
+        n: Number of faces.
+        total: Sum of the embeddings, after `comparable`.
+        total_square: Sum of their squared lengths.
+        distance: ``euclidean`` or ``cosine``, see `identity_distance`.
 
     Returns:
         NaN below two faces.

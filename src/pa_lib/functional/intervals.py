@@ -59,8 +59,8 @@ def wilson_interval(hits: float, n: float, z: float = 1.959963984540054) -> Inte
     .. math:: \frac{p + z^2 / 2n \pm z \sqrt{p (1 - p) / n + z^2 / 4n^2}}{1 + z^2 / n}, \quad p = hits / n
 
     Args:
-        hits: In 0..n; need not be whole.
-        n: How many independent trials.
+        hits: Number of successes, in 0..n; need not be whole.
+        n: Number of independent trials.
         z: Quantile of the normal distribution; 1.96 for 95 %.
 
     Returns:
@@ -105,10 +105,10 @@ def resampled_interval(
     """Interval of a statistic by draws of groups of its rows, with replacement and a fixed seed.
 
     Args:
-        statistic: Its value for some rows, given their indices.
-        groups: What each row belongs to; groups are drawn whole, because their rows are alike.
-        value: The statistic of all rows.
-        resamples: How many draws.
+        statistic: Function from indices of rows to the value of the statistic for them.
+        groups: Group of each row; groups are drawn whole, because their rows are alike.
+        value: Value of the statistic for all rows.
+        resamples: Number of draws.
 
     Returns:
         Value -+ Student's t times the standard deviation of the draws; None for fewer than 2 groups or no draws.

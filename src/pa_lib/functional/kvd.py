@@ -21,12 +21,13 @@ def kernel_video_distance(
         - \frac{2}{n m} \sum_{i, j} k(x_i, y_j), \qquad k(x, y) = (\gamma \, x \cdot y + 1)^p
 
     Args:
-        source: Features x of one set of clips; every floating type is taken to float64.
-        anonymized: Features y of the other set.
-        degree: p.
-        scale: :math:`\gamma`; None takes 1 / d.
-        is_paired: Clip i of both is the same clip before and after. Such pairs are not independent, so the last term
-            leaves out i = j and is over n (n - 1); without that it would be biased. Equal sets then give exactly 0.
+        source: x, the features of one set of clips; every floating type is converted to float64.
+        anonymized: y, the features of the other set.
+        degree: p, the degree of the polynomial kernel.
+        scale: :math:`\gamma`, the scale of the kernel; None takes 1 / d.
+        is_paired: Whether clip i of both is the same clip before and after. Such pairs are not independent, so the last
+            term leaves out i = j and is over n (n - 1); without that it would be biased. Equal sets then give exactly
+            0.
 
     Returns:
         Scalar, float64. Around 0 for equal distributions, and below it as often as above: it is not clamped.

@@ -28,7 +28,7 @@ class Patch(NamedTuple):
 
     Args:
         top, left: Position in the frame of ``mask[0, 0]``, px.
-        mask: Shape h w, bool or float in [0, 1], wholly inside the frame.
+        mask: The mask, shape h w, bool or float in [0, 1], wholly inside the frame.
     """
 
     top: int
@@ -42,7 +42,7 @@ def box_raster(box: Box, height: int, width: int) -> Patch | None:
     Pixel ``(y, x)`` is the square from ``(y, x)`` to ``(y + 1, x + 1)``; it is covered if the box reaches into it.
 
     Args:
-        box: ``x0 y0 x1 y1`` px, may be fractional and reach beyond the frame.
+        box: Box ``x0 y0 x1 y1`` in pixels, may be fractional and reach beyond the frame.
         height: Height of the frame in pixels.
         width: Width of the frame in pixels.
 
@@ -68,7 +68,7 @@ def ellipse_raster(box: Box, height: int, width: int) -> Patch | None:
     ``(dx / a)^2 + (dy / b)^2 <= 1``. For squares along the axes that is exact.
 
     Args:
-        box: ``x0 y0 x1 y1`` px around the ellipse, may be fractional and reach beyond the frame.
+        box: Box ``x0 y0 x1 y1`` in pixels around the ellipse, may be fractional and reach beyond the frame.
         height: Height of the frame in pixels.
         width: Width of the frame in pixels.
 
@@ -198,8 +198,8 @@ def snap_to_grid(patch: Patch, grid: tuple[int, int], height: int, width: int) -
     sample belongs to both sides. Cells cut by an odd frame's edge are filled as far as the frame reaches.
 
     Args:
-        patch: Bool or float mask.
-        grid: Rows and columns of one cell, (2, 2) for 4:2:0, (1, 1) for RGB.
+        patch: The mask, of bool or float.
+        grid: Rows and columns of one cell of the chroma grid, (2, 2) for 4:2:0, (1, 1) for RGB.
         height: Height of the frame in pixels.
         width: Width of the frame in pixels.
 

@@ -34,13 +34,13 @@ def unmasked_lpips(
     where it is not counted.
 
     Args:
-        source: uint8 in 0..255, or floats in [0, 1].
-        anonymized: The same shape.
-        masks: In [0, 1], 1 = anonymize.
-        network: Takes two stacks of RGB pictures in [0, 1], n 3 h w, and gives their distances n 1 h w, such as
+        source: Frames of the original, uint8 in 0..255 or floats in [0, 1].
+        anonymized: Frames of the anonymized video, in the same range.
+        masks: Masks in [0, 1], 1 = anonymize.
+        network: Network from two stacks of RGB pictures in [0, 1], n 3 h w, to their distances n 1 h w, such as
             `pretrained.Perceptual`.
-        chunk: Frames at a time. With 1 no value depends on what else is in the batch; more is faster on an accelerator,
-            takes more memory, and may change the seventh digit.
+        chunk: Number of frames at a time, >= 1. With 1 no value depends on the other items in the batch; more is faster
+            on an accelerator, takes more memory, and may change the seventh digit.
 
     Returns:
         float64, at least 0; NaN where nothing is kept: count these.

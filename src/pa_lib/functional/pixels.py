@@ -13,7 +13,8 @@ def as_unit(frames: Float[Tensor, "*shape"] | UInt8[Tensor, "*shape"]) -> Float[
     """Pixels in [0, 1]: 8-bit ones divided by 255, floats as they are.
 
     Args:
-        frames: uint8 in 0..255, or any float type in [0, 1]. Floats up to 0.001 outside pass, and are not clamped.
+        frames: Pixels, uint8 in 0..255 or any float type in [0, 1]. Floats up to 0.001 outside pass, and are not
+            clamped.
 
     Returns:
         float32 for uint8; else the tensor itself.
@@ -42,10 +43,10 @@ def check_videos(
     """Refuse videos, and masks, whose shapes do not fit each other.
 
     Args:
-        source: Expected b t c h w.
-        anonymized: Expected the same shape.
-        masks: Expected b t 1 h w; None if there are none.
-        channels: The c that is expected; None takes any.
+        source: Frames of the original, expected b t c h w.
+        anonymized: Frames of the anonymized video, expected in the same shape.
+        masks: Masks, expected b t 1 h w; None if there are none.
+        channels: Number of channels c that is expected; None takes any.
         context: Number of first frames that are left out.
 
     Raises:

@@ -17,9 +17,9 @@ class RegionErrors(NamedTuple):
 
     Args:
         squares: Sum over the region's pixels and channels of the squared difference of pixels in [0, 1].
-        values: How many values that is: pixels times channels.
-        identical: How many pixels of the region are the same in all channels, to the bit.
-        pixels: How many pixels the region has.
+        values: Number of summands: pixels times channels.
+        identical: Number of pixels of the region that are the same in all channels, to the bit.
+        pixels: Number of pixels of the region.
     """
 
     squares: Float[Tensor, "r b t"]
@@ -65,9 +65,9 @@ def region_errors(source: Pixels, anonymized: Pixels, regions: Bool[Tensor, "r b
     until they are divided by 255 squared.
 
     Args:
-        source: uint8 in 0..255, or floats in [0, 1].
-        anonymized: The same shape.
-        regions: Which pixels; regions may overlap.
+        source: Frames of the original, uint8 in 0..255 or floats in [0, 1].
+        anonymized: Frames of the anonymized video, in the same range.
+        regions: Regions of pixels; they may overlap.
 
     Raises:
         ValueError: Shapes do not fit, or pixels are of another range.
@@ -118,11 +118,11 @@ def unmasked_psnr(
     blackening them and dividing by all pixels would flatter the result (by 1.549 dB where 30 % is hidden).
 
     Args:
-        source: uint8 in 0..255, or floats in [0, 1].
-        anonymized: The same shape.
-        masks: In [0, 1], 1 = anonymize.
-        data_range: R, the peak value, of pixels in [0, 1].
-        pooling: ``frame``: one value per frame, b t. ``clip``: one of the sums over all frames of a clip, b.
+        source: Frames of the original, uint8 in 0..255 or floats in [0, 1].
+        anonymized: Frames of the anonymized video, in the same range.
+        masks: Masks in [0, 1], 1 = anonymize.
+        data_range: R, the peak value of pixels in [0, 1].
+        pooling: ``frame``: one value per frame, b t. ``clip``: one value of the sums over all frames of a clip, b.
 
     Returns:
         float64 dB; infinite where all kept pixels are equal, NaN where none is kept: count these, do not average them.

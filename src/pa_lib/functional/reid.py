@@ -18,12 +18,13 @@ class Retrieval:
     """What became of every query.
 
     Args:
-        ranks: Shape q: place of the first right picture in the gallery as sorted for this query, from 1; 0 where there
+        ranks: Rank of the first right picture in the gallery as sorted for this query, shape q, from 1; 0 where there
             is none: such queries are to be left out, and counted.
-        average_precision: Shape q, in (0, 1]; NaN where there is no right picture.
-        inverse_penalty: Shape q, in (0, 1]: right pictures by the rank of the last of them (INP); NaN as above.
-        n_right: Shape q: right pictures in the gallery.
-        n_gallery: Shape q: pictures searched, without what was left out for this query.
+        average_precision: Average precision, shape q, in (0, 1]; NaN where there is no right picture.
+        inverse_penalty: Inverse negative penalty (INP), shape q, in (0, 1]: right pictures by the rank of the last of
+            them; NaN as above.
+        n_right: Number of right pictures in the gallery, shape q.
+        n_gallery: Number of pictures searched, shape q, without those left out for this query.
     """
 
     ranks: Int[Tensor, " q"]
@@ -45,8 +46,8 @@ def rank_gallery(
     Equal distances keep the gallery's order.
 
     Args:
-        distances: From every query to every picture of the gallery.
-        is_right: Whether it shows the same person.
+        distances: Distances from every query to every picture of the gallery.
+        is_right: Whether the picture shows the person of the query.
         is_left_out: Pictures that this query does not see, such as those of its own camera.
 
     Raises:
@@ -96,12 +97,12 @@ def reidentification(
     """Search a gallery of known people for every query, by the distance of embeddings. See `rank_gallery`.
 
     Args:
-        queries: Embeddings of the anonymized.
+        queries: Embeddings of anonymized pictures.
         gallery: Embeddings of originals.
-        query_ids: Who they are.
-        gallery_ids: Who they are.
+        query_ids: Identities of the queries.
+        gallery_ids: Identities of the gallery.
         is_left_out: Pictures that a query does not see, such as the one it was made from.
-        distance: As in `identity_distance`.
+        distance: ``euclidean`` or ``cosine``, see `identity_distance`.
 
     Raises:
         ValueError: Shapes do not fit, or embeddings that are not finite.

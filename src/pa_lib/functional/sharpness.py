@@ -23,8 +23,8 @@ def gradient_length(
     to its right and below, so that the edge of the mask is no detail. The last row and column are not judged.
 
     Args:
-        frames: RGB in [0, 1], or uint8 in 0..255.
-        mask: Weights in [0, 1] of what is judged; None judges everything.
+        frames: Frames, RGB in [0, 1] or uint8 in 0..255.
+        mask: Weight of each pixel, in [0, 1]; None weighs all pixels 1.
 
     Returns:
         Grey levels (0 to 1) per pixel; NaN for frames of which nothing is judged.

@@ -29,9 +29,9 @@ def unmasked_ssim(source: Pixels, anonymized: Pixels, masks: Float[Tensor, "b t 
     are taken one by one and averaged. A frame at a time in float32, which puts a frame's mean off by less than 1e-5.
 
     Args:
-        source: uint8 in 0..255, or floats in [0, 1]; at least 11 px high and wide.
-        anonymized: The same shape.
-        masks: In [0, 1], 1 = anonymize.
+        source: Frames of the original, uint8 in 0..255 or floats in [0, 1]; at least 11 px high and wide.
+        anonymized: Frames of the anonymized video, in the same range and size.
+        masks: Masks in [0, 1], 1 = anonymize.
 
     Returns:
         float64 in [-1, 1]; NaN where no window is left: count these.

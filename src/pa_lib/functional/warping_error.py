@@ -34,11 +34,12 @@ def temporal_warping_error(
     blurred or blank video can score well: report how sharp it is beside it.
 
     Args:
-        frames: The video to judge, in [0, 1], or uint8 in 0..255.
-        flow: px, x then y: where each pixel of a frame has moved in the next one.
-        mask: Weights in [0, 1] of what is judged; None judges everything, ``1 - mask`` all but it.
-        visible: 1 where a pixel is seen in the next frame too, 0 where it is hidden there: ``~occlusion(forward,
-            backward)`` is Lai's. None takes all for seen that does not leave the picture, for flow that is exact.
+        frames: Frames of the video to evaluate, in [0, 1] or uint8 in 0..255.
+        flow: Optical flow (x, y) in pixels: where each pixel of a frame is in the next one.
+        mask: Weight of each pixel, in [0, 1]; None weighs all pixels 1, ``1 - mask`` evaluates the background.
+        visible: Visibility, 1 where a pixel is seen in the next frame too, 0 where it is occluded there:
+            ``~occlusion(forward, backward)`` is Lai's. None counts every pixel that does not leave the picture as seen,
+            for flow that is exact.
         convention: ``lai`` or ``per_pixel``.
 
     Returns:
@@ -85,11 +86,11 @@ def region_sums(
 
     Args:
         earlier: The same frame of v videos, in [0, 1].
-        later: The next one.
-        forward_flow: px, x then y: where each pixel of the earlier frame is in the later one.
-        backward_flow: px: where each pixel of the later frame was in the earlier one.
-        earlier_mask: Weights in [0, 1]; None if nothing is masked.
-        later_mask: The same of the later frame.
+        later: The next frame of them, in [0, 1].
+        forward_flow: Optical flow (x, y) in pixels: where each pixel of the earlier frame is in the later one.
+        backward_flow: Optical flow in pixels: where each pixel of the later frame was in the earlier one.
+        earlier_mask: Mask of the earlier frame, in [0, 1]; None if there is no mask.
+        later_mask: Mask of the later frame, in [0, 1].
 
     Returns:
         Float64, over the whole frame, inside the mask and outside it: squared errors, all channels together, and

@@ -13,9 +13,9 @@ def window_starts(n: int, window: int, overlap: int) -> list[int]:
     """First frames of windows that cover n frames; the last window ends with the last frame.
 
     Args:
-        n: Frames of the clip, >= 1.
-        window: Frames of a window, >= 1. A shorter clip is one shorter window.
-        overlap: Frames that neighbours share at least, from 0 to window - 1.
+        n: Number of frames of the clip, >= 1.
+        window: Number of frames of a window, >= 1. A shorter clip is one shorter window.
+        overlap: Least number of frames that neighbours share, from 0 to window - 1.
 
     Raises:
         ValueError: A number is out of range.
@@ -57,11 +57,11 @@ def blend(predict: Callable[[slice], Tensor], n: int, window: int, overlap: int,
     as it is.
 
     Args:
-        predict: From the frames of a window, as a slice, to a tensor with as many along `dim`.
-        n: Frames of the clip.
-        window: See `window_starts`.
-        overlap: See `window_starts`.
-        dim: Along which the frames lie.
+        predict: Function from the frames of a window, as a slice, to a tensor with as many along `dim`.
+        n: Number of frames of the clip.
+        window: Number of frames of a window, see `window_starts`.
+        overlap: Least number of frames that neighbours share, see `window_starts`.
+        dim: Dimension of the frames.
 
     Returns:
         n frames in the type of the predictions.
