@@ -27,14 +27,16 @@ class MetricValue:
     """One number, with what it takes to read it.
 
     Args:
-        name: Unique within the evaluation, with its unit as suffix if it has one, e.g. ``unmasked_psnr_db``.
-        value: NaN if there was nothing to measure; `counted` then says why.
-        n: Number of things that it is a mean (or a rate) of.
-        n_of: What they are, e.g. ``pairs of frames``.
+        name: Name of the value, unique within the evaluation, with its unit as suffix if it has one, e.g.
+            ``unmasked_psnr_db``.
+        value: The value; NaN if there was nothing to measure; `counted` then says why.
+        n: Number of items that the value is a mean (or a rate) of.
+        n_of: Description of the items, e.g. ``pairs of frames``.
         what: Description in one line.
-        is_higher_better: None if neither is.
-        interval: Low and high end of its 95 % interval, None if it has none.
-        counted: What was left out of the value, or makes it weaker, by name, e.g. ``{"faces not found": 3}``.
+        is_higher_better: Whether a higher value is better; None if neither is.
+        interval: Low and high end of the 95 % interval; None if there is none.
+        counted: Number of items that were left out of the value, or that weaken it, by name, e.g. ``{"faces not found":
+            3}``.
     """
 
     name: str
@@ -52,9 +54,10 @@ class TrackRow:
     """Values of one person of one clip.
 
     Args:
-        clip: As in `contracts.Result.clip_ids`; without them, the number of the row among all rows, from 0.
-        person_id: As in `contracts.Sighting`.
-        values: By the names of the values that they are part of.
+        clip: Id of the clip, see `contracts.Result.clip_ids`; without them, the number of the row among all rows, from
+            0.
+        person_id: Id of the person, see `contracts.Sighting`.
+        values: Contribution of the person to each value, by name of the value.
     """
 
     clip: int
@@ -67,8 +70,8 @@ class Measurement:
     """All that a metric reports.
 
     Args:
-        values: The first is the one that stands for the metric.
-        tracks: Person by person, for metrics that look at people.
+        values: The values; the first one stands for the metric.
+        tracks: Values person by person, for metrics that look at people.
     """
 
     values: tuple[MetricValue, ...]
@@ -166,8 +169,8 @@ class AbstractMetric(torchmetrics.Metric, ABC, metaclass=_MetricType):
         Args:
             name: Name of the state.
             n_columns: Number of columns.
-            n_keys: Number of columns in front that are keys (whole numbers, such as clip and person): rows with the
-                same keys are added up, see `summed`. 0 keeps rows apart.
+            n_keys: Number of columns in front that are keys (integers, such as clip and person): rows with the same
+                keys are added up, see `summed`. 0 keeps rows apart.
             clip_column: Index of the column that holds keys of `clip_keys`; None if there is none.
         """
         self._keys[name] = n_keys, clip_column
@@ -191,7 +194,7 @@ class AbstractMetric(torchmetrics.Metric, ABC, metaclass=_MetricType):
         """The key of every row of an update, float64.
 
         Args:
-            clip_ids: As in `contracts.Result`; None makes every row of every update a clip of its own.
+            clip_ids: Ids of the clips, see `contracts.Result`; None makes every row of every update a clip of its own.
             n_rows: Number of rows of the update.
 
         Raises:

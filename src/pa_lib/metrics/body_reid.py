@@ -36,8 +36,8 @@ class BodyReidentificationRate(AbstractMetric):
 
     Args:
         n_dimensions: Length of the embeddings.
-        network: Network that makes embeddings, b d, of pictures; frozen, and in evaluation mode. None if `update` is
-            given embeddings.
+        network: Network from pictures to embeddings b d, frozen and in evaluation mode. None if `update` is given
+            embeddings.
         distance: ``cosine`` (Market's usual), or ``euclidean``.
 
     >>> metric = BodyReidentificationRate(n_dimensions=2)
@@ -80,10 +80,10 @@ class BodyReidentificationRate(AbstractMetric):
         """Add people.
 
         Args:
-            features: Embeddings b d; or what the network takes, where there is one.
+            features: Embeddings b d; or the input of the network, where there is one.
             ids: Identities, >= 0; -1 for boxes that show no person, in the gallery only.
-            cameras: Number of the camera that saw each.
-            is_query: Whether each is a query, or belongs to the gallery.
+            cameras: Number of the camera of each picture.
+            is_query: Whether each picture is a query, or belongs to the gallery.
 
         Raises:
             ValueError: Shapes do not fit, embeddings that are not finite, or a query without identity.

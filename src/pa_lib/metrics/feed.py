@@ -16,7 +16,7 @@ def feed(metrics: Iterable[AbstractMetric], result: Result, *, has_masks: bool =
     Args:
         metrics: Metrics to update.
         result: Originals and their anonymized versions.
-        has_masks: False if the result's masks mean nothing, because it is unknown who is where.
+        has_masks: Whether the result's masks are valid; False if it is unknown where people are.
 
     Raises:
         InputError: A metric cannot use the result, or needs what it does not have; says which metric.

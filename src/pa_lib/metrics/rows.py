@@ -16,7 +16,7 @@ def summed(rows: Float[Tensor, "n k"], n_keys: int = 1) -> Float[Tensor, "m k"]:
     the processes' rows were joined gives what one process would have.
 
     Args:
-        rows: float64; first the keys (whole numbers, such as clip and person), then values.
+        rows: Rows in float64: first the keys (integers, such as clip and person), then values.
         n_keys: Number of columns that are keys.
 
     >>> summed(torch.tensor([[1, 0.5, 2], [0, 1, 1], [1, 0.5, 1]], dtype=torch.float64)).tolist()
@@ -31,7 +31,7 @@ def unnumbered_keys(clip_ids: Tensor | None, n_rows: int, n_before: int) -> Floa
     """The key of every row of an update, float64: the given ids, or numbers that no id has.
 
     Args:
-        clip_ids: Shape b, or None.
+        clip_ids: Ids of the clips, shape b, or None.
         n_rows: Number of rows of the update.
         n_before: Number of rows without an id before.
 

@@ -16,8 +16,8 @@ class Requirement:
 
     Args:
         of: Name of what is provided, such as ``latent_channels``.
-        problem: From what is provided to the error that says what was got, what was expected and what to choose; None
-            where it fits.
+        problem: Function from what is provided to the error that says what was got, what was expected and what to
+            choose; None where it fits.
     """
 
     of: str
@@ -41,7 +41,7 @@ def check_fit(parts: Iterable[object], further: Mapping[str, Any] | None = None)
 
     Args:
         parts: The parts of a system, in the order in which problems are reported; those that are not `Fitting` fit.
-        further: What the system itself provides.
+        further: Further provisions, of the system itself.
 
     Raises:
         SettingError: Two parts do not fit; says which, and which to choose.

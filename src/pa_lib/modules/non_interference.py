@@ -22,11 +22,11 @@ def interference(system: AbstractAnonymizer, clip: Clip, masks: ClipMasks, *, se
     in.
 
     Args:
-        system: Its `anonymize` is called ``trials + 3`` times.
-        clip: Frames t 3 h w, uint8. Not changed.
-        masks: A pixel counts as hidden where the alpha of any mask is above 0.
-        seed: The system's seed; the noise is drawn from it as well.
-        trials: Draws of noise, >= 0.
+        system: The anonymizer. Its `anonymize` is called ``trials + 3`` times.
+        clip: The clip, frames t 3 h w, uint8. Not changed.
+        masks: Masks of the hidden people. A pixel counts as hidden where the alpha of any mask is above 0.
+        seed: Seed of the system and of the noise.
+        trials: Number of draws of noise, >= 0.
 
     Returns:
         A change in 0..255; 0 also if no pixel is hidden.

@@ -26,10 +26,10 @@ class OptimizerSpec:
 
     Args:
         slots: Names of the direct children of the system whose parameters it updates, at least one.
-        make: Parameters to an optimizer, e.g. ``functools.partial(torch.optim.AdamW, lr=1e-4)``.
-        schedule: Optimizer to a schedule of its learning rate, stepped once after each of its steps; None for a
-            constant rate.
-        every: It steps once in this many training steps, first in the first one; >= 1.
+        make: Function from parameters to an optimizer, e.g. ``functools.partial(torch.optim.AdamW, lr=1e-4)``.
+        schedule: Function from the optimizer to a schedule of its learning rate, which is stepped once after each of
+            its steps; None for a constant rate.
+        every: Number of training steps per step of this optimizer, >= 1; it steps in the first one.
         clip: Largest norm of its gradients, > 0; larger ones are scaled down to it. None does not clip.
 
     Raises:
@@ -85,11 +85,11 @@ def checked_specs(
     """The same optimizers, in the order in which the system names them.
 
     Args:
-        specs: By name.
-        names: Those that the system steps.
+        specs: Specifications of the optimizers by name.
+        names: Names of the optimizers that the system steps.
         slots: Names of the system's direct children.
-        trainable: Those that learn; empty where only the optimizers say it.
-        system: What errors call the system.
+        trainable: Names of the slots that learn; empty where only the optimizers say it.
+        system: Name of the system in errors.
 
     Raises:
         SettingError: An optimizer is missing or unknown, two update the same slot, or a slot that learns has none.

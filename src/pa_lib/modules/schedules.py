@@ -26,10 +26,10 @@ class CosineSchedule(LRScheduler):
     One that is to be longer than before follows the cosine to its new end.
 
     Args:
-        optimizer: Its rate is scaled.
+        optimizer: Optimizer whose learning rate is scaled.
         total_steps: Number of optimizer steps of the whole run, >= 1.
         warmup_steps: Number of optimizer steps before the full rate, 0 to `total_steps` - 1.
-        final_share: Rate at the end as a share of the full rate, 0 to 1.
+        final_share: Learning rate at the end as a share of the full rate, in [0, 1].
 
     Raises:
         SettingError: A number out of range.
@@ -61,8 +61,8 @@ class CosineSchedule(LRScheduler):
         """Learning rate of each parameter group at optimizer step `step`, counted from 0.
 
         Args:
-            step: From 0; the rate stays constant after the end.
-            total_steps: Length of another run than this one. None: this one.
+            step: Number of the step, from 0; the rate stays constant after the end.
+            total_steps: Length of another run than this one; None = this one.
         """
         total = self.total_steps if total_steps is None else total_steps
         if step < self.warmup_steps:

@@ -15,8 +15,8 @@ class Origin:
     """A file or folder that a part takes its weights from whenever it is built.
 
     Args:
-        path: A file, a folder, or an id on the hub.
-        sha256: Of the file, in hexadecimal; None where it was not computed.
+        path: Path of a file or a folder, or an id on the hub.
+        sha256: Hash of the file, hex; None where it was not computed.
     """
 
     path: str

@@ -31,13 +31,13 @@ def load_network(
     """A diffusers network: loaded, as given, or with random weights from its config.
 
     Args:
-        kind: The class.
+        kind: Class of the network.
         path: Folder or hub id; see `from_folder`.
-        network: One that is there already.
-        config: The arguments of the class, as diffusers writes them into config.json.
-        subfolder: Where in `path` it is.
-        dtype: What its weights become, see `torch_dtype`; None leaves them as they are.
-        variant: Which files of `path`, e.g. ``fp16`` for ``diffusion_pytorch_model.fp16.safetensors``.
+        network: Existing network.
+        config: Arguments of the class, as diffusers writes them into config.json.
+        subfolder: Subfolder of `path` that holds the network.
+        dtype: Type that the weights are converted to, see `torch_dtype`; None keeps their own.
+        variant: Variant of the files in `path`, e.g. ``fp16`` for ``diffusion_pytorch_model.fp16.safetensors``.
 
     Raises:
         WeightsError: Not exactly one of the three is given, or it does not make a network.
@@ -70,9 +70,10 @@ def from_folder(
     Args:
         kind: A class of diffusers or transformers.
         path: A folder that holds `subfolder`, or is the network's own, or an id on the hub (``owner/name``).
-        subfolder: ``unet``, ``vae``, ``text_encoder`` and so on; empty where the network is at the root.
-        named: The file that must be there.
-        variant: Which of several files of weights, e.g. ``fp16``; None for the usual one.
+        subfolder: Subfolder of the network, ``unet``, ``vae``, ``text_encoder`` and so on; empty where the network is
+            at the root.
+        named: Name of the file that must be there.
+        variant: Variant of several files of weights, e.g. ``fp16``; None for the usual one.
 
     Raises:
         WeightsError: No such folder; no config in it; weights missing, damaged or of other shapes; no connection.

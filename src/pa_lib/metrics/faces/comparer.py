@@ -44,17 +44,17 @@ class FacePairs:
     """Faces of one update, one entry for each person and frame; n may be 0.
 
     Args:
-        rows: Shape n: row in the batch.
-        person_ids: Shape n.
-        frames: Shape n: index within the clip.
-        source: Shape n d: embedding in the source; NaN where the face cannot be compared: it is too small, or neither
+        rows: Row in the batch, shape n.
+        person_ids: Id of the person, shape n.
+        frames: Index of the frame within the clip, shape n.
+        source: Embedding in the source, shape n d; NaN where the face cannot be compared: it is too small, or neither
             its landmarks were given nor did the finder see it.
-        anonymized: Shape n d: embedding at the same place of the anonymized frame; NaN exactly where `source` is.
-        is_small: Shape n: the face is too small to be compared.
-        is_found_in_source: Shape n: the finder sees it in the source.
-        is_found: Shape n: the finder sees a face at that place of the anonymized frame.
-        scores: Shape n: the finder's score there; 0 where not found.
-        n_faceless: Shape b: times that a body or a mask was to be hidden in which no face was seen.
+        anonymized: Embedding at the same place of the anonymized frame, shape n d; NaN exactly where `source` is.
+        is_small: Whether the face is too small to be compared, shape n.
+        is_found_in_source: Whether the finder sees the face in the source, shape n.
+        is_found: Whether the finder sees a face at that place of the anonymized frame, shape n.
+        scores: Score of the finder there, shape n; 0 where no face was found.
+        n_faceless: Number of hidden bodies and masks in which no face was seen, shape b.
     """
 
     rows: Int[Tensor, " n"]
@@ -99,12 +99,12 @@ class FaceComparer:
     The last answer is kept: metrics that share one comparer pay once for the same tensors.
 
     Args:
-        finder: Finds faces with landmarks; `CenterFace` if None.
-        network: Embeds them; `FaceIdentity` if None.
-        min_score: The finder's least score; 0.4 is that of CenterFace's authors.
-        min_overlap: Least intersection over union with the place.
-        least_face_px: Smaller faces (root of the box's area) are not compared: below about 20 px strangers come as near
-            as friends. They count for detection.
+        finder: Finder of faces with landmarks; `CenterFace` if None.
+        network: Network that embeds faces; `FaceIdentity` if None.
+        min_score: Least score of the finder, in [0, 1]; 0.4 is that of CenterFace's authors.
+        min_overlap: Least intersection over union of a found face with the place, in [0, 1].
+        least_face_px: Least size of a face that is compared, the root of its box's area in pixels: below about 20 px
+            strangers come as near as pictures of one person. Smaller faces count for detection.
 
     Raises:
         ValueError: A setting is out of its range.

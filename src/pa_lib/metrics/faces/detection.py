@@ -30,7 +30,7 @@ class DetectionRate(AbstractFaceMetric):
     distance with a low detection rate is one of destroyed faces.
 
     Args:
-        compare: Finds faces; share one between metrics. `FaceComparer` with its defaults if None.
+        compare: Comparer that finds the faces; share one between metrics. `FaceComparer` with its defaults if None.
 
     >>> from pa_lib.contracts import Sighting
     >>> metric = DetectionRate()

@@ -29,8 +29,10 @@ class FrechetIdentityDistance(AbstractFaceMetric):
     Fewer people than the network has dimensions make it too large, whatever is measured; the value's counts say so.
 
     Args:
-        compare: Finds and embeds faces; share one between metrics. `FaceComparer` with its defaults if None.
-        resamples: Draws of people for the interval, with a fixed seed, see `resampled_interval`. 0: no interval.
+        compare: Comparer that finds and embeds the faces; share one between metrics. `FaceComparer` with its defaults
+            if None.
+        resamples: Number of draws of people for the interval, with a fixed seed, see `resampled_interval`. 0 = no
+            interval.
 
     Raises:
         SettingError: A setting is out of range.

@@ -39,10 +39,11 @@ class IdentityDistance(AbstractFaceMetric):
     Faces that the finder no longer sees are embedded where they were, count in every value, and are counted apart.
 
     Args:
-        compare: Finds and embeds faces; share one between metrics. `FaceComparer` with its defaults if None.
+        compare: Comparer that finds and embeds the faces; share one between metrics. `FaceComparer` with its defaults
+            if None.
         distance: ``euclidean`` on the network's embeddings, or ``cosine``.
-        same_person_distance: Threshold. None takes the network's own, which is Euclidean. It was fixed on originals:
-            never fit it to anonymized faces.
+        same_person_distance: Distance below which two faces count as one person. None takes the network's own, which is
+            Euclidean. It was fixed on originals: never fit it to anonymized faces.
 
     Raises:
         SettingError: An unknown distance, or ``cosine`` without a threshold.

@@ -42,7 +42,8 @@ class ReidentificationRate(AbstractFaceMetric):
     NaN where a query's own track is the only right one.
 
     Args:
-        compare: Finds and embeds faces; share one between metrics. `FaceComparer` with its defaults if None.
+        compare: Comparer that finds and embeds the faces; share one between metrics. `FaceComparer` with its defaults
+            if None.
         distance: ``euclidean`` or ``cosine``; see `functional.identity_distance`.
 
     >>> metric = ReidentificationRate()

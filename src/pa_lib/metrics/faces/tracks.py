@@ -24,7 +24,8 @@ class AbstractFaceMetric(AbstractMetric):
     """A metric of tracks. A track is one person of one clip.
 
     Args:
-        compare: Finds and embeds faces; share one between metrics. `FaceComparer` with its defaults if None.
+        compare: Comparer that finds and embeds the faces; share one between metrics. `FaceComparer` with its defaults
+            if None.
     """
 
     needs: frozenset[Field] = frozenset({"source", "anonymized"})

@@ -23,7 +23,7 @@ class UnmaskedLPIPS(AbstractFrameMean):
     out.
 
     Args:
-        network: Network that makes the map of distances.
+        network: Network that gives the map of distances.
         chunk: Number of frames at a time; see `functional.unmasked_lpips`.
 
     Raises:

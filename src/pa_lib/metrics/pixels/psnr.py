@@ -33,7 +33,7 @@ class UnmaskedPSNR(AbstractPixelMetric):
     ``unmasked_identical_share``: the share of kept pixels that are equal to the bit; mean over clips.
 
     Args:
-        halo_px: Width of the band along the mask, px, at least 1.
+        halo_px: Width of the band along the mask in pixels, >= 1.
         data_range: Peak value of pixels in [0, 1].
 
     Raises:

@@ -30,8 +30,8 @@ class ClipCutter:
     Args:
         clip_frames: Number of frames of a clip.
         stride: Distance in frames between two frames that are taken.
-        region: ``frame``, or ``masks``: the square around all that is masked in the clip, 1.5 times its size, moved
-            into the frame where it reaches beyond.
+        region: ``frame``, or ``masks``: the square around all masks of the clip, 1.5 times its size, moved into the
+            frame where it reaches beyond.
 
     Raises:
         SettingError: No frames, no stride, or an unknown region.
@@ -92,9 +92,9 @@ class FeatureRows:
     """Features of the clips of one update.
 
     Args:
-        rows: float64; a sampling key, the clip id, then the features before and after.
-        n_short: Pieces shorter than a clip: rows without one clip, and what is left at the end of rows.
-        n_unmasked: Clips without a masked pixel, left out where the region is the masks'.
+        rows: Rows in float64: a sampling key, the clip id, then the features before and after.
+        n_short: Number of pieces shorter than a clip: rows without one clip, and remainders at the end of rows.
+        n_unmasked: Number of clips without a masked pixel, left out where the region is that of the masks.
     """
 
     rows: Float[Tensor, "n k"]
@@ -199,9 +199,9 @@ class AbstractClipDistance(AbstractMetric):
     """A distance between originals and anonymized clips as sets, in the features of a network.
 
     Args:
-        features: Network, e.g. `pretrained.I3DFeatures`.
-        cutter: How clips are cut.
-        keep: Largest number of clips whose features are kept, 16 bytes times the dimensions each.
+        features: Network that embeds clips, e.g. `pretrained.I3DFeatures`.
+        cutter: Cutter of the clips.
+        keep: Largest number of clips of which features are kept, at 16 bytes times the dimensions each.
 
     Raises:
         ValueError: The network does not take clips of this length.

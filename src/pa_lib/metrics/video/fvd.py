@@ -34,17 +34,18 @@ class FrechetVideoDistance(AbstractClipDistance):
     however many clips there are.
 
     Args:
-        features: Network, e.g. `pretrained.I3DFeatures`.
+        features: Network that embeds clips, e.g. `pretrained.I3DFeatures`.
         clip_frames: Number of frames of a clip; clips are cut one after the other out of the new frames of every row.
         stride: Distance in frames between two frames that are taken; a row must then have
             (clip_frames - 1) * stride + 1 new frames.
-        region: ``frame``, or ``masks``: the square around all masks of a clip, 1.5 times their size. In a whole frame
-            a small person hardly shows.
-        ddof: Covariances are over n - ddof; published numbers mostly 0.
-        keep: Largest number of clips whose features are kept, 16 bytes times the dimensions each.
+        region: ``frame``, or ``masks``: the square around all masks of a clip, 1.5 times their size. In a whole frame a
+            small person hardly matters.
+        ddof: Delta degrees of freedom: covariances are over n - ddof. Published numbers mostly have 0.
+        keep: Largest number of clips of which features are kept, at 16 bytes times the dimensions each.
         resamples: Number of draws for the interval: videos with replacement, with a fixed seed; value -+ Student's t
-            times the standard deviation of the draws. 0: no interval.
-        warn: Give a Python warning if there are fewer clips than dimensions. The value's counts say so in any case.
+            times the standard deviation of the draws. 0 = no interval.
+        warn: Whether to give a Python warning if there are fewer clips than dimensions. The value's counts say so in
+            any case.
 
     Raises:
         SettingError: A setting is out of range.

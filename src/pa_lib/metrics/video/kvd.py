@@ -24,12 +24,12 @@ class KernelVideoDistance(AbstractClipDistance):
     of clips. It can fall below 0.
 
     Args:
-        features: Network, e.g. `pretrained.I3DFeatures`; its name is part of the value's.
+        features: Network that embeds clips, e.g. `pretrained.I3DFeatures`; its name is part of the value's.
         clip_frames: Number of frames of a clip; clips are cut one after the other out of the new frames of every row.
         stride: Distance in frames between two frames that are taken.
         region: ``frame``, or ``masks``: the square around all masks of a clip, 1.5 times their size.
-        keep: Largest number of clips whose features are kept and compared. Of more, a fair draw by hashes of their
-            features; the others are counted.
+        keep: Largest number of clips of which features are kept and compared. Of more clips, a random subset is kept,
+            drawn by hashes of their features; the others are counted.
 
     Raises:
         SettingError: A setting is out of range.

@@ -40,7 +40,7 @@ class TemporalWarpingError(AbstractMetric):
     frozen. Read an error as low only where both are near 1.
 
     Args:
-        flow: Network or method that finds where pixels move in the source; None is `DISFlow`.
+        flow: Network or method that estimates the optical flow of the source; None is `DISFlow`.
         convention: ``lai``, per pixel and channel, or ``per_pixel``, three times as large.
 
     Raises:

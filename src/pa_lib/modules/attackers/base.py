@@ -20,11 +20,11 @@ class Photos:
     """Portraits of people, one face to a photo, and where that face is.
 
     Args:
-        frames: Shape n 3 h w, uint8 RGB in 0..255.
-        masks: Shape n 1 h w, float32 in [0, 1], 1 = to be anonymized.
-        people: Shape n: number of the person; photos of one person share it.
-        landmarks: Shape n 5 2, (x, y) px in the order of `contracts.Detection`: landmarks of the original. The attacker
-            knows them: an attack that fails only because the face was not found would say little.
+        frames: The photos, shape n 3 h w, uint8 RGB in 0..255.
+        masks: Masks, shape n 1 h w, float32 in [0, 1], 1 = to be anonymized.
+        people: Number of the person, shape n; photos of one person share it.
+        landmarks: Landmarks (x, y) of the original in pixels, shape n 5 2, in the order of `contracts.Detection`. The
+            attacker knows them: an attack that fails only because the face was not found would say little.
 
     Raises:
         PaLibError: Shapes or types that do not fit.
@@ -54,8 +54,8 @@ class Anonymized:
 
     Args:
         photos: The originals.
-        frames: Shape m 3 h w, uint8: anonymized pictures, several of a photo with different seeds, or none of it.
-        photo: Shape m: row of the photo that each picture was made from.
+        frames: Anonymized pictures, shape m 3 h w, uint8; several of a photo with different seeds, or none of it.
+        photo: Row of the photo that each picture was made from, shape m.
     """
 
     photos: Photos
@@ -83,13 +83,13 @@ class AttackResult:
 
     Args:
         name: Name of the value.
-        values: Shape n, one for each photo (or person) that was attacked; for a rate, in [0, 1].
-        n_of: What the n things are, e.g. ``faces``.
+        values: One value for each photo (or person) that was attacked, shape n; for a rate, in [0, 1].
+        n_of: Description of the n items, e.g. ``faces``.
         what: Description in one line.
         is_rate: Whether the mean is a share of successes.
-        is_higher_better: Whether higher is better for the anonymized people; None where neither is.
-        counted: What makes the value weaker, by name.
-        has_interval: False where it is a known number, such as chance.
+        is_higher_better: Whether a higher value is better for the anonymized people; None where neither is.
+        counted: Number of items that weaken the value, by name.
+        has_interval: Whether an interval is computed; False for a known number, such as chance.
     """
 
     name: str

@@ -36,10 +36,10 @@ def hidden_chips(
     background around the mask would identify people whatever is done to faces, so they are not looked at.
 
     Args:
-        seen: Anonymized pictures.
+        seen: The anonymized pictures.
         rows: Rows of `seen.frames`.
         side: Side length of a chip in pixels.
-        is_masked: False: the whole chip, with the surroundings of the mask.
+        is_masked: Whether pixels outside the mask are grey; False gives the whole chip.
     """
     photos = seen.photos
     of = seen.photo[rows].tolist()

@@ -17,10 +17,10 @@ class KnownPeople:
     """Photos by their use; no photo is in two of them.
 
     Args:
-        known: Photos to learn from: of all people, at least one of each who is tested.
-        tuning: One further photo of some people who are not tested: weights are chosen on these.
-        tested: One further photo of each of the other people with two photos or more.
-        tuned_people, tested_people: The people in `tuning` and `tested`, in their order.
+        known: Rows of the photos to learn from: of all people, at least one of each who is tested.
+        tuning: Rows of one further photo of some people who are not tested: weights are chosen on these.
+        tested: Rows of one further photo of each of the other people with two photos or more.
+        tuned_people, tested_people: People in `tuning` and in `tested`, in their order.
     """
 
     known: Int64[Tensor, " k"]
@@ -35,7 +35,8 @@ def divide_photos(people: Int64[Tensor, " n"], tuning_share: float, seed: int) -
 
     Args:
         people: Number of the person of each photo.
-        tuning_share: Share of those people whose photo serves for tuning and not for the test, in (0, 1).
+        tuning_share: Share of the people with two photos or more whose photo serves for tuning and not for the test, in
+            (0, 1).
         seed: Seed of the split.
 
     Raises:
@@ -73,10 +74,10 @@ class Strangers:
     """Photos of an attacker who is tested on people not seen in training.
 
     Args:
-        learned: Photos to learn from, person by person in random order; none of a person who is tested.
-        tested: One photo of each person who is tested.
-        gallery: The photo by which each of them is known: another one, or the same if no person has two.
-        is_same_photo: Whether it is the same.
+        learned: Rows of the photos to learn from, person by person in random order; none of a person who is tested.
+        tested: Row of one photo of each person who is tested.
+        gallery: Row of the photo by which each of them is known: another one, or the same if no person has two.
+        is_same_photo: Whether both are the same photo.
     """
 
     learned: Int64[Tensor, " k"]
@@ -126,9 +127,9 @@ def hits(scores: Num[Tensor, "q k"], right: Int64[Tensor, " q"], first: int) -> 
     If all scores of a row are equal, the result is exactly chance, ``min(1, first / k)``.
 
     Args:
-        scores: Higher = more likely.
+        scores: Score of each answer; higher = more likely.
         right: Column of the right answer.
-        first: Number of columns that count, >= 1.
+        first: Number of highest scores that count as a hit, >= 1.
 
     >>> hits(torch.tensor([[0.3, 0.9, 0.1], [0.5, 0.5, 0.5]]), torch.tensor([1, 0]), 1).tolist()
     [1.0, 0.3333333333333333]

@@ -24,8 +24,8 @@ class LinearRestoration:
     .. math:: \hat y_{-i}(x) = \hat y(x) - g_i(x) \frac{y_i - \hat y(x_i)}{1 - g_i(x_i)}
 
     Args:
-        seen: Anonymized, n >= 2.
-        truth: The same pictures before.
+        seen: Anonymized pictures, n >= 2.
+        truth: Originals of the same pictures.
 
     Source: Hastie, Tibshirani and Friedman 2009, "The Elements of Statistical Learning", 3.4.1 (ridge regression) and
     7.10 (leaving one out); the form with a new x is ours, from the same matrix identity.
@@ -56,8 +56,9 @@ class LinearRestoration:
         """What the originals may have been.
 
         Args:
-            seen: Anonymized.
-            left_out: Number of the pair that is left out of each one's map, -1 for none; None = none is left out.
+            seen: Anonymized pictures.
+            left_out: Number of the pair that is left out of the map of each picture, -1 for none; None = none is left
+                out.
         """
         nearness = ((seen - self.seen_mean) @ self.seen.T).double() + self._level
         codes = nearness @ self._weights

@@ -42,11 +42,12 @@ class ParrotAttack(AbstractTrainedAttack):
 
     Args:
         identity: dlib's face network.
-        sees: ``inside``: only pixels inside the mask, in a disc that is the same for all people, all else grey; the
-            attack on the anonymizer. ``surroundings``: the whole chip, also where it shows what was not hidden.
-        max_epochs: Number of epochs; 0 = the linear map and the network as it ships.
-        batch_size: Photos in a step.
-        lr: Learning rate of AdamW at its highest; it falls to 0 as a cosine.
+        sees: Pixels that the attacker sees. ``inside``: only pixels inside the mask, in a disc that is the same for all
+            people, all else grey; the attack on the anonymizer. ``surroundings``: the whole chip, also where it shows
+            what was not hidden.
+        max_epochs: Number of epochs, >= 0; 0 = the linear map and the network as it ships.
+        batch_size: Number of photos in a step, >= 2.
+        lr: Highest learning rate of AdamW, > 0; it falls to 0 as a cosine.
         tuning_share: Share of the people with two photos or more that is used for tuning, in (0, 1).
         seed: Seed of the split, order and augmentation.
 

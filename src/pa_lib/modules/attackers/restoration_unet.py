@@ -30,8 +30,8 @@ class RestorationUNet(nn.Module):
     """Pictures and a first guess in, a better guess out; before it is trained, the first guess itself.
 
     Args:
-        inputs: Channels beside the three of the guess.
-        widths: Channels at full size, half, and so on; multiples of 8.
+        inputs: Number of channels beside the three of the guess.
+        widths: Number of channels at full size, half size, and so on; multiples of 8.
 
     >>> guess = torch.rand(1, 3, 16, 16)
     >>> bool((RestorationUNet(3, (8, 16))(torch.rand(1, 3, 16, 16), guess) == guess).all())

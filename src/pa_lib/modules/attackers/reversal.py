@@ -43,10 +43,10 @@ class ReversalAttack(AbstractTrainedAttack):
     Args:
         identity: dlib's face network, frozen. It is part of the loss and also measures the result, which favours the
             attacker.
-        max_epochs: Number of epochs; 0 = the linear map alone.
-        batch_size: Photos in a step.
-        lr: Learning rate of AdamW at its highest; it falls to 0 as a cosine.
-        identity_weight: w, the weight of distances of identities against differences of pixels in [0, 1].
+        max_epochs: Number of epochs, >= 0; 0 = the linear map alone.
+        batch_size: Number of photos in a step, >= 2.
+        lr: Highest learning rate of AdamW, > 0; it falls to 0 as a cosine.
+        identity_weight: w, the weight of distances between identities relative to differences of pixels in [0, 1].
         tested_share: Largest share of all people that is tested, in (0, 1).
         seed: Seed of the split, weights, order and mirroring.
 

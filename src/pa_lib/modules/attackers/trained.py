@@ -22,7 +22,7 @@ class BestWeights:
     """The weights that did best so far.
 
     Args:
-        score: Score of the photos to tune on; higher is better.
+        score: Score on the photos for tuning; higher is better.
         weights: State dict of the network, on the CPU.
         choices: Settings that were chosen together with them.
     """
@@ -40,8 +40,8 @@ class AbstractTrainedAttack(AbstractAttack):
 
     Args:
         max_epochs: Number of epochs of training, >= 0.
-        batch_size: Photos in a step, >= 2.
-        lr: Learning rate of AdamW at its highest, > 0; it falls to 0 as a cosine.
+        batch_size: Number of photos in a step, >= 2.
+        lr: Highest learning rate of AdamW, > 0; it falls to 0 as a cosine.
         seed: Seed of the split, of weights, order and augmentation.
 
     Raises:
@@ -94,7 +94,7 @@ class AbstractTrainedAttack(AbstractAttack):
         """Keep the weights as they are now if their score is above all before.
 
         Args:
-            score: Higher is better.
+            score: Score on the photos for tuning; higher is better.
             choices: Settings that were chosen together with them.
         """
         if self._best is None or score > self._best.score:

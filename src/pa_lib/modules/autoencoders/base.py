@@ -32,7 +32,7 @@ class AbstractAutoencoder(Slot, Fitting, lightning.LightningModule, ABC):
         """Latents of about unit variance, the same for the same pixels.
 
         Args:
-            pixels: In [0, 1]; h and w are multiples of `downscale`, t of `time_downscale`.
+            pixels: Pixels in [0, 1]; h and w are multiples of `downscale`, t of `time_downscale`.
 
         Raises:
             PaLibError: For other sizes.

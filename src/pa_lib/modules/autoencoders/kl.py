@@ -26,13 +26,13 @@ class KLAutoencoder(AbstractAutoencoder):
 
     Args:
         path: Local folder saved by diffusers, of the whole pipeline or of the autoencoder alone, or an id on the hub.
-        vae: An autoencoder that is there already. It is used, not copied.
-        config: A diffusers config; weights are random.
-        subfolder: Where in `path` it is.
-        chunk: Number of images that go through at a time: what bounds its memory, however long the
-            clip is, as long as no gradient is asked for.
-        dtype: Type of the weights: ``bfloat16``, ``float16``, ``float32`` or a `torch.dtype`; None as they are.
-        variant: Which files of `path`, e.g. ``fp16``.
+        vae: Existing autoencoder. It is used, not copied.
+        config: Configuration as diffusers writes it; weights are random.
+        subfolder: Subfolder of `path` that holds the autoencoder.
+        chunk: Number of images that are processed at a time, >= 1: it bounds the memory, however long the clip is, as
+            long as no gradient is needed.
+        dtype: Type of the weights: ``bfloat16``, ``float16``, ``float32`` or a `torch.dtype`; None keeps their own.
+        variant: Variant of the files in `path`, e.g. ``fp16``.
 
     Raises:
         PaLibError: Not exactly one of the three is given, or it cannot be loaded.

@@ -17,7 +17,7 @@ class Patchify(AbstractAutoencoder):
     ``encode(x) = 2 x - 1``, rearranged; `decode` is its inverse to float exactness, at every value.
 
     Args:
-        patch: Side of the square, px. Latents have 3 patch^2 channels.
+        patch: Side length of the square in pixels, >= 1. Latents have 3 patch^2 channels.
 
     Raises:
         PaLibError: `patch` is not a positive whole number.

@@ -25,10 +25,10 @@ class TinyAutoencoder(AbstractAutoencoder):
 
     Args:
         path: Local folder saved by diffusers or an id on the hub.
-        vae: An autoencoder that is there already. It is used, not copied.
-        config: A diffusers config; weights are random.
-        subfolder: Where in `path` it is; the published ones lie at the root.
-        chunk: How many images go through at a time.
+        vae: Existing autoencoder. It is used, not copied.
+        config: Configuration as diffusers writes it; weights are random.
+        subfolder: Subfolder of `path` that holds the autoencoder; the published ones lie at the root.
+        chunk: Number of images that are processed at a time, >= 1.
 
     Raises:
         PaLibError: Not exactly one of the three is given, or it cannot be loaded.

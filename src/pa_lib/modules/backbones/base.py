@@ -21,10 +21,10 @@ class Site:
     """A place after one spatial block of a backbone (ResNet and attention, or ResNet alone), before any resampling.
 
     Args:
-        name: ``down_0_1``, ``mid_0``, ``up_3_2``: stage, level, layer, counted as diffusers does. Adapters
-            name their layers after it.
+        name: Name of the site, ``down_0_1``, ``mid_0``, ``up_3_2``: stage, level, layer, counted as diffusers does.
+            Adapters name their layers after it.
         module: The module whose output is the block's: a tensor n c h w, or a diffusers output that holds one.
-        channels: c at this place.
+        channels: Number of channels c at this site.
         has_attention: Whether the block ends in spatial attention.
     """
 
@@ -130,7 +130,7 @@ class AbstractBackbone(Slot, Fitting, lightning.LightningModule, ABC):
 
         Args:
             noisy: Latents at the noise levels ``context.timesteps``.
-            context: All that the prediction depends on beside them.
+            context: Conditions of the prediction: all that it depends on beside the latents.
         """
 
     @abstractmethod

@@ -26,12 +26,13 @@ class CompactUNet(AbstractUNetBackbone):
     input: noisy, mask, background.
 
     Args:
-        channels: c of the latents.
-        condition_channels: k of the condition, mask and background together; 0 for none.
-        widths: Channels of each level, finest first; the grid halves from one to the next.
-        layers: ResNets per level on the way down; one more on the way up.
-        attention_levels: Which levels attend, 0 the finest. The middle attends where any level does.
-        head_width: Channels per attention head; divides the widths of the levels that attend, and the last one.
+        channels: Number of channels c of the latents.
+        condition_channels: Number of channels k of the condition, mask and background together; 0 for none.
+        widths: Number of channels of each level, finest first; the resolution halves from one to the next.
+        layers: Number of ResNets per level on the way down; one more on the way up.
+        attention_levels: Levels with attention, 0 = the finest. The middle has attention where any level has.
+        head_width: Number of channels per attention head; divides the widths of the levels with attention, and the last
+            one.
 
     Raises:
         PaLibError: A setting is out of range, or widths do not divide.

@@ -13,8 +13,8 @@ class TextCondition:
     """What a text encoder makes of the prompts of a batch.
 
     Args:
-        states: Shape b l d, one vector per token.
-        pooled: Shape b p, one vector per prompt, for backbones that take it (SDXL); None otherwise.
+        states: One vector per token, shape b l d.
+        pooled: One vector per prompt, shape b p, for backbones that take it (SDXL); None otherwise.
     """
 
     states: Float[Tensor, "b l d"]
@@ -27,7 +27,7 @@ class Residuals:
 
     Args:
         down: One tensor b t c h w per skip connection, in the order in which the UNet makes them.
-        mid: Shape b t c h w, added to the output of the middle block.
+        mid: Residual that is added to the output of the middle block, shape b t c h w.
     """
 
     down: tuple[Float[Tensor, "b t _ _ _"], ...]
@@ -48,8 +48,8 @@ class ForwardContext:
         text: Encoded prompts, one per clip; its frames share it.
         concat: Channels that are concatenated behind the noisy latents, shape b t k h w: mask first, background latents
             after it.
-        residuals: What control networks add inside the backbone.
-        tokens: Further tokens, shape b n d, one set per clip. Backbones do not look at them; adapters do.
+        residuals: Residuals of control networks, which are added inside the backbone.
+        tokens: Further tokens, shape b n d, one set per clip. Backbones ignore them; adapters read them.
         frame_positions: Number of each frame in its video, shape b t, for temporal layers that look at it.
 
     >>> import torch

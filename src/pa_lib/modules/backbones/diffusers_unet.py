@@ -31,17 +31,17 @@ class DiffusersUNet(AbstractUNetBackbone):
 
     Args:
         path: Local folder saved by diffusers, of the whole pipeline or of the UNet alone, or an id on the hub.
-        unet: A UNet that is there already. It is used, not copied.
-        config: A diffusers config; weights are random.
-        condition_channels: k of the condition, mask and background together; 0 for none.
-        subfolder: Where in `path` the UNet is.
-        null_tokens: How many tokens stand in for the text where none is given. They are weights of this module, of
-            unit variance at first. 0: a UNet with cross-attention refuses to run without text. Ours, for networks
-            that are trained from nothing; one that was trained with text wants its own empty prompt.
-        dtype: Type of the weights: ``bfloat16``, ``float16``, ``float32`` or a `torch.dtype`; None as they are. Half
-            precision is for a frozen UNet: half the memory, and adapters stay in float32.
-        variant: Which files of `path`, e.g. ``fp16``.
-        is_noise_checked: Whether a noise process is refused that the scheduler in the folder contradicts. False for
+        unet: Existing UNet. It is used, not copied.
+        config: Configuration as diffusers writes it; weights are random.
+        condition_channels: Number of channels k of the condition, mask and background together; 0 for none.
+        subfolder: Subfolder of `path` that holds the UNet.
+        null_tokens: Number of learned tokens that stand in for the text where none is given, of unit variance at first.
+            With 0 a UNet with cross-attention refuses to run without text. Ours, for networks that are trained from
+            scratch; one that was trained with text needs its own empty prompt.
+        dtype: Type of the weights: ``bfloat16``, ``float16``, ``float32`` or a `torch.dtype`; None keeps their own.
+            Half precision is for a frozen UNet: half the memory, and adapters stay in float32.
+        variant: Variant of the files in `path`, e.g. ``fp16``.
+        is_noise_checked: Whether a noise process is refused that contradicts the scheduler in the folder. False for
             weights that learn another one (AnimateDiff trains on linear betas over Stable Diffusion).
 
     Raises:

@@ -24,14 +24,15 @@ class Scene:
 
     Args:
         pixels: The crops, shape b t 3 h w in [0, 1]. Hidden pixels are blanked.
-        hidden: Shape b t 1 h w, 1 = hidden, 0 = visible.
-        latent_mask: Shape b t 1 y x, `hidden` on the grid of the latents: 1 where a cell holds a hidden pixel.
+        hidden: Mask of all hidden people, shape b t 1 h w, 1 = hidden, 0 = visible.
+        latent_mask: Mask of all hidden people on the grid of the latents, shape b t 1 y x: 1 where a cell holds a
+            hidden pixel.
         background: Latents of `pixels`, shape b t c y x.
-        prompts: One per clip; None where there are none.
+        prompts: One prompt per clip; None where there are none.
         frame_numbers: Number of each frame in its video, shape b t; None where it is unknown.
-        attributes: What is known about each person, one mapping per clip; None where nothing is.
+        attributes: Known attributes of each person, one mapping per clip; None where nothing is known.
         source: The crops with nothing blanked, shape b t 3 h w in [0, 1]. None for every conditioner that does not
-            declare that it looks at hidden pixels, so that one which does not declare it cannot.
+            declare that it looks at hidden pixels, so that it cannot look at them.
     """
 
     pixels: Float[Tensor, "b t 3 _ _"]
@@ -81,9 +82,10 @@ class AbstractConditioner(Recorded, ABC):
         """The context with this condition in it.
 
         Args:
-            scene: What to condition on.
-            context: What the conditioners before this one made.
-            left_out: For each clip whether it is left out (dropout, guidance): what stands in then says nothing.
+            scene: The scene to condition on.
+            context: Context that the conditioners before this one made.
+            left_out: Whether the condition of each clip is left out (dropout, guidance): what stands in for it holds no
+                information.
         """
 
 

@@ -14,7 +14,7 @@ class MaskAndBackground(AbstractConditioner):
     """The mask on the latents' grid, and the latents of the crop with hidden pixels blanked, as inpainting models have.
 
     Args:
-        is_shown: False puts zeros in their place, as an ablation: the network then sees neither.
+        is_shown: Whether the network sees mask and background; False gives zeros in their place, as an ablation.
     """
 
     name = "mask_and_background"

@@ -14,8 +14,8 @@ class Prompt(AbstractConditioner):
     """Prompts through a text encoder; the empty prompt where it is left out.
 
     Args:
-        encoder: From prompts to conditions.
-        default: For clips without a prompt of their own.
+        encoder: Encoder from prompts to text conditions.
+        default: Prompt for clips without a prompt of their own.
         dropout: Share of training clips whose prompt is left out, in [0, 1].
     """
 

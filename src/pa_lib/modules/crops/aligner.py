@@ -26,7 +26,8 @@ class CropGeometry:
     """Where the crops of a person lie.
 
     Args:
-        boxes: Shape t 4, ``x0 y0 x1 y1`` px of the frame, square; may lie between pixels and beyond the frame.
+        boxes: Square boxes ``x0 y0 x1 y1`` in pixels of the frame, shape t 4; may lie between pixels and beyond the
+            frame.
     """
 
     boxes: Float[Tensor, "t 4"]
@@ -42,11 +43,13 @@ class Crops:
     """One person, cut out of a window.
 
     Args:
-        pixels: Shape t 3 s s, float32 in [0, 1]. Black where a person is hidden and beyond the frame.
-        hidden: Shape t 1 s s, 1 at every pixel in which a hidden pixel of anybody has a part, else 0. Where it is 0,
-            `pixels` are the source's.
-        own: Shape t 1 s s, 1 at every pixel in which a masked pixel of this person has a part, else 0; <= `hidden`.
-        geometry: Where the crops lie.
+        pixels: Pixels of the crops, shape t 3 s s, float32 in [0, 1]. Black where a person is hidden and beyond the
+            frame.
+        hidden: Mask of all hidden people, shape t 1 s s, 1 at every pixel that a hidden pixel contributes to, else 0.
+            Where it is 0, `pixels` are the source's.
+        own: Mask of this person, shape t 1 s s, 1 at every pixel that a masked pixel of the person contributes to, else
+            0; <= `hidden`.
+        geometry: Position of the crops in the frames.
     """
 
     pixels: Float[Tensor, "t 3 s s"]
@@ -62,10 +65,10 @@ class CropAligner(Fitting):
     `temporal_smoothing` 0 on those of its own frame alone, so windows that overlap cut alike.
 
     Args:
-        side: Side length of the crops in pixels; a multiple of what the autoencoder asks for.
-        expansion: Side of the square over the longer side of the person's box, >= 1. Ours: 1.2 to 1.3 shows what
-            surrounds a person while the person still fills most of the crop.
-        temporal_smoothing: Smoothing of centres and sides over time, in frames (standard deviation of a Gaussian, see
+        side: Side length of the crops in pixels; a multiple of what the autoencoder requires.
+        expansion: Ratio of the side of the square to the longer side of the person's box, >= 1. Ours: 1.2 to 1.3 shows
+            what surrounds a person while the person still fills most of the crop.
+        temporal_smoothing: Smoothing of centres and sides over time: standard deviation of a Gaussian in frames (see
             `functional.crops.square_boxes`); 0 = none. Detected boxes jitter, and generated faces would jitter with
             them. Smoothed squares depend on the other frames given, so windows that overlap may cut differently.
 
@@ -102,9 +105,9 @@ class CropAligner(Fitting):
         """Cut one person out of every frame.
 
         Args:
-            frames: Values in 0..255. Pixels under a mask are not used.
-            own: The person's masks, an entry per frame. A frame without any is cut as the nearest frame that has one.
-            hidden: Pixels where a person is hidden (alpha above 0). The person's own masks count as hidden in any case.
+            frames: Frames with values in 0..255. Pixels under a mask are not used.
+            own: Masks of the person, an entry per frame. A frame without any is cut as the nearest frame that has one.
+            hidden: Mask of all hidden people (alpha above 0). The person's own masks count as hidden in any case.
 
         Returns:
             Float crops on the device of `frames`.
@@ -161,10 +164,10 @@ class Reintegrator:
         caller's. Every other pixel is left untouched.
 
         Args:
-            frames: Values in 0..255; changed in place.
-            pixels: Values about in [0, 1].
+            frames: Frames with values in 0..255; changed in place.
+            pixels: Generated crops, values about in [0, 1].
             geometry: Position of the crops, from `CropAligner.align`.
-            own: The person's masks, an entry per frame.
+            own: Masks of the person, an entry per frame.
 
         Returns:
             `frames` itself.

@@ -31,12 +31,12 @@ class MaskAugmentation(Recorded):
     The exception is `jitter`.
 
     Args:
-        max_dilation: The most that a mask grows to every side, as a share of the shorter side of the crop, in [0, 1].
-            The growth is uniform in whole pixels from 0 to that.
-        box_probability: How often a clip's masks become boxes instead, in [0, 1].
-        body_probability: Where masks are of heads: how often the body is hidden too, everything below in a strip one
-            head to two and a half heads wide, in [0, 1]. This is the case where whole people are hidden and
-            heads are generated.
+        max_dilation: Largest growth of a mask to every side, as a share of the shorter side of the crop, in [0, 1]. The
+            growth is uniform in whole pixels from 0 to that.
+        box_probability: Probability that the masks of a clip become boxes, in [0, 1].
+        body_probability: Probability that the body below a head is hidden too, in [0, 1]: everything below in a strip
+            one head to two and a half heads wide. For masks of heads, where whole people are hidden and heads are
+            generated.
         jitter: Largest random growth of each of the four sides of every frame's mask, drawn frame by frame, as a share
             of the shorter side of the crop, in [0, 1], in whole pixels. Masks of detected people jitter; temporal
             layers trained with it learn not to follow.
@@ -77,8 +77,8 @@ class MaskAugmentation(Recorded):
         """New masks of the same shape, nowhere below the old ones.
 
         Args:
-            masks: Values in [0, 1], 1 = the person; not changed.
-            keys: One sequence of keys per clip, of which alone its draw depends.
+            masks: Masks with values in [0, 1], 1 = the person; not changed.
+            keys: One key of randomness per clip, a sequence of integers, on which alone its draw depends.
 
         Raises:
             ValueError: There are not as many keys as clips.

@@ -28,9 +28,9 @@ class AbstractNoiseProcess(Fitting, ABC):
 
     Args:
         n_steps: Number of noise levels, >= 1.
-        prediction: What the network predicts; see `target`.
-        timesteps: How training draws levels: ``uniform``, or ``logit_normal`` (sigmoid of a standard normal number,
-            Esser et al. 2024), which visits the middle more often.
+        prediction: Target of the network; see `target`.
+        timesteps: Distribution of the levels in training: ``uniform``, or ``logit_normal`` (sigmoid of a standard
+            normal number, Esser et al. 2024), which draws the middle more often.
 
     Raises:
         SettingError: A setting is unknown or out of range.

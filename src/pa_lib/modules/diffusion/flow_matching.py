@@ -21,9 +21,10 @@ class FlowMatching(AbstractNoiseProcess):
 
     Args:
         n_steps: Number of noise levels, >= 1.
-        shift: How much more of the levels lie near the noise, > 0; 1 = evenly. 3 for Stable Diffusion 3, more for
-            larger latents.
-        timesteps: How training draws levels, see `AbstractNoiseProcess`; Stable Diffusion 3 has ``logit_normal``.
+        shift: Shift of the levels towards the noise, > 0; 1 = evenly spaced. 3 for Stable Diffusion 3, more for larger
+            latents.
+        timesteps: Distribution of the levels in training, see `AbstractNoiseProcess`; Stable Diffusion 3 has
+            ``logit_normal``.
 
     Raises:
         SettingError: A setting is unknown or out of range.

@@ -26,14 +26,15 @@ class Sampler(Fitting):
     pure noise; the last step ends at clean latents exactly. LCM takes those on which such networks are distilled.
 
     Args:
-        method: ``ddim`` (Song et al. 2021), ``dpm++`` (second-order multistep DPM-Solver++, Lu et al. 2022), ``lcm``
-            (Luo et al. 2023; only for networks distilled for it), ``flow_euler`` (for `FlowMatching`), or a solver of
-            your own.
+        method: Solver: ``ddim`` (Song et al. 2021), ``dpm++`` (second-order multistep DPM-Solver++, Lu et al. 2022),
+            ``lcm`` (Luo et al. 2023; only for networks distilled for it), ``flow_euler`` (for `FlowMatching`), or a
+            solver of your own.
         steps: Number of evaluations of the network, 1 to the process's n_steps; LCM at most 50, usually 4 to 8.
-        eta: For DDIM, the share of DDPM's fresh noise in every step, in [0, 1]. 0 = none.
-        init_strength: 1 begins with pure noise, which is the default because the person's own latents then never reach
-            the sampler. Below 1 begins with the clean latents noised up to this share of the steps (SDEdit, Meng et al.
-            2022): closer to the source, and **less private**, since what is sampled is then computed from it.
+        eta: Share of DDPM's fresh noise in every step of DDIM, in [0, 1]; 0 = none.
+        init_strength: Share of the steps that are taken, in (0, 1]. 1 begins with pure noise, which is the default
+            because the person's own latents then never reach the sampler. Below 1 begins with the clean latents noised
+            up to this share of the steps (SDEdit, Meng et al. 2022): closer to the source, and **less private**, since
+            what is sampled is then computed from it.
 
     Raises:
         SettingError: A setting is unknown or out of range.
@@ -112,12 +113,13 @@ class Sampler(Fitting):
         """Clean latents from noise. A clip's result does not depend on which others share its batch.
 
         Args:
-            denoise: From noisy latents b t c h w and a level to what the process's network predicts.
-            start: Standard normal noise.
-            process: Whose steps are reversed.
-            keys: One sequence of keys per clip; what a step draws (LCM, or eta > 0) comes from them alone.
-            clean: The source's latents; needed if, and only looked at if, `init_strength` is below 1.
-            outside: A mask and latents. Where the mask is 0 the latents are replaced, before the first step and after
+            denoise: Function from noisy latents b t c h w and a level to the network's prediction.
+            start: Standard normal noise to begin with.
+            process: Noise process that is reversed.
+            keys: One key of randomness per clip, a sequence of integers; what a step draws (LCM, or eta > 0) depends on
+                it alone.
+            clean: Latents of the source; needed, and read, only if `init_strength` is below 1.
+            outside: Mask and latents. Where the mask is 0 the latents are replaced, before the first step and after
                 every one, by these ones at the noise level of the next step (with `start` as their noise); after the
                 last step by themselves (Lugmayr et al. 2022, without resampling).
 

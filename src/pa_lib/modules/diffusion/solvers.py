@@ -41,8 +41,8 @@ class AbstractSolver(ABC):
         """A fresh run through these levels.
 
         Args:
-            process: Of the kind `steps_through`.
-            timesteps: Levels at which the network is asked, noisiest first.
+            process: Noise process, of the kind `steps_through`.
+            timesteps: Levels at which the network is evaluated, noisiest first.
             steps: Number of steps of a whole run; `timesteps` may be its end.
         """
 

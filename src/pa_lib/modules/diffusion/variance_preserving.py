@@ -39,11 +39,11 @@ class VariancePreserving(AbstractNoiseProcess):
             ``squaredcos_cap_v2``.
         beta_start: Variance of the first step, in (0, 1).
         beta_end: Variance of the last step, in (0, 1).
-        prediction: What the network predicts: the noise (``epsilon``), ``v = sqrt(a) eps - sqrt(1 - a) x_0``
+        prediction: Target of the network: the noise (``epsilon``), ``v = sqrt(a) eps - sqrt(1 - a) x_0``
             (``v_prediction``) or the clean latents (``sample``).
-        is_zero_terminal_snr: Rescale the betas so that the last level is pure noise (Lin et al. 2023). Not with
-            ``epsilon``: there the prediction at the last level says nothing about the clean latents.
-        timesteps: How training draws levels, see `AbstractNoiseProcess`.
+        is_zero_terminal_snr: Whether the betas are rescaled so that the last level is pure noise (Lin et al. 2023). Not
+            with ``epsilon``: there the prediction at the last level says nothing about the clean latents.
+        timesteps: Distribution of the levels in training, see `AbstractNoiseProcess`.
 
     Raises:
         SettingError: A setting is unknown, out of range, or contradicts another.

@@ -26,10 +26,10 @@ class SamplingStart:
 
     Args:
         process: The noise process that is reversed.
-        decode: From latents b t c h w to pixels b t 3 s s in [0, 1]; differentiable.
-        without: From names of conditioners to the context in which they are left out; None where none of them has a
-            part in the context, so that it would be the same.
-        crop_expansion: Side length of the crops over the longer side of the person's mask.
+        decode: Differentiable function from latents b t c h w to pixels b t 3 s s in [0, 1].
+        without: Function from names of conditioners to the context in which they are left out; None where none of them
+            has a part in the context, so that it would be the same.
+        crop_expansion: Ratio of the side length of the crops to the longer side of the person's mask.
         source: The crops with the people in them, b t 3 s s in [0, 1]; None unless guidance looks at hidden pixels.
     """
 
@@ -45,10 +45,10 @@ class PreparedGuidance:
     """What guidance does to the batch that it was prepared for.
 
     Args:
-        context: Another context, in which the network is asked as well for every window; None for none.
-        combine: Combines the two predictions of a window.
-        correct: Corrects the prediction for the whole clips in every step but the last, whose prediction stays as the
-            network gives it.
+        context: Another context, in which the network is evaluated as well for every window; None for none.
+        combine: Function that combines the two predictions of a window.
+        correct: Function that corrects the prediction for the whole clips in every step but the last, whose prediction
+            stays as the network gives it.
     """
 
     context: ForwardContext | None = None

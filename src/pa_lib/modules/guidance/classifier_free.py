@@ -17,8 +17,8 @@ class ClassifierFreeGuidance(AbstractGuidance):
     (a backbone without text, say), it does nothing.
 
     Args:
-        scale: >= 0; 1 = no guidance, 7.5 is usual with text, 0 leaves the condition out.
-        leaves_out: Names of the conditioners without which the network is asked the second time.
+        scale: Guidance scale, >= 0; 1 = no guidance, 7.5 is usual with text, 0 leaves the condition out.
+        leaves_out: Names of the conditioners that the unconditional prediction leaves out.
 
     Raises:
         SettingError: A setting is out of range.

@@ -35,9 +35,9 @@ class IdentityGuidance(AbstractGuidance):
     Args:
         strength: Root mean square of the move in one step of the sampler; latents have a spread of about 1. 0.1 is
             usual, 0 = no guidance.
-        expansion: Side length of the crops over the longer side of the person's mask; None takes that of the system's
-            crops.
-        distance: Distance between identities from which on nothing is moved any more; see `FaceIdentity`. Between
+        expansion: Ratio of the side length of the crops to the longer side of the person's mask; None takes that of the
+            system's crops.
+        distance: Distance between identities beyond which latents are no longer moved; see `FaceIdentity`. Between
             strangers it is 0.8 on average.
 
     Raises:
@@ -113,8 +113,8 @@ class IdentityGuidance(AbstractGuidance):
 
         Args:
             source: The crops with the people in them, in [0, 1].
-            decode: From latents to pixels; differentiable.
-            expansion: That of the crops, where this guidance has none of its own.
+            decode: Differentiable function from latents to pixels.
+            expansion: Expansion of the crops, where this guidance has none of its own.
         """
         with torch.no_grad():
             theirs = self.identities(_some(source), expansion).mean(1, keepdim=True)

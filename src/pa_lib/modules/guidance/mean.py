@@ -16,7 +16,7 @@ class MeanGuidance(AbstractGuidance):
     not look at hidden pixels. The last step stays as predicted.
 
     Args:
-        scale: >= 0; 1 = no guidance. The system that ships has 1.25, and more makes caricatures.
+        scale: Guidance scale, >= 0; 1 = no guidance. The system that ships has 1.25; larger scales give caricatures.
 
     Raises:
         SettingError: The scale is out of range.

@@ -30,11 +30,11 @@ class AbstractDiffusionLoss(Slot, lightning.LightningModule, ABC):
         """The loss of a batch, float32.
 
         Args:
-            prediction: What the network predicts.
-            target: What it should predict.
-            mask: In [0, 1], 1 = the person; on the latent grid, soft values allowed.
-            snr: Signal to noise ratio per clip; needed for min-SNR weights.
-            prediction_type: What is predicted, which decides the min-SNR weights.
+            prediction: Prediction of the network.
+            target: Target of the prediction.
+            mask: Mask on the latent grid, in [0, 1], 1 = the person; soft values allowed.
+            snr: Signal-to-noise ratio per clip; needed for min-SNR weights.
+            prediction_type: Kind of the target, which decides the min-SNR weights.
 
         Raises:
             PaLibError: Shapes do not fit, or `snr` is missing.

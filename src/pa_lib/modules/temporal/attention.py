@@ -36,9 +36,9 @@ class TemporalTransformer(AbstractTemporalLayer):
     ``AnimateDiffTransformer3D``, so that weights travel in both directions. Differentiable once, not twice.
 
     Args:
-        channels: c.
-        heads: Attention heads; must divide `channels`.
-        groups: Upper bound of the groups of the first norm; the largest divisor of `channels` up to it is taken.
+        channels: Number of channels, c.
+        heads: Number of attention heads; must divide `channels`.
+        groups: Largest number of groups of the first norm; the largest divisor of `channels` up to it is taken.
         is_norm_per_frame: Whether the first norm takes its statistics from each frame (as AnimateDiff was trained) or
             from all frames of a clip together (as diffusers computes it).
         has_position_codes: Whether attention gets the position codes; without them it is blind to the order of frames.
@@ -220,7 +220,7 @@ def position_codes(frames: int, channels: int, device: torch.device | None = Non
     Args:
         frames: Number of frames, t.
         channels: Number of channels, c.
-        device: Where to.
+        device: Device of the result.
 
     Returns:
         float32 in [-1, 1].

@@ -45,11 +45,12 @@ class TemporalContentStabilizer(AbstractTemporal):
 
     Args:
         layer: ``attention`` (`TemporalTransformer`), or ``convolution`` (`TemporalConvolution`, its ablation).
-        heads: Attention heads; where they do not divide a site's channels, the largest smaller number that does.
-        groups: Groups of the first norm (of every norm of the convolution), also reduced where they do not divide the
-            channels. Stable Diffusion's networks have 32.
-        is_norm_per_frame: True as AnimateDiff was trained; False for weights that were trained with diffusers, whose
-            norm takes its statistics from all frames of a clip together.
+        heads: Number of attention heads; where they do not divide a site's channels, the largest smaller number that
+            does.
+        groups: Number of groups of the first norm (of every norm of the convolution), also reduced where they do not
+            divide the channels. Stable Diffusion's networks have 32.
+        is_norm_per_frame: Whether the norm takes its statistics from each frame, as AnimateDiff was trained; False for
+            weights that were trained with diffusers, whose norm takes them from all frames of a clip together.
         has_mid: Whether the middle of the backbone gets a layer (AnimateDiff: version 2 only).
         levels: Resolutions whose sites on the way down and up get layers, 0 = the finest; None = all.
         has_position_codes: Whether attention is given the position of each frame. False is an ablation: the layers
@@ -204,8 +205,8 @@ class TemporalContentStabilizer(AbstractTemporal):
         something else there, so they are refused.
 
         Args:
-            max_frames: The longest clip that diffusers accepts with it; here there is no limit.
-            allow_different: Export such layers all the same.
+            max_frames: Largest number of frames of a clip that diffusers accepts with it; here there is no limit.
+            allow_different: Whether layers that diffusers computes differently are exported all the same.
 
         Raises:
             SettingError: No layers yet; they are convolutions; diffusers would compute something else; or the stages

@@ -24,8 +24,8 @@ class TemporalConvolution(AbstractTemporalLayer):
     seven behind it; beyond the ends of a clip there are zeros, on both sides alike, so time has no direction here.
 
     Args:
-        channels: c.
-        groups: Upper bound of the groups of the norms; the largest divisor of `channels` up to it is taken.
+        channels: Number of channels, c.
+        groups: Largest number of groups of the norms; the largest divisor of `channels` up to it is taken.
         is_norm_per_frame: Whether the norms take their statistics from each frame or from all frames of a clip.
 
     >>> import torch

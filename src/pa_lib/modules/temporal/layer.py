@@ -18,7 +18,7 @@ class AbstractTemporalLayer(nn.Module, ABC):
 
         Args:
             x: Frames of the clips, one clip after the other.
-            frames: t, frames of each clip.
+            frames: Number of frames of each clip, t.
 
         Raises:
             SettingError: The first dimension of `x` is no multiple of `frames`.

@@ -103,9 +103,9 @@ def weights_by_site(
     """Pick each layer's weights out of a `MotionAdapter`'s.
 
     Args:
-        state: Under diffusers' names.
-        layers: Site name -> the layer that the weights are for.
-        sites: Every site's channels: weights for a site that has no layer are named as such.
+        state: Weights under diffusers' names.
+        layers: Layers that get the weights, by name of the site.
+        sites: Number of channels of every site: weights for a site that has no layer are named as such.
 
     Returns:
         Site name, dot, name in the layer -> weight.
@@ -170,9 +170,9 @@ def differences(layers: Mapping[str, TemporalTransformer], norm_groups: int | No
     """In which ways diffusers' motion UNet would compute something else with the same weights; empty for none.
 
     Args:
-        layers: Site name -> layer.
-        norm_groups: Groups of the norms of the UNet, which diffusers takes for its temporal layers too, whatever the
-            adapter's config states; None if unknown.
+        layers: Layers by name of the site.
+        norm_groups: Number of groups of the norms of the UNet, which diffusers takes for its temporal layers too,
+            whatever the adapter's config states; None if unknown.
     """
     found = []
     if any(layer.is_norm_per_frame for layer in layers.values()):
@@ -213,10 +213,10 @@ def build_motion_adapter(
     """A `MotionAdapter` with copies of the layers' weights; sites without a layer get one that changes nothing.
 
     Args:
-        layers: Site name -> layer.
-        sites: Site name -> channels, of all sites of the backbone.
-        heads: Attention heads; fewer where they do not divide the channels.
-        groups: Groups of the norm; also fewer where they do not divide the channels.
+        layers: Layers by name of the site.
+        sites: Number of channels of all sites of the backbone, by name.
+        heads: Number of attention heads; fewer where they do not divide the channels.
+        groups: Number of groups of the norm; also fewer where they do not divide the channels.
         max_frames: Length of the table of position codes that diffusers needs.
 
     Raises:

@@ -31,10 +31,10 @@ class ClipText(AbstractText):
     Args:
         path: Local folder of a whole pipeline saved by diffusers, or an id on the hub. Whether it has a second
             encoder, and whether the empty prompt is zeros there, is read from its model_index.json.
-        encoder, tokenizer: They are used, not copied.
-        encoder_2, tokenizer_2: The second ones, of SDXL.
-        dtype: Type of the weights: ``bfloat16``, ``float16``, ``float32`` or a `torch.dtype`; None as they are.
-        variant: Which files of `path`, e.g. ``fp16``.
+        encoder, tokenizer: Existing encoder and tokenizer. They are used, not copied.
+        encoder_2, tokenizer_2: Existing second encoder and tokenizer, of SDXL.
+        dtype: Type of the weights: ``bfloat16``, ``float16``, ``float32`` or a `torch.dtype`; None keeps their own.
+        variant: Variant of the files in `path`, e.g. ``fp16``.
 
     Raises:
         PaLibError: Neither is given, or both; or it cannot be loaded.
