@@ -20,10 +20,10 @@ class Renamed:
     """One setting's old and new name.
 
     Args:
-        old: Dotted, as on the command line of ``pa-train``: ``module.crops.steadiness``.
-        new: Dotted, below the same first part.
-        change: Old value to new value; None where the value stays.
-        on: The setting is a rename only where the node that holds it has this ``_target_``; empty for any.
+        old: Old name with dots, as on the command line of ``pa-train``: ``module.crops.steadiness``.
+        new: New name with dots, below the same first part.
+        change: Function from the old value to the new one; None where the value stays.
+        on: Class of the node that holds the setting, its ``_target_``: only there it is renamed; empty for any.
     """
 
     old: str
@@ -98,11 +98,11 @@ def migrated(
     """A stored config with today's names. Where both names are there, the new one holds.
 
     Args:
-        config: As it was stored. Not changed.
-        prefix: What the names of the rows have before those of `config`: a checkpoint stores the ``module`` part only.
-            Empty for a whole config.
-        rows: `RENAMED` unless it is said otherwise.
-        targets: `TARGETS` unless it is said otherwise.
+        config: The stored config. Not changed.
+        prefix: Prefix that the names of the rows have before those of `config`: a checkpoint stores the ``module`` part
+            only. Empty for a whole config.
+        rows: Table of renamed settings; None = `RENAMED`.
+        targets: Table of renamed classes; None = `TARGETS`.
 
     >>> migrated({"crops": {"old": 1}}, rows=[Renamed("module.crops.old", "module.crops.new", lambda value: 2 * value)])
     {'crops': {'new': 2}}

@@ -42,12 +42,12 @@ def check_targets(
     """Refuse a config that names anything but public parts and classes of trusted packages.
 
     Args:
-        config: Nested mappings and lists. Nothing of it is built.
-        where: What an error says the config comes from: a file, or part of a command line.
-        trusted: Packages or modules of your own, e.g. ``("my_package",)``. Permits what is defined in them and in the
-            modules below them, under its own name: ``my_package.parts.MyAdapter``, but neither ``my_package.os.system``
-            nor what they import from elsewhere.
-        packages: pa_lib's packages that may be named: `STORED`, or `COMMAND_LINE`, which adds torchmetrics and
+        config: Nested mappings and lists. Nothing of it is instantiated.
+        where: Origin of the config for errors: a file, or part of a command line.
+        trusted: Trusted packages or modules of your own, e.g. ``("my_package",)``. Permits what is defined in them and
+            in the modules below them, under its own name: ``my_package.parts.MyAdapter``, but neither
+            ``my_package.os.system`` nor what they import from elsewhere.
+        packages: Packages of pa_lib that may be named: `STORED`, or `COMMAND_LINE`, which adds torchmetrics and
             Lightning.
 
     Returns:

@@ -25,13 +25,14 @@ class Findings:
     """The result of searching a video for people.
 
     Args:
-        detections: Frame index -> detections, for every frame that was searched; empty if there are none.
-        faults: Frame index -> one line, for frames that could not be decoded or whose search failed.
+        detections: Detections of every frame that was searched, by index of the frame; empty if there are none.
+        faults: Description in one line of what failed, by index of the frame, for frames that could not be decoded or
+            whose search failed.
         cuts: Index of the first frame of each shot but the first, increasing.
-        n_frames: Frames of the video.
-        times_s: Shape n_frames, when each is shown, s.
-        camera: Shape n_frames 2, how far the scene has moved in the picture since the first frame, in px to the right
-            and down; it does not move over a cut. Zeros if it was not measured.
+        n_frames: Number of frames of the video.
+        times_s: Presentation time of each frame in seconds, shape n_frames.
+        camera: Motion of the scene in the picture since the first frame, in pixels to the right and down, shape
+            n_frames 2; it does not move over a cut. Zeros if it was not measured.
     """
 
     detections: dict[int, tuple[Detection, ...]]
@@ -60,9 +61,9 @@ def find_people(
     after a frame that failed the very next one (with `batch` above 1: the next one after its batch).
 
     Args:
-        frames: In order; a frame without a picture is a fault.
-        finder: Finds people in single frames. Any error but `PaLibError` is a fault of that frame alone.
-        stride: At least 1.
+        frames: Frames in order; a frame without a picture is a fault.
+        finder: Finder of people in single frames. Any error but `PaLibError` is a fault of that frame alone.
+        stride: Distance between searched frames, in frames, >= 1.
         batch: Number of frames that the finder gets at a time, >= 1; as many are held in memory.
         cut_threshold: Mean change of a grey thumbnail, in [0, 1], from which a frame begins a new shot.
 

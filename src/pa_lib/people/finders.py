@@ -26,7 +26,7 @@ class AbstractFinder(ABC):
         """The detections in each image, with the detector's raw score; a tracker extends tracks by the low ones.
 
         Args:
-            images: RGB, shape h w 3 each.
+            images: RGB images, shape h w 3 each.
 
         Raises:
             PaLibError: Weights are missing or damaged: no frame can be searched.
@@ -45,15 +45,15 @@ class CenterFaceFinder(AbstractFinder):
     side is above 1.5 `overview_px` are seen once more at that size (13 % more time at 1080p).
 
     Args:
-        min_score: Detections below are dropped; see `CenterFace`.
+        min_score: Least score of a detection, in [0, 1]; see `CenterFace`.
         zoom: Enlargement before the search; time grows with its square. None takes up to 1.5 for frames below 1280 px
             and 1 from there on. At 854 x 480, 1.5 instead of 1 finds 310 instead of 301 of 320 crowd faces of 16 px
             and up with a score above 0.4 (0.2: 318 and 313), in 2.8 times the time; 2 finds no more.
-        tile_px: Longer side of what the network is given at once; the other is 9/16 of it, rounded up to whole steps of
-            32. Larger frames are cut into tiles, so memory stays that of 1080p (386 MB) at any size.
-        overlap_px: What neighbouring tiles share. Faces larger than this are left to the overview.
-        overview_px: Longer side of the overview.
-        n_threads: Threads of the network, 0 = automatic.
+        tile_px: Longer side in pixels of the image that the network gets at once; the other is 9/16 of it, rounded up
+            to whole steps of 32. Larger frames are cut into tiles, so memory stays that of 1080p (386 MB) at any size.
+        overlap_px: Overlap of neighbouring tiles in pixels. Faces larger than this are left to the overview.
+        overview_px: Longer side of the overview in pixels.
+        n_threads: Number of threads of the network; 0 = automatic.
 
     Raises:
         SettingError: A setting is out of its range.
@@ -104,9 +104,9 @@ class MtcnnFinder(AbstractFinder):
     """Faces by MTCNN, which builds its own pyramid of scales.
 
     Args:
-        min_score: Detections below are dropped.
-        min_face_px: Smallest face looked for, px of the frame.
-        max_side_px: Larger frames are shrunk to this longer side, which bounds memory.
+        min_score: Least score of a detection, in [0, 1].
+        min_face_px: Size of the smallest faces that are detected, in pixels of the frame.
+        max_side_px: Longest side of a frame in pixels; larger frames are shrunk to it, which bounds memory.
 
     Raises:
         SettingError: A setting is out of its range.
@@ -140,10 +140,10 @@ class PeopleFinder(AbstractFinder):
     two in three.
 
     Args:
-        min_score: Detections below are dropped; see `NanoDet`.
-        detail_px: Longest side of the larger pass. It never enlarges a frame by more than a third: beyond that recall
-            falls again (measured on the shared pedestrian clip).
-        n_threads: Threads of the network, 0 = automatic.
+        min_score: Least score of a detection, in [0, 1]; see `NanoDet`.
+        detail_px: Longest side of the larger pass in pixels. It never enlarges a frame by more than a third: beyond
+            that recall falls again (measured on the shared pedestrian clip).
+        n_threads: Number of threads of the network; 0 = automatic.
 
     Raises:
         SettingError: A setting is out of its range.
@@ -185,7 +185,7 @@ def without_parts(details: Sequence[Detection], people: Sequence[Detection], min
     Args:
         details: Detections of the larger pass.
         people: Detections of the overview.
-        min_height: The tallest person that the larger pass sees whole, px of the frame.
+        min_height: Height of the tallest person that the larger pass sees whole, in pixels of the frame.
     """
     large = [person for person in people if person.score >= 0.4 and person.box[3] - person.box[1] > min_height]
     if not large or not details:
@@ -203,8 +203,8 @@ class FacesAndPeopleFinder(AbstractFinder):
     """Faces and whole people together: a person who turns away still has a body, one cut by the frame still has a face.
 
     Args:
-        faces: Finds faces; CenterFace if None.
-        people: Finds people; NanoDet if None.
+        faces: Finder of faces; `CenterFaceFinder` if None.
+        people: Finder of people; `PeopleFinder` if None.
     """
 
     def __init__(self, faces: AbstractFinder | None = None, people: AbstractFinder | None = None) -> None:

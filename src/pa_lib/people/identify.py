@@ -59,7 +59,7 @@ def embed_people(
     Args:
         frames: The video from its first frame, lazily.
         people: The people to compare.
-        network: Embeds faces.
+        network: Network that embeds faces.
         at_most: Largest number of faces of one person.
 
     Returns:
@@ -89,8 +89,8 @@ def embed_photos(photos: Sequence[Path], network: FaceNetwork, finder: AbstractF
 
     Args:
         photos: Image files; EXIF orientation is applied.
-        network: Embeds faces.
-        finder: Finds faces, with landmarks.
+        network: Network that embeds faces.
+        finder: Finder of faces with landmarks.
 
     Returns:
         Shape n d, one row per photo.

@@ -105,12 +105,12 @@ class BoxMasker(AbstractMasker):
     """Hides everybody by a box.
 
     Args:
-        face_scale: Size of the hidden box over that of the face detector's, >= 1. Detectors frame a face from brow to
-            chin; 1.6 holds hair and ears too.
-        body_scale: The same for bodies, whose boxes are whole.
-        dilation_px: How far every shape is grown beyond that, px.
-        feather_px: Width of the soft edge, px. It goes inward only and may not be wider than `dilation_px`, so whatever
-            the shape covered before it was grown is wholly replaced.
+        face_scale: Ratio of the size of the hidden box to that of the face detector's, >= 1. Detectors frame a face
+            from brow to chin; 1.6 holds hair and ears too.
+        body_scale: Ratio of the size of the hidden box to that of the body's, >= 1; boxes of bodies are whole.
+        dilation_px: Growth of every shape beyond that, in pixels.
+        feather_px: Width of the soft edge in pixels. It goes inward only and may not be wider than `dilation_px`, so
+            whatever the shape covered before it was grown is wholly replaced.
 
     Raises:
         PaLibError: A setting is out of range.
@@ -135,12 +135,14 @@ class EllipseMasker(AbstractMasker):
     """Hides everybody by an ellipse.
 
     Args:
-        face_scale: Axes of the ellipse over the sides of the face detector's box, >= 1. Looked at on a hundred faces:
-            1.5 covers hair, ears and chin, 1.3 leaves the outline of the hair; 1.6 has room for what a head moves
-            between two searches. The narrow box of a face in profile is taken as wide as a head is deep.
-        body_scale: The same for bodies. 1.42 is the least that holds the corners of the box.
-        dilation_px: See `BoxMasker`.
-        feather_px: See `BoxMasker`.
+        face_scale: Ratio of the axes of the ellipse to the sides of the face detector's box, >= 1. Inspected on a
+            hundred faces: 1.5 covers hair, ears and chin, 1.3 leaves the outline of the hair; 1.6 has room for the
+            motion of a head between two searches. The narrow box of a face in profile is taken as wide as a head is
+            deep.
+        body_scale: Ratio of the axes of the ellipse to the sides of the body's box, >= 1. 1.42 is the least that holds
+            the corners of the box.
+        dilation_px: Growth of every shape in pixels, see `BoxMasker`.
+        feather_px: Width of the soft edge in pixels, see `BoxMasker`.
 
     Raises:
         PaLibError: A setting is out of range.
@@ -169,22 +171,23 @@ class SilhouetteMasker(AbstractMasker):
     the ellipse as well, whatever the silhouette says.
 
     Args:
-        network: Finds the silhouette in a box, for example `pa_lib.pretrained.SelfieSegmentation`.
-        face_scale: See `EllipseMasker`.
-        body_scale: For bodies that fall back to their box, see `BoxMasker`.
-        threshold: From which value of the network on a pixel is the person's, in (0, 1). Low: on COCO 0.1 covers 99.4 %
-            of the people in plausible silhouettes, 0.5 covers 98.7 % and passes fewer as plausible.
-        dilation: The least growth of a silhouette, as a share of the shorter side of the box: the network sees every
-            person at the same size, so its errors grow with the person.
-        dilation_px: See `BoxMasker`. 2 px more than the feather: silhouettes of people of 20-90 px leave limbs out.
-        feather_px: See `BoxMasker`.
-        spare_kept: Cut a kept person who stands further in front out of the masks of the hidden: where the
-            network marks the kept person, and where a detector saw their face. Off by default in Python, because the
-            network marks *anybody* in a box: of what it gave back, a dancer before a distant crowd owned 85 %, a
-            breakdancer among the crowd half, and the rest showed clothes and limbs of people who were to be hidden.
-            On in the command's config, where the subject is to stay. Faces are what must never show: nothing is ever
-            cut from a hidden face that a detector sees, and from the top of a hidden body's box, where a face may be
-            that no detector sees, only a kept face that one does see.
+        network: Network that finds the silhouette in a box, for example `pa_lib.pretrained.SelfieSegmentation`.
+        face_scale: Size of the ellipse around a face, see `EllipseMasker`.
+        body_scale: Size of the box for bodies that fall back to it, see `BoxMasker`.
+        threshold: Value of the network from which a pixel is the person's, in (0, 1). Low: on COCO 0.1 covers 99.4 % of
+            the people in plausible silhouettes, 0.5 covers 98.7 % and passes fewer as plausible.
+        dilation: Least growth of a silhouette, as a share of the shorter side of the box: the network sees every person
+            at the same size, so its errors grow with the person.
+        dilation_px: Growth of every shape in pixels, see `BoxMasker`. 2 px more than the feather: silhouettes of people
+            of 20-90 px leave limbs out.
+        feather_px: Width of the soft edge in pixels, see `BoxMasker`.
+        spare_kept: Whether a kept person who stands further in front is cut out of the masks of the hidden people:
+            where the network marks the kept person, and where a detector saw their face. Off by default in Python,
+            because the network marks *any* person in a box: of what it gave back, a dancer before a distant crowd owned
+            85 %, a breakdancer among the crowd half, and the rest showed clothes and limbs of people who were to be
+            hidden. On in the command's config, where the subject is to stay. Faces are what must never show: nothing is
+            ever cut from a hidden face that a detector sees, and from the top of a hidden body's box, where a face may
+            be that no detector sees, only a kept face that one does see.
 
     Raises:
         PaLibError: A setting is out of range.
@@ -275,10 +278,10 @@ class _Sparing:
     """What may be cut out of the masks of the hidden in one frame.
 
     Args:
-        bodies: Those who are kept, with their silhouettes.
+        bodies: Kept people with their silhouettes.
         faces: Ellipses of kept faces that a detector sees.
         heads: Ellipses of hidden faces that a detector sees.
-        faced: Hidden people who have one of them.
+        faced: Hidden people whose face a detector sees.
         size: Rows and columns of the frame.
     """
 

@@ -35,10 +35,10 @@ class MaskRequest:
     """One frame whose hidden people are to be covered.
 
     Args:
-        image: Shape h w 3, uint8 RGB.
+        image: The frame, shape h w 3, uint8 RGB.
         hidden: The people to cover, with their track and its row at this frame.
         kept: The other people in the frame.
-        frame: Index that the masks get as their frame, within the clip.
+        frame: Index of the frame within the clip, for the masks.
         grid: Rows and columns of a chroma cell of the video. Alpha is constant within each cell.
     """
 
@@ -53,8 +53,8 @@ class FrameMasks(NamedTuple):
     """Who is hidden where in one frame.
 
     Args:
-        masks: One for every track of a hidden person that reaches into the frame.
-        fallbacks: One short sentence for each mask that is not of the kind that was asked for.
+        masks: Masks of every track of a hidden person that reaches into the frame.
+        fallbacks: Explanation in one short sentence of each mask that is not of the kind that was asked for.
     """
 
     masks: tuple[PersonMask, ...]
@@ -66,9 +66,9 @@ class Edge:
     """How a shape is grown and softened.
 
     Args:
-        dilation_px: How far it is grown, px.
-        feather_px: Width of the soft edge, px, inward; at most `dilation_px`.
-        dilation: The least growth, as a share of the shorter side of the person's box.
+        dilation_px: Growth of the shape in pixels.
+        feather_px: Width of the soft edge in pixels, inward; at most `dilation_px`.
+        dilation: Least growth, as a share of the shorter side of the person's box.
 
     Raises:
         SettingError: A setting is out of range.
@@ -101,7 +101,7 @@ class Canvas:
     """Gathers the masks of one frame.
 
     Args:
-        request: The frame.
+        request: The frame and the people in it.
     """
 
     def __init__(self, request: MaskRequest) -> None:
@@ -132,9 +132,9 @@ class Canvas:
         Args:
             presence: The person that it hides.
             shape: Bool mask; None if the person is outside of the frame.
-            edge: How it is grown and softened.
-            spared: Pixels to leave out. That is done last, on the finished alpha: a feather along the cut would show
-                the hidden person through.
+            edge: Growth and soft edge of the shape.
+            spared: Pixels to leave out. They are cut last, out of the finished alpha: a feather along the cut would
+                show the hidden person through.
         """
         if shape is None:
             return

@@ -22,8 +22,8 @@ def tile_spans(length: int, longest: int, overlap: int) -> list[tuple[int, int]]
 
     Args:
         length: Length of the side in pixels.
-        longest: Of a tile, px.
-        overlap: Below `longest`, px.
+        longest: Largest length of a tile in pixels.
+        overlap: Overlap of neighbouring tiles in pixels, below `longest`.
 
     Returns:
         Beginning and end of each tile.
@@ -75,11 +75,11 @@ def find_in_tiles(
     place of the whole one. Overlapping detections of two tiles are not merged here.
 
     Args:
-        image: RGB, shape h w 3.
-        detect: Detections for each image, in its pixels.
-        zoom: Enlargement before tiling, above 0.
+        image: RGB image, shape h w 3.
+        detect: Function from images to the detections in each, in its pixels.
+        zoom: Enlargement before tiling, > 0.
         tile: Largest width and height that `detect` is given, px of the enlarged image.
-        overlap: What neighbours share, px of the enlarged image.
+        overlap: Overlap of neighbouring tiles in pixels of the enlarged image.
 
     Returns:
         In pixels of `image`.

@@ -58,14 +58,15 @@ class RunSettings:
     """What differs from run to run.
 
     Args:
-        tracks: A tracks file of the same video. The video is not searched again, and the decisions in the file hold.
-        is_chosen_again: With `tracks`: the chooser decides anew among the people in it.
-        stage: ``find`` stops after the tracks file and a numbered sheet of the people in the video.
-        on_failure: What happens to a frame that cannot be protected: ``redact`` blanks it, ``abort`` ends the run.
-        seed: The same seed gives the same result.
+        tracks: Tracks file of the same video. The video is not searched again, and the decisions in the file hold.
+        is_chosen_again: Whether the chooser decides again among the people in `tracks`.
+        stage: Last stage of the run: ``find`` stops after the tracks file and a numbered sheet of the people in the
+            video.
+        on_failure: Treatment of a frame that cannot be protected: ``redact`` blanks it, ``abort`` ends the run.
+        seed: Seed of everything random; the same seed gives the same result.
         is_overwrite: Whether existing results may be replaced.
         is_damaged_accepted: Whether a file that is visibly cut short or damaged is worked on at all.
-        is_before_shown: Put original pixels of hidden people into the report.
+        is_before_shown: Whether original pixels of hidden people are put into the report.
         config: The configuration, as it is recorded in the report.
 
     Raises:
@@ -96,8 +97,8 @@ class RunOutcome:
     """The results of one run.
 
     Args:
-        summary: A few lines for people: frames by status, and who was hidden and kept.
-        files: The files that were written, by what they are: ``video``, ``tracks``, ``report``, ``page``, ``people``.
+        summary: Summary in a few lines: frames by status, and who was hidden and kept.
+        files: Files that were written, by kind: ``video``, ``tracks``, ``report``, ``page``, ``people``.
         n_redacted: Number of frames that could not be protected and were redacted whole.
     """
 
@@ -110,14 +111,14 @@ class AnonymizationPipeline:
     """Anonymizes whole files with parts that the caller brings.
 
     Args:
-        finder: Finds faces, bodies or both in single frames.
-        tracker: Joins detections into tracks without gaps.
-        chooser: Decides who is hidden.
-        masker: Decides which pixels are replaced.
-        module: Replaces them; any system of `pa_lib.modules`.
-        identity: Builds the face network; called only if the chooser compares faces.
-        search: How densely the video is searched.
-        limits: What is refused before it is decoded.
+        finder: Finder of faces, bodies or both in single frames.
+        tracker: Tracker that joins detections into tracks without gaps.
+        chooser: Chooser that decides who is hidden.
+        masker: Masker that decides which pixels are replaced.
+        module: Anonymizer that replaces them, any system of `pa_lib.modules`.
+        identity: Function that builds the face network; called only if the chooser compares faces.
+        search: Density of the search.
+        limits: Limits on what is decoded.
         write: Codec, quality, audio and metadata of the output.
     """
 
@@ -157,8 +158,8 @@ class AnonymizationPipeline:
             source: A video, GIF, image, or folder of images.
             output: Name of the result; the tracks file and the reports are named after it. In a folder the result gets
                 its usual name, ``clip.anonymized.mp4``; None puts that beside the source.
-            settings: What differs from run to run.
-            on_progress: Called after every frame of every pass.
+            settings: Settings that differ from run to run.
+            on_progress: Callback after every frame of every pass.
 
         Raises:
             PaLibError: The file cannot be anonymized. No file is written or changed then.

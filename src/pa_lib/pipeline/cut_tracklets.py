@@ -38,9 +38,11 @@ class CutSettings:
 
     Args:
         side: Side length of the stored crops in pixels, >= 16.
-        kind: ``body`` cuts around whole bodies, ``face`` around faces, ``all`` both.
-        expansion: Side of a crop over the longer side of what is masked, >= 1; take that of the system that is trained.
-        smoothing_s: Smoothing of centre and size of the crops over time: standard deviation of a Gaussian in seconds.
+        kind: Kind of the tracklets: ``body`` cuts around whole bodies, ``face`` around faces, ``all`` both.
+        expansion: Ratio of the side of a crop to the longer side of what is masked, >= 1; take that of the system that
+            is trained.
+        smoothing_s: Smoothing of centre and size of the crops over time: standard deviation of a Gaussian in seconds, 0
+            to 10.
         min_px: Smallest median of the longer side of the box in pixels; smaller tracklets are left out.
         min_frames: Shortest tracklet in frames; shorter ones are left out.
         max_frames: Longest tracklet in frames; longer ones are divided.
@@ -80,7 +82,7 @@ class CutOutcome:
     """The result of one video.
 
     Args:
-        folder: Folder of its tracklets.
+        folder: Folder of the tracklets of the video.
         n_tracklets: Number of tracklets.
         n_frames: Number of crops in all of them.
         is_old: Whether it had been cut before, so that no file was changed.
@@ -128,13 +130,13 @@ class TrackletCutter:
     """Cuts tracklets out of whole files with parts that the caller brings.
 
     Args:
-        finder: Finds faces, bodies or both in single frames.
-        tracker: Joins detections into tracks without gaps.
-        masker: Decides which pixels are the person's: take the one that will hide people later, so that training sees
-            the same masks.
+        finder: Finder of faces, bodies or both in single frames.
+        tracker: Tracker that joins detections into tracks without gaps.
+        masker: Masker that decides which pixels are the person's: take the one that will hide people later, so that
+            training sees the same masks.
         settings: What is cut, and how.
-        search: How densely a video is searched.
-        limits: What is refused before it is decoded.
+        search: Density of the search.
+        limits: Limits on what is decoded.
     """
 
     def __init__(
@@ -160,7 +162,7 @@ class TrackletCutter:
         Args:
             source: A video, GIF, or folder of images.
             output: The folder of all tracklets; each video gets a folder in it.
-            on_progress: Called after every frame of both passes.
+            on_progress: Callback after every frame of both passes.
 
         Raises:
             PaLibError: The video cannot be read, the output not be written, or it was cut with other settings before.

@@ -45,7 +45,7 @@ class FoundPeople:
 
     Args:
         findings: Detections of the searched frames, shot boundaries, and the time of every frame.
-        tracks: One for every face and every body.
+        tracks: Track of every face and every body.
         people: The same tracks, those of one person together.
         timeline: Size, times and shots of the video.
     """
@@ -67,8 +67,8 @@ def read_reported(
 
     Args:
         info: The video.
-        task: What is done with the frames, e.g. ``finding people``.
-        on_progress: Gets the number of frames that are done.
+        task: Name of the task, e.g. ``finding people``.
+        on_progress: Callback with the number of frames that are done.
         n_frames: Number of frames in all; None takes the estimate of the file's header.
     """
     total = n_frames or info.n_frames_estimate
@@ -91,10 +91,10 @@ def search_people(
 
     Args:
         info: The video.
-        finder: Finds people in single frames.
-        tracker: Joins detections into tracks.
-        search: How densely the video is searched.
-        on_progress: Called after every frame.
+        finder: Finder of people in single frames.
+        tracker: Tracker that joins detections into tracks.
+        search: Density of the search.
+        on_progress: Callback after every frame.
 
     Raises:
         PaLibError: The video cannot be read, or the finder cannot work at all.
@@ -122,9 +122,9 @@ def compare_faces(
 
     Args:
         info: The video.
-        people: Everybody in it.
-        network: Embeds faces.
-        on_progress: Called after every frame.
+        people: All people in the video.
+        network: Network that embeds faces.
+        on_progress: Callback after every frame.
 
     Returns:
         Person id -> embeddings, shape n d. People without a face that can be compared are absent.

@@ -27,8 +27,8 @@ class ProtectedFrame:
     """A frame that may be written.
 
     Args:
-        frame: Always with a picture.
-        record: Its row in the report.
+        frame: The protected frame, always with a picture.
+        record: Row of the frame in the report.
         source: The picture of the source; None if it could not be decoded.
     """
 
@@ -62,12 +62,12 @@ def protect_frames(
     anonymization failed, and where the anonymizer returned anything but finite frames of the right shape.
 
     Args:
-        frames: The source.
-        info: What `frames` were read from.
-        record: Who is where, and who is hidden.
-        masker: Decides which pixels are replaced.
-        module: Replaces them, a window of frames at a time.
-        seed: Handed to the module.
+        frames: Frames of the source.
+        info: Description of the video that `frames` were read from.
+        record: Tracks of the people, and who is hidden.
+        masker: Masker that decides which pixels are replaced.
+        module: Anonymizer that replaces them, a window of frames at a time.
+        seed: Seed of the module.
     """
     masked = (masked_frame(frame, record, masker, info) for frame in frames)
     held: dict[int, Tensor] = {}  # frames that come again in the next window, as this one has anonymized them

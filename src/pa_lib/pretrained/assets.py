@@ -18,12 +18,12 @@ class Asset:
     """One file of weights that ships.
 
     Args:
-        what: One line for people.
-        licence: SPDX name.
+        what: Description in one line.
+        licence: SPDX name of the licence.
         origin: Package, version and file it was made from, and the upstream project.
-        source_sha256: Of the origin files.
-        sha256: Of the shipped file.
-        n_bytes: Its size.
+        source_sha256: Hash of the origin files, hex.
+        sha256: Hash of the shipped file, hex.
+        n_bytes: Size of the shipped file in bytes.
     """
 
     what: str

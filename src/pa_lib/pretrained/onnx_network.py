@@ -26,7 +26,7 @@ class OnnxNetwork:
 
     Args:
         asset: Name of the shipped file.
-        n_threads: Threads inside an operator; 0 takes the cores this process may use, 8 at most.
+        n_threads: Number of threads inside an operator; 0 takes the cores this process may use, 8 at most.
     """
 
     def __init__(self, asset: str, n_threads: int = 0) -> None:
@@ -55,7 +55,7 @@ class OnnxNetwork:
         """The outputs by name.
 
         Args:
-            image: The graph's one input.
+            image: Input of the graph, which has one.
 
         Raises:
             WeightsError: The shipped file is missing or damaged.

@@ -41,7 +41,7 @@ class AbstractOpticalFlow(ABC):
         """The flow of every pair of neighbouring frames, one pair after the other, so that memory holds but one.
 
         Args:
-            frames: Shape t 3 h w, RGB, uint8 in 0..255 or floats in [0, 1].
+            frames: Frames, shape t 3 h w, RGB, uint8 in 0..255 or floats in [0, 1].
 
         Yields:
             t - 1 times, shape 2 h w, px, x then y: where the pixels of the earlier frame are in the later one, and
@@ -57,7 +57,7 @@ class DISFlow(AbstractOpticalFlow):
     """Dense inverse search by OpenCV, on grey pictures of full size. On the CPU; the same whatever number of threads.
 
     Args:
-        preset: ``ultrafast``, ``fast`` or ``medium``, OpenCV's own.
+        preset: Preset of OpenCV: ``ultrafast``, ``fast`` or ``medium``.
 
     Raises:
         ValueError: No such preset.
@@ -112,8 +112,8 @@ class RAFTFlow(nn.Module, AbstractOpticalFlow):
     """RAFT by torchvision, with weights of yours. It runs on the device it is moved to.
 
     Args:
-        weights: Path of a state file of torchvision's ``raft_small`` or ``raft_large``; which one is seen from it.
-        n_updates: Refinements, at least 1; torchvision's own default is 12.
+        weights: Path of a state file of torchvision's ``raft_small`` or ``raft_large``; the file decides which.
+        n_updates: Number of refinements, >= 1; torchvision's own default is 12.
 
     Raises:
         WeightsError: The file is missing, or is not such weights.

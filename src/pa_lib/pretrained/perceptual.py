@@ -34,7 +34,7 @@ class Perceptual(nn.Module):
     not ship.
 
     Args:
-        net: The trunk: ``alex`` (the authors' choice for measuring), ``squeeze`` or ``vgg``. Values of one do
+        net: Backbone network: ``alex`` (the authors' choice for measuring), ``squeeze`` or ``vgg``. Values of one do
             not compare with those of another.
         weights: State file of torchvision's network, ``.pth`` or ``.safetensors``; the classifier may be missing. None
             takes torchvision's own, from torch's hub folder, where they are downloaded to once.
@@ -68,8 +68,8 @@ class Perceptual(nn.Module):
         Its mean over all pixels is the LPIPS of the pair, up to how the edges are resized.
 
         Args:
-            one: RGB in [0, 1], at least 32 px high and wide.
-            other: The same shape.
+            one: Pictures, RGB in [0, 1], at least 32 px high and wide.
+            other: Pictures to compare them with, of the same shape.
 
         Raises:
             ValueError: Shapes do not fit, or the pictures are smaller.

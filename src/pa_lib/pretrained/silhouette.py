@@ -19,8 +19,8 @@ class SelfieSegmentation:
     """Silhouettes of people whose boxes are known. On a whole street frame the network misses most people: box first.
 
     Args:
-        margin: The box is grown by this share of its longer side in all, half at each side, before it is made square.
-        n_threads: See `OnnxNetwork`.
+        margin: Growth of the box before it is made square, as a share of its longer side, half at each side.
+        n_threads: Number of threads, see `OnnxNetwork`.
 
     Source: MediaPipe Selfie Segmentation model card (2021): 256 x 256, RGB in [0, 1].
     """
@@ -35,8 +35,8 @@ class SelfieSegmentation:
         """How far each pixel near a box belongs to the person in it.
 
         Args:
-            image: RGB, shape h w 3.
-            boxes: ``x0 y0 x1 y1`` px; they may reach beyond the image.
+            image: RGB image, shape h w 3.
+            boxes: Boxes ``x0 y0 x1 y1`` in pixels; they may reach beyond the image.
 
         Returns:
             For each box ``top, left`` (px) and an array of shape h w in [0, 1] that lies wholly inside the image: the

@@ -21,11 +21,12 @@ class Column:
     """One run, or several that differ in nothing but seeds.
 
     Args:
-        name: Unique within the comparison: what sets it apart from the other columns, else its folder.
+        name: Name of the column, unique within the comparison: what sets it apart from the other columns, else its
+            folder.
         title: What was measured.
         runs: Positions of the evaluations.
-        members: Their folders, each by the shortest end of its path that is unique.
-        seeds: Their seeds, ``setting=value`` with commas between; empty for a single run.
+        members: Folders of the evaluations, each by the shortest end of its path that is unique.
+        seeds: Seeds of the evaluations, ``setting=value`` with commas between; empty for a single run.
     """
 
     name: str
@@ -44,9 +45,9 @@ def columns_of(
     same seeds, something that was not recorded sets them apart, and every run stays a column of its own.
 
     Args:
-        files: Where the evaluations were read.
+        files: Files that the evaluations were read from.
         runs: The evaluations.
-        is_grouped_by_seed: False makes every run a column of its own.
+        is_grouped_by_seed: Whether runs that differ in nothing but seeds become one column.
     """
     settings = [_settings(run) for run in runs]
     folders = _folders(files)

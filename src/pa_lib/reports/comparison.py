@@ -33,12 +33,12 @@ class ColumnValue:
 
     Args:
         value: The value of the run, or the mean over runs with other seeds. NaN where there was nothing to measure.
-        n: Number of things it is a mean of, in each run; the smallest of several runs.
-        n_of: What they are.
-        interval: Its 95 % interval: of a single run its own, of several Student's t over them. None without.
+        n: Number of items that it is a mean of, in each run; the smallest of several runs.
+        n_of: Description of the items.
+        interval: The 95 % interval: that of a single run, or Student's t over several runs. None without.
         sd: Standard deviation over runs (n - 1 in the denominator); None of a single run.
         n_runs: Number of runs that have the value.
-        counted: What was left out or weakens it, summed over runs.
+        counted: Number of items that were left out or weaken it, by name, summed over runs.
     """
 
     value: float
@@ -81,12 +81,12 @@ class Row:
     """One value in all columns.
 
     Args:
-        measured_on, metric, name: Which; see `MetricRecord` and `MetricValue`.
-        values: One per column; None where a column does not have it.
-        hashes: Hashes of the protocols; None where a column does not have it.
-        is_higher_better: None where neither is.
+        measured_on, metric, name: Place, metric and name of the value; see `MetricRecord` and `MetricValue`.
+        values: Value of each column; None where a column does not have it.
+        hashes: Hash of each column's protocol; None where a column does not have the value.
+        is_higher_better: Whether a higher value is better; None where neither is.
         best: Positions of the best columns; empty where they are not ranked.
-        mark: Why they are not ranked, or how sure the rank is; empty where there is nothing to say.
+        mark: Reason why they are not ranked, or how certain the rank is; empty where there is nothing to state.
     """
 
     measured_on: str
@@ -105,9 +105,9 @@ class Comparison:
 
     Args:
         columns: The runs, those with other seeds together.
-        rows: Row by value.
-        differing: Metric (and place) -> what differs between protocols, one line for each setting.
-        notes: What else to know.
+        rows: Rows, one per value.
+        differing: Differences between protocols, one line for each setting, by metric (and place).
+        notes: Further notes, one line each.
     """
 
     columns: tuple[Column, ...]

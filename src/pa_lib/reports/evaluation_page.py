@@ -106,7 +106,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> dict[str, Path]:
 
     Args:
         evaluation: The record.
-        folder: Where to; it is made.
+        folder: Folder to write to; it is made.
 
     Returns:
         The files, by what they are: ``page``, ``record``.
@@ -125,7 +125,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> dict[str, Path]:
 
     Args:
         comparison: The record.
-        folder: Where to; it is made.
+        folder: Folder to write to; it is made.
 
     Returns:
         The files, by what they are: ``page``, ``csv``, ``latex``, ``markdown``, ``record``.

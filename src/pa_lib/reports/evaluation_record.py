@@ -51,7 +51,7 @@ class MeasuredFile:
         name: File name without its folder, which may name a person.
         sha256: Hash of the file, hex.
         width, height: Size of the upright frame in pixels.
-        fps: Average frames per second.
+        fps: Average frame rate in frames per second.
         codec: Name of the codec.
     """
 
@@ -68,16 +68,16 @@ class MeasuredClip:
     """One video that was measured.
 
     Args:
-        clip: Its number in rows of tracks.
+        clip: Number of the clip in rows of tracks.
         name: File name of the original.
         original: The source file.
         anonymized: The anonymized file; None where nothing was written.
-        n_frames: Frames that were compared.
-        n_undecodable: Frames left out, since one of the files does not give them.
-        n_redacted: Frames that the run had blanked whole; they count as masked everywhere.
+        n_frames: Number of frames that were compared.
+        n_undecodable: Number of frames left out, since one of the files does not give them.
+        n_redacted: Number of frames that the run had blanked whole; they count as masked everywhere.
         tracks_sha256: Hash of the tracks file that the masks were made from; None without.
         masker: Settings of the masker; None without masks.
-        masker_from: Where these come from: ``report``, ``tracks file`` or ``settings``.
+        masker_from: Origin of these settings: ``report``, ``tracks file`` or ``settings``.
         n_hidden: Number of people who are hidden; None without a tracks file.
     """
 
@@ -100,10 +100,10 @@ class MetricRecord:
 
     Args:
         name: Name of the metric.
-        measured_on: One of `MEASURED_ON`.
-        protocol: As in `AbstractMetric.protocol`.
-        protocol_hash: As in `AbstractMetric.protocol_hash`.
-        values: The first stands for the metric.
+        measured_on: Place of measurement, one of `MEASURED_ON`.
+        protocol: Settings that the value depends on, see `AbstractMetric.protocol`.
+        protocol_hash: Hash of the protocol, see `AbstractMetric.protocol_hash`.
+        values: The values; the first one stands for the metric.
         tracks: Values person by person.
     """
 
@@ -128,15 +128,15 @@ class Evaluation:
     """The record of one evaluation.
 
     Args:
-        title: One line: what was measured.
+        title: Description of what was measured, one line.
         metrics: The values of each metric.
         clips: The videos; empty for a data module.
         data: The data module's settings, number of clips, and sha256 of their pixels and masks; empty for videos.
-        left_out: Metric or file -> why it was not measured.
-        notes: What to know when reading the values, one line each.
+        left_out: Reason why it was not measured, by metric or file.
+        notes: Notes on reading the values, one line each.
         config: The resolved settings, plain.
         elapsed_s: Duration in seconds.
-        versions: Package -> version.
+        versions: Version of each package.
     """
 
     title: str
@@ -199,10 +199,11 @@ class TrackSummary:
     """One person of one clip, as all metrics of one place saw them.
 
     Args:
-        clip, person_id: Who.
-        values: Name -> value.
+        clip, person_id: Clip and person.
+        values: Values by name.
         worst: Name of the value by which this track ranks lowest; None where nothing ranks it.
-        rank: 0 = the worst of all tracks in some value, 1 = the best in every; NaN where nothing ranks it.
+        rank: Rank of the track, 0 = the worst of all tracks in some value, 1 = the best in every; NaN where nothing
+            ranks it.
     """
 
     clip: int

@@ -41,14 +41,15 @@ class FrameRecord:
     """What became of one frame.
 
     Args:
-        index: Position in the video, from 0.
-        time_s: Presentation time in seconds; NaN where the file does not say.
-        status: ``untouched`` (no person to hide), ``anonymized``, or ``redacted`` (the whole frame was blanked).
-        mask_area: Share of the frame that was replaced, 0..1.
+        index: Position of the frame in the video, from 0.
+        time_s: Presentation time in seconds; NaN where the file does not state it.
+        status: Status of the frame: ``untouched`` (no person to hide), ``anonymized``, or ``redacted`` (the whole frame
+            was blanked).
+        mask_area: Share of the frame that was replaced, in [0, 1].
         n_hidden: Number of people hidden in the frame.
-        searched: Whether the finder looked at this very frame (else its boxes come from the tracker).
-        fallbacks: What was done in place of the first choice, e.g. ``box instead of silhouette``.
-        fault: What went wrong, None where nothing did.
+        searched: Whether the finder searched this very frame (else its boxes come from the tracker).
+        fallbacks: Substitutes for the first choice, e.g. ``box instead of silhouette``.
+        fault: Description of what failed; None where nothing did.
     """
 
     index: int
@@ -108,7 +109,7 @@ class FrameLog:
         """Adds the next frame of the video.
 
         Args:
-            record: Its index must be the number of frames recorded so far.
+            record: Row of the frame. Its index must be the number of frames recorded so far.
 
         Raises:
             PaLibError: A frame was skipped or recorded twice, the mask area is not in 0..1, the status is unknown, or a

@@ -105,8 +105,8 @@ def read_content(path: Path, schema: str, version: int, advice: str) -> dict[str
     Args:
         path: The file.
         schema: Name of the schema.
-        version: Its version.
-        advice: What to do with another file, for errors.
+        version: Version of the schema.
+        advice: Advice on another file, for errors.
 
     Raises:
         InputError: The file is missing, or of another schema.
@@ -148,7 +148,7 @@ def json_schema(record: type[Any], schema: str, version: int) -> dict[str, Any]:
     Args:
         record: Dataclass of the fields.
         schema: Name of the schema.
-        version: Its version.
+        version: Version of the schema.
     """
     from pydantic import TypeAdapter
 

@@ -53,11 +53,11 @@ class PeopleSheet:
     1600
 
     Args:
-        people: Whom to show.
-        decisions: What the chooser proposes for each.
-        width, height: Size of the upright frame in px.
-        times_s: Presentation time of every frame, seconds.
-        title: Heads the sheet, usually the name of the video.
+        people: People to show.
+        decisions: Decision of the chooser for each person.
+        width, height: Size of the upright frame in pixels.
+        times_s: Presentation time of every frame in seconds.
+        title: Title of the sheet, usually the name of the video.
 
     Raises:
         PaLibError: Somebody has no decision.
@@ -98,8 +98,8 @@ class PeopleSheet:
         """Shows one frame to the sheet; frames that are not wanted are ignored.
 
         Args:
-            index: Frame of the video.
-            rgb: Shape h w 3, RGB in 0..255.
+            index: Index of the frame in the video.
+            rgb: The frame, shape h w 3, RGB in 0..255.
         """
         for candidate in self._candidates.get(index, ()):
             quality = candidate.quality * _sharpness(rgb, candidate.box)

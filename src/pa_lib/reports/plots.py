@@ -33,7 +33,7 @@ def interval_plot(name: str, places: Mapping[str, Sequence[MetricValue]]) -> str
 
     Args:
         name: Name of the metric.
-        places: Where it was measured -> its values.
+        places: Values by place of measurement.
     """
     panels: dict[str, dict[str, list[tuple[int, MetricValue]]]] = {}
     for at, values in enumerate(places.values()):
@@ -77,10 +77,10 @@ def track_plot(
     That is for fewer than five numbers, or where all are equal.
 
     Args:
-        name: The value's.
-        people: All of them.
-        is_higher_better: None where neither is.
-        who: What a person is called.
+        name: Name of the value.
+        people: Summaries of all people.
+        is_higher_better: Whether a higher value is better; None where neither is.
+        who: Function from a summary to the label of the person.
     """
     rows = sorted(
         ((person.values[name], who(person)) for person in people if math.isfinite(person.values.get(name, math.nan))),

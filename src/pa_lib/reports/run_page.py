@@ -39,7 +39,7 @@ def write_run_page(report: RunReport, path: Path, thumbnails: Sequence[Thumbnail
 
     Args:
         report: The record of the run.
-        path: Where to.
+        path: File to write.
         thumbnails: Pictures of the output, from a `ThumbnailCollector`.
 
     Raises:

@@ -39,10 +39,10 @@ class SourceRecord:
     Args:
         name: File name without its folder, which may name a person.
         sha256: Hash of the file, hex.
-        width, height: Size of the upright frame in px.
-        fps: Average rate in frames per second.
-        n_frames: Frames that were read.
-        duration_s: Seconds; None where the file does not say.
+        width, height: Size of the upright frame in pixels.
+        fps: Average frame rate in frames per second.
+        n_frames: Number of frames that were read.
+        duration_s: Duration in seconds; None where the file does not state it.
         codec: Name of the video codec.
         audio: Codec name of every audio track.
     """
@@ -63,7 +63,7 @@ class SourceRecord:
 
         Args:
             info: The video.
-            sha256: Its fingerprint.
+            sha256: Fingerprint of the video.
             n_frames: Number of frames that were read.
         """
         return cls(
@@ -84,12 +84,12 @@ class TrackRecord:
     """Where one face or body was followed.
 
     Args:
-        track_id: As in the tracks file.
-        kind: ``face`` or ``body``.
-        first_frame, last_frame: Both belong to the track.
-        n_detected: Frames in which a detector saw it.
-        n_filled: Frames in which its box was filled in.
-        mean_score: Mean detector confidence in [0, 1]; None where none is known.
+        track_id: Id of the track in the tracks file.
+        kind: Kind of the track, ``face`` or ``body``.
+        first_frame, last_frame: First and last frame of the track, both included.
+        n_detected: Number of frames in which a detector saw it.
+        n_filled: Number of frames in which its box was filled in.
+        mean_score: Mean confidence of the detector, in [0, 1]; None where none is known.
         detected_runs: First and last frame of every stretch without a longer gap between detections than the finder's
             stride.
     """
@@ -134,11 +134,11 @@ class PersonRecord:
     """A person in the video and the decision about them.
 
     Args:
-        person_id: As in the tracks file and on the sheet of people.
-        is_hidden: True = anonymized, False = kept.
-        reason: Why, one short phrase.
-        score: What the chooser ranked by; None where it did not rank.
-        tracks: At least one.
+        person_id: Id of the person in the tracks file and on the sheet of people.
+        is_hidden: Whether the person was anonymized; False = kept.
+        reason: Reason of the decision, one short phrase.
+        score: Score that the chooser ranked by; None where it did not rank.
+        tracks: Tracks of the person, at least one.
     """
 
     person_id: int
@@ -171,7 +171,7 @@ def people_records(
 
     Args:
         people: The people that the tracker found.
-        decisions: One for each of them.
+        decisions: Decision for each of them.
         stride: Stride of the finder in frames: longer gaps between detections are shown as filled in.
 
     Raises:
@@ -204,17 +204,17 @@ class RunReport:
     """The record of one run.
 
     Args:
-        source: What was read.
-        output_name: File name of what was written.
-        started, finished: Wall clock, with a time zone.
-        elapsed_s: Seconds by a clock that is never set back.
-        frames: What became of every frame.
+        source: Record of the source.
+        output_name: File name of the output.
+        started, finished: Beginning and end of the run by the wall clock, with a time zone.
+        elapsed_s: Duration in seconds by a clock that is never set back.
+        frames: Log of every frame.
         people: The people in the video, and who was hidden.
-        chooser_summary: One line: who was kept, and by what margin.
-        cuts: First frame of every new shot.
-        versions: Package -> version.
+        chooser_summary: Summary of the chooser in one line: who was kept, and by what margin.
+        cuts: Index of the first frame of every new shot.
+        versions: Version of each package.
         config: The resolved settings, plain dicts, lists and scalars.
-        warnings: One line each.
+        warnings: Warnings, one line each.
         tracks_name: File name of the tracks file that was written beside the output, if one was.
 
     Raises:
@@ -259,13 +259,13 @@ class RunReport:
 
         Args:
             info: The video that was read.
-            record: Who is where in it, and who was hidden.
-            frames: What became of every frame.
+            record: Tracks of the people, and who was hidden.
+            frames: Log of every frame.
             output_name: File name of the result.
             tracks_name: File name of the tracks file beside it.
-            started: When the run began, with a time zone.
+            started: Beginning of the run, with a time zone.
             config: The resolved settings, plain dicts, lists and scalars.
-            warnings: What else the user should know, one line each, beside what is known of the file.
+            warnings: Further warnings for the user, one line each, beside those about the file.
         """
         finished = datetime.now().astimezone()
         return cls(

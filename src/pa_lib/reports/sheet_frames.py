@@ -20,11 +20,11 @@ class Candidate:
     """A frame that may give the picture of one person.
 
     Args:
-        person_id: Whose.
+        person_id: Id of the person.
         kind: Whether the box is of the face or of the body.
-        frame: Index in the video.
-        box: ``x0 y0 x1 y1`` px.
-        quality: Larger is better.
+        frame: Index of the frame in the video.
+        box: Box ``x0 y0 x1 y1`` in pixels.
+        quality: Quality of the view; larger is better.
     """
 
     person_id: int

@@ -25,6 +25,6 @@ def render(template: str, **values: Any) -> str:
 
     Args:
         template: File name, e.g. ``run.html.j2``.
-        values: What the template sets.
+        values: Values of the template's variables.
     """
     return _environment().get_template(template).render(**values)

@@ -57,8 +57,8 @@ def quantity(count: int, things: str) -> str:
     """How many of what, in the singular for one.
 
     Args:
-        count: 0 or more.
-        things: In the plural, which stands in the first word.
+        count: Number of things, >= 0.
+        things: Name of the things in the plural, which stands in the first word.
 
     >>> [quantity(1, "pairs of frames"), quantity(1, "queries"), quantity(1200, "clips")]
     ['1 pair of frames', '1 query', '1,200 clips']

@@ -20,8 +20,8 @@ class Thumbnail:
     """One small picture of the output.
 
     Args:
-        index: Frame of the video.
-        width, height: Size in px.
+        index: Index of the frame in the video.
+        width, height: Size of the picture in pixels.
         jpeg: The encoded picture.
         before: The same frame of the source, encoded; None unless it was offered.
         is_important: Whether it shows a frame that should be looked at.
@@ -54,9 +54,9 @@ class ThumbnailCollector:
     in the order of the video.
 
     Args:
-        n_frames: Frames of the video. More may be offered; the spread is planned for this number.
-        max_count: Pictures in the end.
-        max_side_px: Longer side of a picture; smaller frames are not enlarged.
+        n_frames: Number of frames of the video. More may be offered; the spread is planned for this number.
+        max_count: Largest number of pictures in the end.
+        max_side_px: Longest side of a picture in pixels; smaller frames are not enlarged.
     """
 
     def __init__(self, n_frames: int, max_count: int = 24, max_side_px: int = 384) -> None:
@@ -84,11 +84,11 @@ class ThumbnailCollector:
         """Shows one frame of the output to the collector.
 
         Args:
-            index: Frame of the video.
-            rgb: Shape h w 3, RGB in 0..255, as it is written.
-            before: The source's pixels, same shape, with the people who are hidden in the output: only if the user
-                asked for them.
-            important: The frame was redacted, had a fault, or took a fallback.
+            index: Index of the frame in the video.
+            rgb: The frame as it is written, shape h w 3, RGB in 0..255.
+            before: The same frame of the source, in the same shape, with the people who are hidden in the output: only
+                if the user asked for it.
+            important: Whether the frame was redacted, had a fault, or took a fallback.
         """
         if not self.wants(index, important=important):
             return

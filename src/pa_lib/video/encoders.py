@@ -90,8 +90,8 @@ class Encoding:
         muxer: FFmpeg's name of the container.
         codec: FFmpeg's name of the codec.
         encoder: FFmpeg's name of the encoder.
-        format: What the planes are when they reach it.
-        options: Its options.
+        format: Pixel format of the planes when they reach the encoder.
+        options: Options of the encoder.
     """
 
     muxer: str

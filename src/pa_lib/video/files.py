@@ -39,7 +39,7 @@ def find_inputs(source: Path | str, *, has_images: bool = True, besides: Path | 
     Args:
         source: A file, a folder, or a glob.
         has_images: Whether single images count as inputs.
-        besides: A folder whose files are passed over, e.g. that of the results.
+        besides: Folder that is not searched, e.g. that of the results.
 
     Returns:
         Paths that may be absent where `source` names one file; empty where a folder or a glob holds no input.

@@ -37,9 +37,10 @@ class PixelFormat:
     """How the samples of a `Picture` are laid out, and what they mean.
 
     Args:
-        name: ``yuv420p``, ``yuv422p`` or ``yuv444p``, with ``10le`` or ``12le`` behind it for more bits, or ``rgb24``.
+        name: Name of the format: ``yuv420p``, ``yuv422p`` or ``yuv444p``, with ``10le`` or ``12le`` behind it for more
+            bits, or ``rgb24``.
         width, height: Size of the upright picture in pixels.
-        is_full_range: True where 0 is black and the largest number is white; False for the studio range 16..235.
+        is_full_range: Whether 0 is black and the largest number is white; False for the studio range 16..235.
         matrix, primaries, transfer: Colour codes of ITU-T H.273 as the file states them; 2 = not stated.
     """
 
@@ -92,8 +93,8 @@ class Picture:
     Treat the planes as read-only: they may be the decoder's own memory.
 
     Args:
-        planes: One h w 3 array for RGB, else Y, Cb, Cr; uint8, or uint16 above 8 bits.
-        format: What they are.
+        planes: Planes of the picture: one h w 3 array for RGB, else Y, Cb, Cr; uint8, or uint16 above 8 bits.
+        format: Pixel format of the planes.
 
     Raises:
         ValueError: If the planes do not fit the format.
@@ -147,8 +148,9 @@ class Picture:
         """This picture with other content in some places; every sample elsewhere is bit-identical.
 
         Args:
-            rgb: Shape h w 3, the new content; read only under `where`.
-            where: Shape h w, aligned to the chroma grid: all pixels that share a chroma sample are in, or all are out.
+            rgb: New content, shape h w 3; read only under `where`.
+            where: Mask, shape h w, aligned to the chroma grid: all pixels that share a chroma sample are in, or all are
+                out.
 
         Raises:
             ValueError: If a shape is wrong or `where` cuts through a chroma sample.
@@ -196,12 +198,12 @@ class Frame:
     """One frame of the video, in order of presentation.
 
     Args:
-        index: From 0; the same frame has the same index in every pass.
-        pts: When it is shown, in units of the video's `time_base`; strictly increasing.
-        duration: How long it is shown, in the same units; at least 1.
-        time_s: `pts` in seconds.
-        picture: None where it could not be decoded.
-        fault: What went wrong then, for the report; None where all is well.
+        index: Index of the frame, from 0; the same frame has the same index in every pass.
+        pts: Presentation time in units of the video's `time_base`; strictly increasing.
+        duration: Duration in the same units, >= 1.
+        time_s: Presentation time in seconds.
+        picture: The picture; None where it could not be decoded.
+        fault: Description of what failed, for the report; None where nothing did.
     """
 
     index: int

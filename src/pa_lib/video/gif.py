@@ -16,7 +16,7 @@ def to_palette_frame(rgb: NDArray[np.uint8]) -> av.VideoFrame:
     No dithering: its noise would differ from frame to frame and flicker where nothing was changed.
 
     Args:
-        rgb: Shape h w 3.
+        rgb: The frame, shape h w 3.
 
     Returns:
         A ``pal8`` frame.

@@ -20,26 +20,26 @@ class VideoInfo:
 
     Args:
         path: The file or image folder.
-        container: What kind of thing it is.
-        format: What the planes of every `Picture` read from it are.
-        fps: Average rate in frames per second.
+        container: Kind of the container.
+        format: Pixel format of every `Picture` read from it.
+        fps: Average frame rate in frames per second.
         time_base: Seconds in one unit of `Frame.pts`.
         n_frames_estimate: Number of frames by the header, or by duration and rate; exact for images; None if unknown.
         duration_s: Duration in seconds; None if unknown.
         codec: FFmpeg's name of the codec, e.g. ``h264``; that of the format for images, e.g. ``png``.
         source_pixel_format: The decoder's own format, which is converted to `pixel_format`.
         is_variable_rate: Whether the first frames are not equally far apart.
-        rotation_deg: Clockwise turn, 0, 90, 180 or 270, that the display matrix or the EXIF orientation asks for; the
-            frames are already turned.
-        is_flipped: Whether it asks for a mirror image, too.
-        sample_aspect_ratio: Width to height of one upright pixel.
+        rotation_deg: Clockwise rotation, 0, 90, 180 or 270, that the display matrix or the EXIF orientation asks for;
+            the frames are already rotated.
+        is_flipped: Whether these ask for a mirror image, too.
+        sample_aspect_ratio: Ratio of width to height of one upright pixel.
         end_pts: End of the last frame in units of `time_base`, if the header holds it exactly; else None.
         audio: Codec name of each audio track.
-        audio_faults: What hinders copying tracks, one line each.
+        audio_faults: Reasons why tracks cannot be copied, one line each.
         tags: The container's own metadata.
-        files: The images of a folder in their order, or the one file.
+        files: Images of a folder in their order, or the one file.
         faults: Damage that shows without decoding, e.g. a file that ends early; the output is not whole then.
-        notes: What is converted on reading, one line each, e.g. transparency shown on white.
+        notes: Conversions on reading, one line each, e.g. transparency shown on white.
         limits: The limits that it was checked against.
     """
 

@@ -29,8 +29,8 @@ def probe(path: str | Path, limits: Limits = _LIMITS) -> VideoInfo:
     """Look at a video, GIF, image or folder of images without working on it.
 
     Args:
-        path: What to look at.
-        limits: What is too big.
+        path: The file or folder.
+        limits: Limits on its size.
 
     Returns:
         What it holds.

@@ -26,7 +26,7 @@ def read_frames(info: VideoInfo) -> Iterator[Frame]:
     holds is not made up: the frame in which it ends, if any of it is there, is the last.
 
     Args:
-        info: From `probe`.
+        info: Description of the video, from `probe`.
 
     Yields:
         Frames in order of presentation. Hold few of them: each keeps its planes alive.

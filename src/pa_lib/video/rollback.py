@@ -20,9 +20,9 @@ class Name(NamedTuple):
 
     Args:
         path: The name.
-        device: Device of the new file: with `inode` it tells whether the file at `path` is the new one.
+        device: Device of the new file: with `inode` it identifies the new file.
         inode: Inode of the new file on that device.
-        backup: Where the old file of this name is kept meanwhile; None where there was none.
+        backup: Path of the old file of this name meanwhile; None where there was none.
     """
 
     path: str

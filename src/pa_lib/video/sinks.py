@@ -28,15 +28,15 @@ class WriteSettings:
     """How the output is written.
 
     Args:
-        codec: ``auto`` = the source's own where the container and an encoder allow, else the container's usual one; or
-            ``h264``, ``hevc``, ``vp9``, ``av1``, ``ffv1`` (without loss).
+        codec: Codec of the output: ``auto`` = the source's own where the container and an encoder allow, else the
+            container's usual one; or ``h264``, ``hevc``, ``vp9``, ``av1``, ``ffv1`` (lossless).
         crf: Quality, lower is better, in the encoder's own scale; None = near the limit of what the eye sees.
-        preset: The encoder's own name or number for its speed; None = fast.
-        audio: ``copy`` every track byte for byte, or ``drop``.
+        preset: Preset of the encoder for its speed, its own name or number; None = fast.
+        audio: Treatment of audio tracks: ``copy`` every track byte for byte, or ``drop``.
         keep_metadata: Keys of the container's metadata to keep, e.g. ``("title", "creation_time")``; all else is
             dropped, and so is every stream that is neither the pictures nor sound.
-        image_suffix: What an image folder is written as.
-        image_quality: For JPEG and WebP, 1..100.
+        image_suffix: Suffix, and so the format, of the images in a folder.
+        image_quality: Quality of JPEG and WebP, 1 to 100.
     """
 
     codec: str = "auto"
@@ -55,10 +55,10 @@ class AbstractSink(ABC):
     """Takes the pictures of one output.
 
     Args:
-        target: Where the bytes go.
-        path: The output's name as the user knows it.
-        info: The source.
-        settings: How to write.
+        target: File that the bytes go to.
+        path: Name of the output as the user knows it.
+        info: Description of the source.
+        settings: Settings of the writer.
     """
 
     @abstractmethod

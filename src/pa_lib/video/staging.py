@@ -75,7 +75,7 @@ class StagedFile(AbstractStaged):
     """One file that appears at once and whole, or not at all.
 
     Args:
-        final: Its name at the end; an old file of that name is replaced.
+        final: Final name; an old file of that name is replaced.
 
     Raises:
         PaLibError: If its folder cannot be written to.
@@ -109,8 +109,8 @@ class StagedFile(AbstractStaged):
         """A staged file that is written already and waits for its commit.
 
         Args:
-            final: Its name at the end.
-            parts: Its content, piece by piece.
+            final: Final name.
+            parts: Content of the file, piece by piece.
 
         Raises:
             PaLibError: If it cannot be written; nothing is left then.
@@ -172,7 +172,7 @@ class StagedFolder(AbstractStaged):
     """A folder of files that appears at once and whole, or not at all.
 
     Args:
-        final: Its name at the end; must not exist, or be empty.
+        final: Final name; must not exist, or be empty.
 
     Raises:
         PaLibError: If the folder above cannot be written to, or `final` is there and not empty.

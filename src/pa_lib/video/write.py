@@ -65,8 +65,8 @@ class VideoWriter:
 
     Args:
         path: The output; its suffix names the container, no suffix = a folder of images.
-        info: The source: times, format, sound and metadata come from there.
-        settings: How to write it.
+        info: Description of the source: times, format, sound and metadata come from there.
+        settings: Settings of the writer.
 
     Raises:
         PaLibError: If it cannot be written.

@@ -81,7 +81,7 @@ class AbstractFrameMean(AbstractPixelMetric):
             what: Description in one line.
             is_higher_better: Whether a higher value is better.
             missing: Description of frames without a value, e.g. ``frames without kept pixels``.
-            ends: Least and greatest value there can be; the interval stays within.
+            ends: Least and greatest possible value; the interval stays within.
         """
         rows = self.joined("rows")
         some = rows[rows[:, 2] > 0]

@@ -28,7 +28,7 @@ class VideoTimeline:
         width: Width of the upright frame in pixels.
         height: Height of the upright frame in pixels.
         n_frames: Number of frames.
-        times_s: Shape n_frames, time of each frame in seconds.
+        times_s: Time of each frame in seconds, shape n_frames.
         cuts: First frame of each new shot.
     """
 
@@ -45,8 +45,8 @@ class Choice:
 
     Args:
         decisions: One for each person, in the order they were given.
-        summary: One line for the terminal: who is kept, who is hidden, and by what margin.
-        people: The people the decisions are about, where the chooser gathered their tracks anew; None: as given.
+        summary: Summary in one line for the terminal: who is kept, who is hidden, and by what margin.
+        people: The people that the decisions are about, where the chooser gathered their tracks again; None: as given.
     """
 
     decisions: tuple[Decision, ...]
@@ -67,8 +67,8 @@ class AbstractChooser(ABC):
         """Take in the faces to look for, with the networks that will see the video.
 
         Args:
-            network: Embeds faces.
-            finder: Sees faces, with landmarks.
+            network: Network that embeds faces.
+            finder: Finder of faces with landmarks.
         """
 
     @abstractmethod
@@ -76,9 +76,10 @@ class AbstractChooser(ABC):
         """A decision for everybody.
 
         Args:
-            people: Everybody found.
+            people: All people in the video.
             timeline: The video they are in.
-            embeddings: Person id -> embeddings of their best faces, shape n d; people without a usable face are absent.
+            embeddings: Embeddings of the best faces of each person, shape n d, by person id; people without a usable
+                face are absent.
 
         Raises:
             SettingError: If the user asked for what the video does not hold.

@@ -22,8 +22,8 @@ class KeepMatching(AbstractChooser):
     """Keeps the people on reference photos, hides the others. A face that cannot be compared is hidden.
 
     Args:
-        photos: Pictures with one face each, of everybody to keep; several of one person make it surer.
-        max_distance: Largest Euclidean distance between two faces of one person; None: the network's own
+        photos: Pictures with one face each of the people to keep; several of one person make it more reliable.
+        max_distance: Largest Euclidean distance between two faces of one person; None takes the network's own
             ``same_person_distance``.
     """
 

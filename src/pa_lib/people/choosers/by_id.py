@@ -25,7 +25,7 @@ class ChooseByIds(AbstractChooser):
     """Keeps the people with these numbers and hides the others, or the other way round.
 
     Args:
-        ids: Numbers as on the sheet of people and in the tracks file.
+        ids: Numbers of people as on the sheet of people and in the tracks file.
         mode: ``keep`` keeps these people and hides the others; ``hide`` hides these people and keeps the others.
 
     Raises:

@@ -30,8 +30,8 @@ class KeepSubject(AbstractChooser):
     choose by number or by photo there.
 
     Args:
-        margin: How many times the next person's score the subject must reach.
-        min_share: Least score: a person far away in an empty street is not the subject.
+        margin: Least ratio of the subject's score to the next person's, >= 1.
+        min_share: Least score of the subject, in [0, 1]: a person far away in an empty street is not the subject.
 
     Source: the three factors are those of the task's description; weights and thresholds are ours, from the shared
     clips (a dancer before a crowd: 2.2x and more; equals side by side: below 1.6x).

@@ -42,9 +42,10 @@ def salience(tracks: Sequence[Track], timeline: VideoTimeline, face_weight: floa
     """Area x centrality x duration of a person, in [0, 1]: 1 fills the frame from the first frame to the last.
 
     Args:
-        tracks: Of one person; in each frame the largest body counts, or what the face implies where there is none.
+        tracks: Tracks of one person; in each frame the largest body counts, or what the face implies where there is
+            none.
         timeline: The video.
-        face_weight: What a body that only a face implies counts for; see `face_weight`.
+        face_weight: Weight of a body that only a face implies, in [0, 1]; see `face_weight`.
     """
     begin = min(int(t.frames[0]) for t in tracks)
     values = np.zeros(max(int(t.frames[-1]) for t in tracks) + 1 - begin)
@@ -75,7 +76,7 @@ def gather_subject(people: Sequence[Person], timeline: VideoTimeline) -> tuple[t
     the time and have no face elsewhere are pieces of it. Nothing is lost: what is cut off stays with its person.
 
     Args:
-        people: At least one.
+        people: The people in the video, at least one.
         timeline: The video.
 
     Returns:

@@ -20,8 +20,8 @@ def jumps_between(predicted: Array, boxes: Array) -> Array:
     """How far each detection lies from each prediction.
 
     Args:
-        predicted: Shape n 4, ``x0 y0 x1 y1`` px.
-        boxes: Shape m 4, the same.
+        predicted: Predicted boxes ``x0 y0 x1 y1`` in pixels, shape n 4.
+        boxes: Detected boxes ``x0 y0 x1 y1`` in pixels, shape m 4.
 
     Returns:
         Shape n m: the largest of the centre's way, in sides of the prediction, and the logarithms of the growth.
@@ -40,10 +40,10 @@ def associate(
     """Pairs predictions with detections in three rounds: high scores, low scores, then bold links of high scores.
 
     Args:
-        motion: Where n boxes are believed to be.
-        boxes: Shape m 4, detections, ``x0 y0 x1 y1`` px.
-        is_high: Shape m, which of them have a high score.
-        is_allowed: Shape n m, which pairs may be made at all.
+        motion: Predicted motion of n boxes.
+        boxes: Detected boxes ``x0 y0 x1 y1`` in pixels, shape m 4.
+        is_high: Whether each detection has a high score, shape m.
+        is_allowed: Whether each pair may be made at all, shape n m.
 
     Returns:
         Pairs of positions in `motion` and `boxes`, one to one.
@@ -79,9 +79,9 @@ def best_pairs(rows: Sequence[int], columns: Sequence[int], scores: Sequence[flo
     Greedy, as an assignment over all fragments of a long clip would cost their number cubed; candidates are few.
 
     Args:
-        rows: Of each candidate.
-        columns: Of each candidate.
-        scores: Of each candidate.
+        rows: Row of each candidate.
+        columns: Column of each candidate.
+        scores: Score of each candidate.
 
     Returns:
         Row -> column.

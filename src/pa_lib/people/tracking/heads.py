@@ -29,8 +29,8 @@ def head_fits(faces: Array | NDArray[np.float32], bodies: Array | NDArray[np.flo
     """How well faces sit on bodies, 0 to 1, and their share of the bodies' heights.
 
     Args:
-        faces: Shape ... 4, ``x0 y0 x1 y1`` px.
-        bodies: The same, broadcast against `faces`.
+        faces: Boxes of faces ``x0 y0 x1 y1`` in pixels, shape ... 4.
+        bodies: Boxes of bodies in the same form, broadcast against `faces`.
     """
     face, body = np.broadcast_arrays(np.asarray(faces, dtype=np.float64), np.asarray(bodies, dtype=np.float64))
     size = np.maximum(body[..., 2:] - body[..., :2], 1.0)
@@ -55,9 +55,9 @@ def moves_along(inner: Track, outer: Track, still_sides: float = STILL_SIDES) ->
     the box of a break dancer -0.05 to 0.04.
 
     Args:
-        inner: The face, or the smaller body.
-        outer: The body.
-        still_sides: The outer box hardly moves if it strays less than this, in sides of the inner one.
+        inner: Boxes of the face, or of the smaller body.
+        outer: Boxes of the body.
+        still_sides: Largest motion of an outer box that counts as still, in sides of the inner one.
     """
     common = np.intersect1d(inner.frames[detected_rows(inner)], outer.frames[detected_rows(outer)])
     if len(common) < LEAST_FRAMES:

@@ -52,14 +52,15 @@ class KalmanTracker(AbstractTracker):
     only once: hiding a lamp costs less than showing a face. The boxes of the searched frames are the detector's own.
 
     Args:
-        start_score: Detections from here on start a track; those below, as far down as the finder reports, extend one.
+        start_score: Least score of a detection that starts a track, in [0, 1]; those below, as far down as the finder
+            reports, extend one.
         max_gap_s: Longest time without a detection that is bridged, in seconds.
-        margin_s: How long a track goes on before its first and after its last detection, in seconds. It always reaches
-            the neighbouring searched frame, as the frames between are not searched.
-        margin_frames: The same in frames; the longer one counts.
-        growth_per_s: By how much of its size a box grows per second of distance from the nearest detection, at most
-            by half: the longer ago the last detection, the less is known.
-        border_px: Boxes that come this close to the frame's border are stretched over it, in px.
+        margin_s: Time that a track continues before its first and after its last detection, in seconds. It always
+            reaches the neighbouring searched frame, as the frames between are not searched.
+        margin_frames: Number of frames that a track continues likewise; the longer one counts.
+        growth_per_s: Relative growth of a box per second of distance from the nearest detection, at most by half: the
+            longer ago the last detection, the less is known.
+        border_px: Distance to the frame's border, in pixels, within which boxes are stretched over it.
 
     Source: Zhang et al., "ByteTrack: multi-object tracking by associating every detection box" (ECCV 2022), algorithm
     1. Differs: buffered overlap, a third round for sudden moves, and all that happens after the last frame is known.

@@ -37,7 +37,7 @@ def link_people(
     link shows a passerby and a missing one only hides the subject's face.
 
     Args:
-        tracks: Faces and bodies, as `KalmanTracker.track` gives them.
+        tracks: Tracks of faces and bodies, as `KalmanTracker.track` gives them.
         times_s: Time of every frame of the video, in seconds, increasing; None: 25 frames a second.
         cuts: First frame of each new shot: no person is followed across one.
 

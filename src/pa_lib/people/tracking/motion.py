@@ -47,11 +47,11 @@ class Motion:
     which gives the same belief whether a second is predicted at once or frame by frame, as strided detection needs.
 
     Args:
-        place: Shape n 4, px.
-        speed: Shape n 4, px per second.
-        variance: Shape n 4, of `place`.
-        covariance: Shape n 4, of `place` with `speed`.
-        speed_variance: Shape n 4.
+        place: Position of the boxes ``x0 y0 x1 y1`` in pixels, shape n 4.
+        speed: Speed of the sides in pixels per second, shape n 4.
+        variance: Variance of `place`, shape n 4.
+        covariance: Covariance of `place` with `speed`, shape n 4.
+        speed_variance: Variance of `speed`, shape n 4.
 
     Source: Bar-Shalom, Li, Kirubarajan, "Estimation with applications to tracking and navigation" (2001), 6.2.2.
     """
@@ -67,8 +67,8 @@ class Motion:
         """Beliefs after one observation of each box.
 
         Args:
-            boxes: Shape n 4, ``x0 y0 x1 y1`` px.
-            speed: Shape 2, x and y in px per second that all of them are guessed to have; None: at rest.
+            boxes: Boxes ``x0 y0 x1 y1`` in pixels, shape n 4.
+            speed: Speed (x, y) in pixels per second that all of them are assumed to have, shape 2; None: at rest.
         """
         place = to_centre_size(boxes)
         side = _sides(place)
@@ -141,10 +141,10 @@ def buffered_iou(boxes: Array, others: Array, buffer: Array) -> Array:
     """Intersection over union after every box has grown: two boxes that just miss each other still compare.
 
     Args:
-        boxes: Shape n 4.
-        others: Shape m 4.
-        buffer: Shape n, by how many of its own widths and heights a box (and whatever it is compared with) grows on
-            each side.
+        boxes: Boxes ``x0 y0 x1 y1`` in pixels, shape n 4.
+        others: Boxes to compare them with, shape m 4.
+        buffer: Growth on each side of a box and of the one it is compared with, in widths and heights of the box, shape
+            n.
 
     Returns:
         Shape n m, in [0, 1].

@@ -41,19 +41,19 @@ class TracksRecord:
 
     Args:
         name: File name of the video.
-        sha256: Its fingerprint; the record holds for no other file.
+        sha256: Fingerprint of the video; the record holds for no other file.
         width: Width of the upright frame in pixels.
         height: Height of the upright frame in pixels.
-        n_frames: Number of frames found.
-        fps: Average frames per second.
-        times_s: Shape n_frames, time of each frame.
-        people: Everybody in the video.
-        decisions: One for each person, in the same order.
-        summary: Summary of the chooser, one line.
-        searched: Frames that were searched for people.
-        faults: Frame -> why it could not be searched.
+        n_frames: Number of frames.
+        fps: Average frame rate in frames per second.
+        times_s: Presentation time of each frame in seconds, shape n_frames.
+        people: All people in the video.
+        decisions: Decision for each person, in the same order.
+        summary: Summary of the chooser in one line.
+        searched: Indices of the frames that were searched for people.
+        faults: Reason why a frame could not be searched, by index of the frame.
         cuts: First frame of each new shot.
-        settings: How it was made, for people to read.
+        settings: Settings that it was made with, for people to read.
     """
 
     name: str
@@ -85,11 +85,11 @@ class TracksRecord:
 
         Args:
             info: The video.
-            sha256: Its fingerprint.
-            findings: Which frames were searched.
-            people: Who was found.
-            choice: Who of them is hidden.
-            settings: How it was made; plain JSON values.
+            sha256: Fingerprint of the video.
+            findings: Result of the search, with the frames that were searched.
+            people: All people that were found.
+            choice: Decision of who is hidden.
+            settings: Settings that it was made with; plain JSON values.
         """
         return cls(
             name=info.path.name,
@@ -133,7 +133,7 @@ class TracksRecord:
         """Who is in a frame.
 
         Args:
-            frame: Index in the video.
+            frame: Index of the frame in the video.
 
         Returns:
             The people to hide and the people to keep.
@@ -162,8 +162,8 @@ def write_tracks(path: Path, record: TracksRecord) -> None:
     """Writes a tracks file; it appears complete or not at all.
 
     Args:
-        path: Where to.
-        record: What to write.
+        path: File to write.
+        record: The record to write.
 
     Raises:
         PaLibError: If the place cannot be written.
@@ -176,8 +176,8 @@ def stage_tracks(path: Path, record: TracksRecord) -> StagedFile:
     """Writes a tracks file that gets its name by `StagedFile.commit` or `commit_together`.
 
     Args:
-        path: Where to.
-        record: What to write.
+        path: File to write.
+        record: The record to write.
 
     Raises:
         PaLibError: If the place cannot be written.
@@ -209,7 +209,7 @@ def check_source(record: TracksRecord, sha256: str) -> None:
     """Refuses to use the record of one video on another.
 
     Args:
-        record: From `read_tracks`.
+        record: The record, from `read_tracks`.
         sha256: Fingerprint of the video at hand.
 
     Raises:

@@ -201,8 +201,8 @@ def parse(text: bytes, path: Path) -> TracksRecord:
     """The record in the text of a tracks file.
 
     Args:
-        text: UTF-8 JSON.
-        path: Where it is from, for messages.
+        text: Content of the file, JSON in UTF-8.
+        path: File that errors name.
 
     Raises:
         InputError: One line that names the place and what is expected there.

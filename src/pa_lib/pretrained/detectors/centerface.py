@@ -22,10 +22,10 @@ class CenterFace:
     """Face detector. RGB 0..255 at any size; memory grows with the frame (386 MB at 1920 x 1080).
 
     Args:
-        min_score: Detections below are dropped. The authors use 0.4 and up; what lies between 0.2 and that helps a
-            tracker to hold on to faces that turn away, and must not start a track alone.
-        max_side_px: Larger frames are shrunk to this longer side first; None never shrinks.
-        n_threads: See `OnnxNetwork`.
+        min_score: Least score of a detection, in [0, 1]. The authors use 0.4 and up; detections between 0.2 and that
+            help a tracker to hold on to faces that turn away, and must not start a track alone.
+        max_side_px: Longest side of a frame in pixels; larger frames are shrunk to it first. None never shrinks.
+        n_threads: Number of threads, see `OnnxNetwork`.
 
     Source: Xu et al. 2019, "CenterFace: Joint Face Detection and Alignment Using Face as Point", section 3.
     Differs: the frame is padded to a multiple of 32 at the right and the bottom, not stretched; boxes keep the part
@@ -45,7 +45,7 @@ class CenterFace:
         """Faces in each image, best first.
 
         Args:
-            images: RGB, shape h w 3 each.
+            images: RGB images, shape h w 3 each.
 
         Raises:
             WeightsError: The shipped weights are missing or damaged.

@@ -16,8 +16,9 @@ class MTCNN:
     """Face detector; the weights are inside the package facenet-pytorch (MIT), which is imported at first use.
 
     Args:
-        min_score: Detections below are dropped: the last network's threshold.
-        min_face_px: Smallest face that the image pyramid is built for; time grows with 1 / its square.
+        min_score: Least score of a detection, in [0, 1]: the last network's threshold.
+        min_face_px: Size in pixels of the smallest faces that the image pyramid is built for; time grows with 1 / its
+            square.
 
     Source: Zhang et al. 2016, "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks".
     """
@@ -35,7 +36,7 @@ class MTCNN:
         """Faces in each image, best first.
 
         Args:
-            images: RGB, shape h w 3 each.
+            images: RGB images, shape h w 3 each.
 
         Raises:
             RuntimeError: The network gave numbers that are not finite.

@@ -29,9 +29,9 @@ class NanoDet:
     above 97 / 96 %.
 
     Args:
-        min_score: Detections below are dropped. The authors use 0.4; lower ones help a tracker to hold on.
-        side_px: Longer side of what the network sees, px.
-        n_threads: See `OnnxNetwork`.
+        min_score: Least score of a detection, in [0, 1]. The authors use 0.4; lower ones help a tracker to hold on.
+        side_px: Longer side of the network's input in pixels.
+        n_threads: Number of threads, see `OnnxNetwork`.
 
     Source: RangiLyu, NanoDet (2020); boxes as distributions over 11 distances: Li et al. 2020, "Generalized Focal
     Loss", equation 5.
@@ -51,8 +51,8 @@ class NanoDet:
         """People in each image, best first.
 
         Args:
-            images: RGB, shape h w 3 each.
-            side_px: In place of the constructor's.
+            images: RGB images, shape h w 3 each.
+            side_px: Longer side of the network's input in pixels, instead of the constructor's.
 
         Raises:
             WeightsError: The shipped weights are missing or damaged.

@@ -24,7 +24,7 @@ class AbstractVideoFeatures(nn.Module, ABC):
         """Features of clips: one row of `n_dimensions` for each.
 
         Args:
-            frames: RGB in [0, 1], any size; each network resizes as its `protocol` says.
+            frames: Frames, RGB in [0, 1], of any size; each network resizes as its `protocol` states.
 
         Raises:
             ValueError: Another shape, or a number of frames that the network does not take.

@@ -29,7 +29,7 @@ class I3DFeatures(AbstractVideoFeatures):
     Args:
         path: The file ``i3d_torchscript.pt``. None takes what the environment variable PA_I3D names, or else the
             copy of an earlier download.
-        download: Fetch the file (49 MiB) into torch's hub folder where there is none.
+        download: Whether the file (49 MiB) is fetched into torch's hub folder where there is none.
 
     Raises:
         WeightsError: No file, a download that fails, or a file with other content than that of published numbers.

@@ -23,7 +23,8 @@ class VideoMAEFeatures(AbstractVideoFeatures):
 
     Args:
         path: Folder of a VideoMAE model as transformers saves it (``config.json`` and weights), or its name on the hub.
-        download: Fetch a model of that name from the hub; without it only folders, and what was fetched before.
+        download: Whether a model of that name is fetched from the hub; without it only folders, and models that were
+            fetched before.
 
     Raises:
         WeightsError: No such model, or one of another kind.

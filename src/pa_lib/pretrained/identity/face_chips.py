@@ -38,11 +38,11 @@ def align_faces(
     """Square chips in which every face has its landmarks at the template's places, as near as a similarity can.
 
     Args:
-        image: RGB, shape h w 3.
-        landmarks: Shape n 5 2 (x, y) px, in the order of `Detection`.
-        template: Shape 5 2, their places in the chip, px.
-        side_px: Side of a chip.
-        stretch: Chips are widened by this factor about their middle, for networks that learned from stretched boxes.
+        image: RGB image, shape h w 3.
+        landmarks: Landmarks (x, y) in pixels, shape n 5 2, in the order of `Detection`.
+        template: Places of the landmarks in the chip in pixels, shape 5 2.
+        side_px: Side length of a chip in pixels.
+        stretch: Factor by which chips are widened about their middle, for networks that learned from stretched boxes.
             The template holds the places before that.
 
     Returns:

@@ -107,7 +107,7 @@ class FaceIdentity(nn.Module):
         """Identities of aligned faces.
 
         Args:
-            chips: RGB in [0, 1], cut as `align_faces` does with this network's template.
+            chips: Face chips, RGB in [0, 1], cut as `align_faces` does with this network's template.
 
         Returns:
             Shape b 128, compared by Euclidean distance; length about 1.4, not normalised.
@@ -134,8 +134,8 @@ class FaceIdentity(nn.Module):
         """Identities of the faces in one image.
 
         Args:
-            image: RGB, shape h w 3.
-            landmarks: Shape n 5 2 (x, y) px, in the order of `Detection`.
+            image: RGB image, shape h w 3.
+            landmarks: Landmarks (x, y) in pixels, shape n 5 2, in the order of `Detection`.
 
         Returns:
             Shape n 128.

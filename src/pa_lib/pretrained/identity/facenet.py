@@ -60,7 +60,7 @@ class FaceNet(nn.Module):
         """Identities of aligned faces: unit vectors, compared by Euclidean distance.
 
         Args:
-            chips: RGB in [0, 1]; sizes other than 160 x 160 are resized.
+            chips: Face chips, RGB in [0, 1]; sizes other than 160 x 160 are resized.
         """
         if chips.ndim != 4 or chips.shape[1] != 3:
             raise ValueError(f"chips have shape {tuple(chips.shape)}, expected b 3 h w")
@@ -79,8 +79,8 @@ class FaceNet(nn.Module):
         """Identities of the faces in one image: shape n 512.
 
         Args:
-            image: RGB, shape h w 3.
-            landmarks: Shape n 5 2 (x, y) px, in the order of `Detection`.
+            image: RGB image, shape h w 3.
+            landmarks: Landmarks (x, y) in pixels, shape n 5 2, in the order of `Detection`.
 
         Raises:
             ValueError: Landmarks of another shape or not finite.
