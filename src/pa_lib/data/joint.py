@@ -28,8 +28,8 @@ class JointDataModule(LightningDataModule):
 
     Args:
         streams: Data modules by name, at least one. Each has its own batch size, seed and split.
-        mode: Where an epoch ends. ``max_size_cycle``: with the longest stream; shorter ones begin again. ``min_size``:
-            with the shortest stream; longer ones go on in the next epoch where they were.
+        mode: End of an epoch. ``max_size_cycle``: with the longest stream; shorter ones begin again. ``min_size``: with
+            the shortest stream; longer ones go on in the next epoch where they were.
 
     Raises:
         SettingError: No streams, or an unknown mode.

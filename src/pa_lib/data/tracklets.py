@@ -32,7 +32,7 @@ class Tracklet:
         suffix: Common ending of the names of its frames.
         video: Name of the folder of its video.
         person: Name of the person, unique within the video.
-        kind: What was followed: ``body`` or ``face``.
+        kind: Kind of what was followed: ``body`` or ``face``.
         first_frame: Index of its first frame in the video.
         fps: Frame rate in frames per second.
         n_frames: Number of frames.

@@ -173,7 +173,7 @@ def anonymized_photos(
 
     Args:
         system: The anonymizer.
-        photos: All photos.
+        photos: The photos.
         rows: Rows of the photos to anonymize, each once.
         seed: Seed of the system. The same seed and rows give the same pictures.
 
@@ -204,7 +204,7 @@ def anonymized_views(
 
     Args:
         system: The anonymizer.
-        photos: All photos.
+        photos: The photos.
         views: Number of times that each photo is anonymized, shape n; 0 = not at all.
         seed: Seed from which the seeds of all runs are derived.
         on_progress: Callback with (``anonymize``, pictures done, pictures in all).

@@ -24,7 +24,7 @@ def module_results(
     Args:
         module: The anonymizer, any system.
         batches: Clips of one person each.
-        kind: What the masks cover, a face or a body.
+        kind: Kind of what the masks cover, a face or a body.
         seed: Seed of the system.
     """
     for batch in batches:

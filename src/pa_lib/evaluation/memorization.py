@@ -171,8 +171,8 @@ def nearest_faces(
         pictures: Embeddings of the pictures, as `face_identities` gives them.
         training: Embeddings of the faces that the system was trained on.
         threshold: Distance below which two faces count as one person, > 0.
-        own: True where a training face shows the very person of the picture and is left out. Every picture must have
-            as many left as the others: the nearest of more faces is nearer.
+        own: Whether a training face shows the very person of the picture and is left out. Every picture must have as
+            many left as the others: the nearest of more faces is nearer.
 
     Raises:
         PaLibError: Shapes that do not fit, identities that are not finite, or pictures with more faces than others.

@@ -33,7 +33,7 @@ def evaluate(
     """Measure a source with metrics.
 
     Args:
-        source: What is measured: `FilePairs`, `ModuleOnVideos`, `ModuleOnClips`, `AttackOnFaces`, a
+        source: Source that is measured: `FilePairs`, `ModuleOnVideos`, `ModuleOnClips`, `AttackOnFaces`, a
             `MemorizationOnFaces`, or an `AbstractSource` of your own; or a function that makes it.
         metrics: The metrics, which are reset first; or a function that makes new ones. Empty for an attack and for
             memorization, which measure by themselves.

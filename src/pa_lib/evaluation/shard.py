@@ -24,7 +24,7 @@ class Shard:
     """What one process has measured: its part of all clips.
 
     Args:
-        title: What all processes together measure, one line.
+        title: Description of what all processes together measure, one line.
         metrics: Place of measurement (see `reports.evaluation_record.MEASURED_ON`) -> metrics that were fed.
         records: Metrics that are complete already, for sources that one process measures alone.
         clips: The videos.
@@ -32,7 +32,7 @@ class Shard:
         digests: Hash of each batch of a data module, hex.
         n_clips: Number of clips of a data module.
         data: Record of the data module; None for videos. `digests` and `n_clips` are added to it when shards join.
-        notes: What to know when reading the values, one line each.
+        notes: Notes on reading the values, one line each.
     """
 
     title: str

@@ -182,7 +182,8 @@ class ModuleOnClips(AbstractSource):
         module: The anonymizer.
         data: Clips of one person each.
         split: Split of the held-out clips: ``val`` or ``test``.
-        kind: What the masks cover; None: what the data module states, faces for a `FaceDataModule`, else bodies.
+        kind: Kind of what its masks cover; None: what the data module states, faces for a `FaceDataModule`, else
+            bodies.
         seed: Seed of the module.
         data_settings: Settings of the data for the record; None: its class and plain attributes.
 

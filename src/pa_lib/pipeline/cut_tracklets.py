@@ -34,7 +34,7 @@ _NAME_LENGTH = 16  # characters of the video's sha256: among a billion videos, t
 
 @dataclass(frozen=True)
 class CutSettings:
-    """What is cut, and how.
+    """Settings of the cut: what is cut, and how.
 
     Args:
         side: Side length of the stored crops in pixels, >= 16.
@@ -134,7 +134,7 @@ class TrackletCutter:
         tracker: Tracker that joins detections into tracks without gaps.
         masker: Masker that decides which pixels are the person's: take the one that will hide people later, so that
             training sees the same masks.
-        settings: What is cut, and how.
+        settings: Settings of the cut.
         search: Density of the search.
         limits: Limits on what is decoded.
     """

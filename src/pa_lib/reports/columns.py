@@ -23,7 +23,7 @@ class Column:
     Args:
         name: Name of the column, unique within the comparison: what sets it apart from the other columns, else its
             folder.
-        title: What was measured.
+        title: Description of what was measured.
         runs: Positions of the evaluations.
         members: Folders of the evaluations, each by the shortest end of its path that is unique.
         seeds: Seeds of the evaluations, ``setting=value`` with commas between; empty for a single run.

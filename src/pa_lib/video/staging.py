@@ -55,7 +55,7 @@ class AbstractStaged(ABC):
         """Its final name, with which a `Plan` recognizes it.
 
         Args:
-            backup: Where the old file of this name is kept meanwhile.
+            backup: Path of the old file of this name meanwhile; None where there was none.
         """
         found = self.path.stat()
         return Name(

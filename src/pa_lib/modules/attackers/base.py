@@ -118,7 +118,7 @@ class AbstractAttack(lightning.LightningModule, ABC):
         """How often each photo is to be anonymized, with another seed each time; 0 = not needed.
 
         Args:
-            photos: All photos.
+            photos: The photos.
             n_views: Number of pictures of each photo to learn from; 1 where the system gives the same for every seed.
 
         Raises:

@@ -44,7 +44,7 @@ class Choice:
     """What a chooser decided.
 
     Args:
-        decisions: One for each person, in the order they were given.
+        decisions: Decision for each person, in the order they were given.
         summary: Summary in one line for the terminal: who is kept, who is hidden, and by what margin.
         people: The people that the decisions are about, where the chooser gathered their tracks again; None: as given.
     """
