@@ -20,7 +20,7 @@ def test_the_system_of_the_page_trains_and_anonymizes(tmp_path: Path, monkeypatc
         exec(compile(block, str(PAGE), "exec"), names)
     public = torch.load("run/last.ckpt", weights_only=True)
     private = torch.load("run/last.private.ckpt", weights_only=True)
-    assert {name.split(".")[0] for name in public["state_dict"]} == {"painter"}
+    assert {name.split(".")[0] for name in public["state_dict"]} == {"generator"}
     assert {name.split(".")[0] for name in private["state_dict"]} == {"recovery"}
     assert stat.S_IMODE(Path("run/last.private.ckpt").stat().st_mode) == 0o600
     # The checkpoint can be resumed, and says why it cannot be rebuilt: the page's classes are in no module.

@@ -104,7 +104,7 @@ class AbstractDataModule(LightningDataModule, ABC):
 
     With a trainer, `batch_size` is divided among its processes; without one, the loaders are those of a single process.
     `state_dict` holds how many batches the training has taken; after `load_state_dict` the train loader goes on with
-    those that would have come. `setup` for a fit begins anew, a further call of `train_dataloader` goes on.
+    those that would have come. `setup` for a fit begins again, a further call of `train_dataloader` goes on.
 
     Args:
         batch_size: Number of clips that all processes together see in one step, >= 1.

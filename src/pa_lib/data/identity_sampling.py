@@ -19,12 +19,12 @@ class IdentityBatchSampler(GlobalBatchSampler):
 
         m = the largest number with sum_i min(c_i, m) >= m P
 
-    The groups (at most m of a person) are laid out person by person, in random order, and dealt out to the m batches in
-    turn: neighbours go to different batches, so no batch has two groups of one person. Clips of unknown people do not
-    take part. Like every order it depends on (seed, epoch) alone, and processes take their shares of each batch.
+    The groups (at most m of a person) are laid out person by person, in random order, and distributed to the m batches
+    in turn: neighbours go to different batches, so no batch has two groups of one person. Clips of unknown people do
+    not take part. Like every order it depends on (seed, epoch) alone, and processes take their shares of each batch.
 
     Source: the batches, A. Hermans, L. Beyer and B. Leibe, In Defense of the Triplet Loss for Person Re-Identification,
-    2017; dealing out, McNaughton's wrap-around rule, 1959.
+    2017; the distribution, McNaughton's wrap-around rule, 1959.
 
     Args:
         identities: Number of the person in each clip; -1 if unknown.

@@ -74,7 +74,7 @@ class GlobalBatchSampler(DistributedSampler[Draw], SequentialSampler):
         rank: Number of this process, from 0.
         world_size: Number of processes; must divide `batch_size`.
         seed: Seed of the order, >= 0.
-        is_shuffled: Whether the order is drawn anew for every epoch; False = always by number.
+        is_shuffled: Whether the order changes with every epoch; False = always by number.
         is_last_dropped: Whether the clips at the end of an epoch that do not fill a global batch are left out. True,
             for training: other clips are left out in each epoch, and every step weighs the same. False, for
             validation: the last batch is smaller, and where it does not divide either, its first clips are repeated for
@@ -236,10 +236,10 @@ class ResumableLoader(ClipLoader):
         then = {name: state[name] for name in now if name in state}
         changed = [name for name, value in then.items() if value != now[name]]
         if state["n_batches"] and changed:
-            told = ", ".join(f"{name} {then[name]} then and {now[name]} now" for name in changed)
+            differences = ", ".join(f"{name} {then[name]} then and {now[name]} now" for name in changed)
             raise SettingError(
-                f"the checkpoint lies within an epoch ({state['n_batches']} batches done) of other data: {told}; "
-                "resume with the same, or begin a new run from its weights"
+                f"the checkpoint lies within an epoch ({state['n_batches']} batches done) of other data: "
+                f"{differences}; resume with the same, or begin a new run from its weights"
             )
         self._clips.start = Position(epoch=state["epoch"], n_batches=state["n_batches"])
 

@@ -1,4 +1,4 @@
-"""Synthetic clips of one moving figure before a moving background, with exact masks, flow and identities.
+"""Synthetic clips of one moving person before a moving background, with exact masks, flow and identities.
 
 Ours: no data set of passersby comes with exact masks and flow, and claims about time or masks need a ground truth.
 Every frame is a formula of the clip's number and the time, evaluated at the pixels; nothing is warped
@@ -22,7 +22,7 @@ from pa_lib.data.sampling import Draw, clip_generator
 from pa_lib.errors import SettingError
 from pa_lib.functional.draws import generator_of
 
-# A figure in units of half its height, its middle at the origin: centre and half axes of head and body.
+# A person in units of half its height, its middle at the origin: centre and half axes of head and body.
 _HEAD, _HEAD_AXES = (0.0, -0.58), (0.32, 0.40)
 _BODY, _BODY_AXES = (0.0, 0.42), (0.56, 0.62)
 _SOFT = 0.07  # width of edges within the texture, same unit: 1.6 px at side 64, which bilinear sampling can follow
@@ -71,7 +71,7 @@ class _Look:
         return _blend(colour, torch.tensor([0.6, 0.2, 0.2]), _step(0.1 - mouth))
 
     def body(self, points: Tensor) -> Tensor:
-        """Colour of the body at points in units of half the figure's height."""
+        """Colour of the body at points in units of half the person's height."""
         x, y = points.unbind(-1)
         along = math.cos(self.stripe_angle) * x + math.sin(self.stripe_angle) * y
         share = 0.5 + 0.5 * torch.sin(2 * math.pi * self.stripe_rate * along)
@@ -108,14 +108,14 @@ class SyntheticClipSet(AbstractClipSet):
         look = _Look.of(self.seed, identity)
         waves = _waves(generator, self.side)
         times = torch.arange(self.n_frames, dtype=torch.float32)
-        figure, head, camera = self._motion(times, generator)
+        person, head, camera = self._motion(times, generator)
 
         pixels = pixel_grid(self.n_frames, self.side, self.side)
         world = camera.inverse(pixels)
-        body_points = figure.inverse(pixels)
+        body_points = person.inverse(pixels)
         head_points = head.inverse(body_points)
-        body = _coverage(body_points, _BODY, _BODY_AXES, figure.scale)
-        face = _coverage(head_points, _HEAD, _HEAD_AXES, figure.scale)
+        body = _coverage(body_points, _BODY, _BODY_AXES, person.scale)
+        face = _coverage(head_points, _HEAD, _HEAD_AXES, person.scale)
         centred = (head_points - torch.tensor(_HEAD)) / torch.tensor(_HEAD_AXES)
         picture = _background(world, waves)
         picture = picture + body[..., None] * (look.body(body_points) - picture)
@@ -125,7 +125,7 @@ class SyntheticClipSet(AbstractClipSet):
         flow = None
         if self.n_frames > 1:
             moved = camera.part(then)(world[now])
-            onward = figure.part(then)
+            onward = person.part(then)
             moved = torch.where(body[now, ..., None] >= 0.5, onward(body_points[now]), moved)
             moved = torch.where(face[now, ..., None] >= 0.5, onward(head.part(then)(head_points[now])), moved)
             flow = (moved - pixels[now]).permute(0, 3, 1, 2).contiguous()
@@ -138,25 +138,25 @@ class SyntheticClipSet(AbstractClipSet):
         )
 
     def _motion(self, times: Tensor, generator: torch.Generator) -> tuple[Similarity, Similarity, Similarity]:
-        """Motion of the figure in the picture, of its head on the figure, and of the background in the picture."""
+        """Motion of the person in the picture, of the head on the person, and of the background in the picture."""
         size, x, y = torch.rand(3, generator=generator).tolist()
         curves = smooth_curves(times, 10, generator)
         # The steepest a curve gets is 2 pi / 24 a frame: this amplitude makes it `speed_px`.
         reach = min(self.speed_px * 24 / (2 * math.pi), 0.2 * self.side)
         half = (0.30 + 0.10 * size) * self.side
         middle = 0.12 * self.side * torch.tensor([2 * x - 1, 2 * y - 1])
-        figure = Similarity(0.12 * curves[0], half * (1 + 0.06 * curves[1]), middle + reach * curves[2:4].T)
+        person = Similarity(0.12 * curves[0], half * (1 + 0.06 * curves[1]), middle + reach * curves[2:4].T)
         # The head turns about its own centre.
         angle, scale = 0.2 * curves[4], torch.ones_like(times)
         centre = torch.tensor(_HEAD)
         turned = Similarity(angle, scale, torch.zeros(len(times), 2))(centre.expand(len(times), 1, 1, 2))[:, 0, 0]
         head = Similarity(angle, scale, centre - turned + 0.04 * curves[5:7].T)
         camera = Similarity(0.03 * curves[7], 1 + 0.03 * curves[7], 0.7 * reach * curves[8:10].T)
-        return figure, head, camera
+        return person, head, camera
 
 
 class SyntheticDataModule(AbstractDataModule):
-    """Moving figures with exact masks, exact flow and known identities, before moving textured backgrounds.
+    """Synthetic people with exact masks, exact flow and known identities, before moving textured backgrounds.
 
     A clip is a function of (split seed, its number): the same in every epoch, on every machine's CPU up to rounding,
     and its first frames do not depend on how many there are. Identities of held-out clips do not occur in training.
@@ -225,7 +225,7 @@ class SyntheticDataModule(AbstractDataModule):
 
 
 def _coverage(points: Tensor, centre: tuple[float, float], axes: tuple[float, float], scale: Tensor) -> Tensor:
-    """How much of each pixel an ellipse covers, from its distance to the edge in px; points in the figure's units."""
+    """How much of each pixel an ellipse covers, from its distance to the edge in px; points in the person's units."""
     scaled = (points - torch.tensor(centre)) / torch.tensor(axes)
     k0, k1 = scaled.norm(dim=-1), (scaled / torch.tensor(axes)).norm(dim=-1)
     distance = k0 * (k0 - 1) / k1.clamp(min=1e-6)  # first order in the distance, exact on the edge

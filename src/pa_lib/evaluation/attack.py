@@ -109,7 +109,7 @@ def run_attack(
     Args:
         attack: The attacker. It is prepared and trained here, and keeps the weights that did best in its validation.
         system: The anonymizer that is attacked.
-        photos: Photos of people, some of whom have two photos or more.
+        photos: Photos of people; some people have two photos or more.
         seed: Seed of the split, anonymization and training. The same seed gives the same measurement.
         on_progress: Callback with (task, steps done, steps in all).
 
@@ -150,7 +150,7 @@ def face_photos(data: FaceDataModule) -> Photos:
 
 
 def digest_of(photos: Photos) -> str:
-    """What tells sets of photos apart: sha256 of their pixels, masks and people, hex."""
+    """Identity of a set of photos: sha256 of their pixels, masks and people, hex."""
     digest = hashlib.sha256(photos.frames.contiguous().numpy().tobytes())
     for part in (photos.masks, photos.people):
         digest.update(part.contiguous().numpy().tobytes())
@@ -200,7 +200,7 @@ def anonymized_photos(
 def anonymized_views(
     system: AbstractAnonymizer, photos: Photos, views: Tensor, seed: int, on_progress: ProgressCallback | None = None
 ) -> Anonymized:
-    """Anonymize every photo as often as is wanted, each time with another seed.
+    """Anonymize every photo several times, each time with another seed.
 
     Args:
         system: The anonymizer.
@@ -209,19 +209,19 @@ def anonymized_views(
         seed: Seed from which the seeds of all runs are derived.
         on_progress: Callback with (``anonymize``, pictures done, pictures in all).
     """
-    wanted = torch.tensor([(photo, view) for photo, n in enumerate(views.tolist()) for view in range(n)])
-    frames = torch.empty(len(wanted), *photos.frames.shape[1:], dtype=torch.uint8)
+    runs = torch.tensor([(photo, view) for photo, n in enumerate(views.tolist()) for view in range(n)])
+    frames = torch.empty(len(runs), *photos.frames.shape[1:], dtype=torch.uint8)
     size = _PHOTOS_AT_ONCE if _looks_at_each_alone(system, photos) else 1
     done = 0
     for view in range(int(views.max())):
-        for some in torch.split((wanted[:, 1] == view).nonzero()[:, 0], size):
-            rows = wanted[some, 0]
+        for some in torch.split((runs[:, 1] == view).nonzero()[:, 0], size):
+            rows = runs[some, 0]
             keys = (seed, int(rows[0]), view)  # one more view is one more seed
             frames[some] = anonymized_photos(system, photos, rows, seed=seed_of(*keys))
             done += len(some)
             if on_progress is not None:
-                on_progress("anonymize", done, len(wanted))
-    return Anonymized(photos, frames, wanted[:, 0])
+                on_progress("anonymize", done, len(runs))
+    return Anonymized(photos, frames, runs[:, 0])
 
 
 def _looks_at_each_alone(system: AbstractAnonymizer, photos: Photos) -> bool:

@@ -14,9 +14,9 @@ from pa_lib.metrics import AbstractMetric
 from pa_lib.reports.evaluation_record import MeasuredClip, MetricRecord
 
 MakeMetrics = Callable[[], Sequence[AbstractMetric]]
-"""Makes the metrics anew; called once for every place that is measured on."""
+"""Function that makes new metrics; called once for every place that is measured on."""
 OnProgress = Callable[[str, str, int, "int | None"], None]
-"""Called with (what is worked on, the task, how much of it is done, how much there is; None if unknown)."""
+"""Callback with (what is worked on, task, steps done, steps in all or None if unknown)."""
 
 
 @dataclass

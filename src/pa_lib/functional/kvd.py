@@ -41,7 +41,7 @@ def kernel_video_distance(
     (-2.0, 0.0)
 
     Source: Gretton et al. 2012, "A kernel two-sample test", equation 3, and for pairs the statistic of equation 4;
-    Binkowski et al. 2018, "Demystifying MMD GANs", for the kernel. Ours: telling pairs from independent sets.
+    Binkowski et al. 2018, "Demystifying MMD GANs", for the kernel. Ours: a statistic of its own for pairs.
     """
     if not is_paired:
         x, y, gamma = _checked(source, anonymized, scale)

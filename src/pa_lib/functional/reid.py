@@ -121,8 +121,8 @@ def reidentification(
     parts = []
     for start in range(0, max(len(queries), 1), _CHUNK):
         here = slice(start, start + _CHUNK)
-        # Unit vectors sort by their Euclidean distance as by their cosine. No matrix product: it rounds away what
-        # tells near pictures apart, and its sums change with the shapes.
+        # Unit vectors sort by their Euclidean distance as by their cosine. No matrix product: it rounds away small
+        # differences between near pictures, and its sums change with the shapes.
         distances = torch.cdist(
             comparable(queries[here], distance), gallery, compute_mode="donot_use_mm_for_euclid_dist"
         )

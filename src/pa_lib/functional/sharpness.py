@@ -20,14 +20,14 @@ def gradient_length(
     .. math:: S_t = \frac{\sum_p m_t(p) \, \lVert \nabla Y_t(p) \rVert}{\sum_p m_t(p)}
 
     with forward differences, :math:`Y = 0.299 R + 0.587 G + 0.114 B`, and :math:`m_t(p)` the product of the mask at p,
-    to its right and below, so that the edge of the mask is no detail. The last row and column are not judged.
+    to its right and below, so that the edge of the mask is no detail. The last row and column are left out.
 
     Args:
         frames: Frames, RGB in [0, 1] or uint8 in 0..255.
         mask: Weight of each pixel, in [0, 1]; None weighs all pixels 1.
 
     Returns:
-        Grey levels (0 to 1) per pixel; NaN for frames of which nothing is judged.
+        Grey levels (0 to 1) per pixel; NaN for frames whose mask is empty.
 
     Raises:
         ValueError: Shapes or ranges do not fit.

@@ -107,7 +107,7 @@ def from_folder(
         do = (
             "check the connection and the id, or download it and set path to the folder"
             if is_remote
-            else "save it anew or set path to another folder"
+            else "save it again or set path to another folder"
         )
         raise WeightsError(f"cannot load a {kind.__name__} from {where}: {_one_line(error)}; {do}") from error
     return made

@@ -135,9 +135,9 @@ class MtcnnFinder(AbstractFinder):
 class PeopleFinder(AbstractFinder):
     """Whole people by NanoDet-g, in two passes: the frame at the size it was trained for, and larger for small people.
 
-    The network takes any size, so the larger pass needs no tiles and cuts nobody in two. People of 22 px and up at the
-    network's own size are found surely (44 px in a frame of 1920 x 1080, 17 px in one of 480 x 360), of 15 to 18 px
-    two in three.
+    The network takes any size, so the larger pass needs no tiles and cuts no person in two. It finds people of 22 px
+    and up at its own size reliably (44 px in a frame of 1920 x 1080, 17 px in one of 480 x 360), and two in three of 15
+    to 18 px.
 
     Args:
         min_score: Least score of a detection, in [0, 1]; see `NanoDet`.
@@ -178,7 +178,7 @@ class PeopleFinder(AbstractFinder):
 def without_parts(details: Sequence[Detection], people: Sequence[Detection], min_height: float) -> list[Detection]:
     """Drop from `details` the pieces of people who are too large for the pass that found them.
 
-    Seen too large, a person falls into pieces: head and trunk, legs. A piece is at least 70 % inside a surely seen
+    Seen too large, a person falls into pieces: head and trunk, legs. A piece is at least 70 % inside a confidently seen
     person of more than `min_height` and at least a fifth of their area; people behind or before them are smaller or
     stick out.
 

@@ -1,4 +1,4 @@
-"""Faces to compare: the few best pictures of everybody's face, embedded in one more pass over the video."""
+"""Faces to compare: the few best pictures of every person's face, embedded in one more pass over the video."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ LEAST_FACE_PX = 20.0
 def best_faces(person: Person, at_most: int = 5) -> list[tuple[int, NDArray[np.float32]]]:
     """The clearest and most different views of a person's face.
 
-    Large, surely detected faces first, but not from one moment only: the time the face is seen is cut into equal parts
-    and the best of each is taken, so that a head that turns is seen from several sides.
+    Large faces of high confidence first, but not from one moment only: the time the face is seen is cut into equal
+    parts and the best of each is taken, so that a head that turns is seen from several sides.
 
     Args:
         person: The person, with or without faces.
@@ -52,7 +52,7 @@ def best_faces(person: Person, at_most: int = 5) -> list[tuple[int, NDArray[np.f
 def embed_people(
     frames: Iterable[Frame], people: Sequence[Person], network: FaceNetwork, at_most: int = 5
 ) -> dict[int, NDArray[np.float32]]:
-    """Embeddings of everybody's best faces.
+    """Embeddings of every person's best faces.
 
     Reads on only as far as the last frame that is needed, and holds one frame at a time.
 
@@ -65,16 +65,16 @@ def embed_people(
     Returns:
         Person id -> shape n d. People without a face that can be compared are absent.
     """
-    wanted: dict[int, list[tuple[int, NDArray[np.float32]]]] = defaultdict(list)
+    needed: dict[int, list[tuple[int, NDArray[np.float32]]]] = defaultdict(list)
     for person in people:
         for frame, landmarks in best_faces(person, at_most):
-            wanted[frame].append((person.person_id, landmarks))
+            needed[frame].append((person.person_id, landmarks))
     found: dict[int, list[NDArray[np.float32]]] = defaultdict(list)
-    last = max(wanted, default=-1)
+    last = max(needed, default=-1)
     for item in frames:
         if item.index > last:
             break
-        faces = wanted.get(item.index)
+        faces = needed.get(item.index)
         if not faces or item.picture is None:
             continue
         embedded = network.embed(item.picture.rgb(), np.stack([landmarks for _, landmarks in faces]))

@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 # A silhouette is accepted if it looks like a person who fills the box. On the 116 annotated people of at least 30 px in
-# 31 COCO pictures these limits accept 100, of whom the masks cover 99.4 % of the pixels on average (1st-worst 76 %);
+# 31 COCO pictures these limits accept 100; the masks of these cover 99.4 % of the pixels on average (1st-worst 76 %);
 # over all 116 it would be 93.4 %, with whole people missed. The rest become boxes.
 _LEAST_SHARE = 0.35  # of the box
 _LEAST_SPAN = 0.95  # of the box's height, and of its width
@@ -102,7 +102,7 @@ def _covered(request: MaskRequest, edge: Edge, shape: Callable[[Presence, Canvas
 
 
 class BoxMasker(AbstractMasker):
-    """Hides everybody by a box.
+    """Hides every person by a box.
 
     Args:
         face_scale: Ratio of the size of the hidden box to that of the face detector's, >= 1. Detectors frame a face
@@ -132,7 +132,7 @@ class BoxMasker(AbstractMasker):
 
 
 class EllipseMasker(AbstractMasker):
-    """Hides everybody by an ellipse.
+    """Hides every person by an ellipse.
 
     Args:
         face_scale: Ratio of the axes of the ellipse to the sides of the face detector's box, >= 1. Inspected on a

@@ -119,7 +119,7 @@ class Canvas:
         _, track, row = presence
         patch = edited_mask(presence, self.height, self.width)
         if patch is None and int(track.frames[row]) in track.masks:
-            self.fall_back(presence, "its mask in the tracks file is empty, so it is masked anew")
+            self.fall_back(presence, "its mask in the tracks file is empty, so it is masked again")
         return patch
 
     def fall_back(self, presence: Presence, why: str) -> None:

@@ -71,7 +71,7 @@ def find_in_tiles(
     """Detections in an image that is enlarged and, where it then is larger than a tile, cut into tiles.
 
     A tile keeps what has its centre in the tile's core, the part that is nearer to this tile's middle than to its
-    neighbour's: whoever is no larger than `overlap` is whole there, and a face cut by a tile's border is never kept in
+    neighbour's: a person no larger than `overlap` is whole there, and a face cut by a tile's border is never kept in
     place of the whole one. Overlapping detections of two tiles are not merged here.
 
     Args:

@@ -229,7 +229,7 @@ class AnonymizationPipeline:
     def _embeddings(
         self, info: VideoInfo, people: Sequence[Person], on_progress: ProgressCallback
     ) -> Embeddings | None:
-        """Everybody's faces as the chooser compares them; None, and no pass over the video, if it compares none."""
+        """Embeddings of all faces, where the chooser compares faces; else None, without a pass over the video."""
         if not self.chooser.needs_identity:
             return None
         if self.identity is None:
@@ -245,9 +245,9 @@ class AnonymizationPipeline:
     ) -> RunOutcome:
         """Write the tracks file and the numbered people of the video as one picture."""
         sheet = PeopleSheet(record.people, record.decisions, info.width, info.height, record.times_s, info.path.name)
-        wanted = sheet.wanted_frames
+        needed = sheet.needed_frames
         for frame in read_reported(info, "drawing people", on_progress, record.n_frames):
-            if frame.index in wanted and frame.picture is not None:
+            if frame.index in needed and frame.picture is not None:
                 sheet.offer(frame.index, frame.picture.rgb())
         _check_unchanged(info, record)
         with sheet.stage(files["people"]) as people, stage_tracks(files["tracks"], record) as tracks:

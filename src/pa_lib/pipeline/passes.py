@@ -118,7 +118,7 @@ def compare_faces(
     network: FaceNetwork,
     on_progress: ProgressCallback = no_progress,
 ) -> dict[int, NDArray[np.float32]]:
-    """Embed the best faces of everybody: one pass over the video, as far as the last frame that is needed.
+    """Embed the best faces of all people: one pass over the video, as far as the last frame that is needed.
 
     Args:
         info: The video.

@@ -64,14 +64,14 @@ def _verified(folder: Path, name: str) -> Path:
     if name not in manifest:
         raise WeightsError(f"no weights named {name!r} ship with pa_lib; there are: {', '.join(sorted(manifest))}")
     asset, path = manifest[name], folder / name
-    mend = f"it is {asset.what} ({asset.licence}, from {asset.origin}); reinstall pa_lib"
+    advice = f"it is {asset.what} ({asset.licence}, from {asset.origin}); reinstall pa_lib"
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise WeightsError(f"{path}: shipped weights cannot be read ({error.strerror}); {mend}") from error
+        raise WeightsError(f"{path}: shipped weights cannot be read ({error.strerror}); {advice}") from error
     if digest != asset.sha256:
         raise WeightsError(
-            f"{path}: shipped weights are damaged: sha256 {digest[:12]}…, expected {asset.sha256[:12]}…; {mend}"
+            f"{path}: shipped weights are damaged: sha256 {digest[:12]}…, expected {asset.sha256[:12]}…; {advice}"
         )
     return path
 

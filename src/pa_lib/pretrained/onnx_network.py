@@ -45,7 +45,7 @@ class OnnxNetwork:
         options.intra_op_num_threads = self.n_threads
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False
-        # Threads that spin while they wait take the cores from whoever decodes: 518 against 349 ms of processor time
+        # Threads that spin while they wait take the cores from the decoder: 518 against 349 ms of processor time
         # for CenterFace at 1080p on two busy cores, and no gain on idle ones.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3

@@ -40,14 +40,14 @@ class _Crop:
 
 
 class PeopleSheet:
-    """Everybody in a video with a number: one picture each, and a few whole frames that show who is where.
+    """All people in a video with their numbers: one picture each, and a few whole frames that show who is where.
 
     Known beforehand is which frames it needs, so that one streaming pass is enough and only the pictures are held:
 
     >>> from pa_lib.contracts import Track
     >>> track = Track(1, "face", np.arange(9), np.tile(np.float32([4, 4, 12, 12]), (9, 1)), np.ones(9, np.float32))
     >>> sheet = PeopleSheet([Person(1, (track,))], [Decision(1, False, "subject")], 32, 24, np.arange(9) / 25)
-    >>> for index in sorted(sheet.wanted_frames):
+    >>> for index in sorted(sheet.needed_frames):
     ...     sheet.offer(index, np.zeros((24, 32, 3), np.uint8))
     >>> sheet.image().width
     1600
@@ -60,7 +60,7 @@ class PeopleSheet:
         title: Title of the sheet, usually the name of the video.
 
     Raises:
-        PaLibError: Somebody has no decision.
+        PaLibError: A person has no decision.
     """
 
     def __init__(
@@ -90,12 +90,12 @@ class PeopleSheet:
         self._overviews: dict[int, Image.Image] = {}
 
     @property
-    def wanted_frames(self) -> set[int]:
+    def needed_frames(self) -> set[int]:
         """Indices of the frames to offer: at most 3 for each person and 4 more."""
         return set(self._candidates) | set(self._overview_frames)
 
     def offer(self, index: int, rgb: NDArray[np.uint8]) -> None:
-        """Shows one frame to the sheet; frames that are not wanted are ignored.
+        """Shows one frame to the sheet; frames that are not needed are ignored.
 
         Args:
             index: Index of the frame in the video.
@@ -160,7 +160,7 @@ class PeopleSheet:
     def _draw_head(self, draw: ImageDraw.ImageDraw) -> None:
         n_hidden = sum(self.decisions[person.person_id].is_hidden for person in self.people)
         found = (
-            "Nobody was found"
+            "No person was found"
             if not self.people
             else f"{len(self.people)} people"
             if len(self.people) > 1

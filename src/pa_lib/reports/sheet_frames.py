@@ -35,7 +35,7 @@ class Candidate:
 
 
 def candidates(person: Person, width: int, height: int) -> list[Candidate]:
-    """Frames, far apart, in which a person is large, surely detected and wholly inside the frame."""
+    """Frames, far apart, in which a person is large, detected with high confidence and wholly inside the frame."""
     # A body shows more than a face of 15 px, and has the face in it.
     tracks = [track for track in person.tracks if track.kind == "body"] or list(person.tracks)
     rated: list[Candidate] = []

@@ -45,17 +45,17 @@ def share_of(image: Image.Image, colour: tuple[int, int, int], tolerance: int = 
 def test_the_frame_where_a_person_is_largest_and_whole_is_wanted() -> None:
     small, large, cut = (10, 10, 20, 40), (40, 10, 80, 110), (130, 0, 230, 240)
     person = a_person(1, [small] * 10 + [large] + [small] * 10 + [cut] + [small] * 10)
-    assert 10 in a_sheet([person], 32).wanted_frames
+    assert 10 in a_sheet([person], 32).needed_frames
 
 
 def test_the_sharpest_of_the_candidates_gives_the_picture() -> None:
     person = a_person(1, [(40, 10, 80, 110)] * 30)
     sheet = a_sheet([person], 30, kept=(1,))
-    wanted = sorted(sheet.wanted_frames)
-    assert len(wanted) >= 3
+    needed = sorted(sheet.needed_frames)
+    assert len(needed) >= 3
     checkers = np.indices((HEIGHT, WIDTH)).sum(axis=0) // 4 % 2
     sharp = np.where(checkers[..., None] == 1, np.uint8([0, 220, 0]), np.uint8([0, 160, 0])).astype(np.uint8)
-    for at, index in enumerate(wanted):
+    for at, index in enumerate(needed):
         sheet.offer(index, sharp if at == 1 else a_frame((220, 0, 0)))
     crop = sheet._crops[1].picture
     assert np.asarray(crop)[20:-20, 20:-20, 1].mean() > 100  # green, not red
@@ -72,7 +72,7 @@ def test_a_face_is_shown_with_its_surroundings_and_a_body_is_preferred_to_it() -
 @pytest.mark.parametrize(("kept", "colour", "other"), [((), HIDDEN, KEPT), ((1,), KEPT, HIDDEN)])
 def test_the_decision_is_seen(kept: tuple[int, ...], colour: Any, other: Any) -> None:
     sheet = a_sheet([a_person(1, [(40, 10, 80, 110)] * 10)], kept=kept)
-    for index in sheet.wanted_frames:
+    for index in sheet.needed_frames:
         sheet.offer(index, a_frame())
     sheet_image = sheet.image()
     below_the_head = sheet_image.crop((0, 150, 1600, sheet_image.height))
@@ -89,7 +89,7 @@ def test_any_number_of_people_fits(count: int) -> None:
         x, y = rng.uniform(-10, WIDTH - 10), rng.uniform(-10, HEIGHT - 10)
         people.append(a_person(number, [(x, y, x + 12, y + 30)] * 4, first=int(rng.integers(0, 6))))
     sheet = a_sheet(people)
-    assert len(sheet.wanted_frames) <= 10
+    assert len(sheet.needed_frames) <= 10
     for index in range(10):
         sheet.offer(index, a_frame())
     image = sheet.image()
@@ -104,7 +104,7 @@ def test_any_number_of_people_fits(count: int) -> None:
 def test_few_frames_are_wanted_of_a_long_video_with_many_people() -> None:
     people = [a_person(number, [(20, 20, 40, 80)] * 60, first=number * 90) for number in range(1, 101)]
     sheet = a_sheet(people, 10_000)
-    assert len(sheet.wanted_frames) <= 3 * 100 + 4
+    assert len(sheet.needed_frames) <= 3 * 100 + 4
     assert len(sheet._overview_frames) <= 4
 
 
@@ -119,7 +119,7 @@ def test_odd_sizes_are_drawn(size: tuple[int, int]) -> None:
     width, height = size
     person = a_person(1, [(-5, -5, width + 5, height + 5)] * 3)
     sheet = PeopleSheet([person], [Decision(1, True, "")], width, height, np.zeros(1), "x" * 300)
-    for index in sheet.wanted_frames:
+    for index in sheet.needed_frames:
         sheet.offer(index, np.zeros((height, width, 3), np.uint8))
     assert sheet.image().width == 1600
 

@@ -106,7 +106,7 @@ def a_report(log: FrameLog | None = None, **changes: Any) -> RunReport:
         "elapsed_s": 2.0,
         "frames": log,
         "people": people,
-        "chooser_summary": "nobody stands out",
+        "chooser_summary": "no clear subject",
         "config": {"module": {"strength": 0.5}, "paths": [Path("a"), math.nan]},
         "tracks_name": "out.tracks.json",
     }

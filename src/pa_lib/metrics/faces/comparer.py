@@ -25,8 +25,8 @@ Points = NDArray[np.float32]
 # 7 ms each; at 128 px 91 %, at 1 box of margin the same 96 % in 1.6 times the time. At random places without a face
 # they found none in 329.
 MARGIN = 0.5  # of the box's longer side, on each side
-LOOK_PX = (48.0, 96.0)  # a face is enlarged or shrunk to between these before it is looked for
-REGION_PX = (256.0, 640.0)  # and a region in which a face is looked for, a body or a mask, to between these
+LOOK_PX = (48.0, 96.0)  # a face is enlarged or shrunk to between these before it is searched for
+REGION_PX = (256.0, 640.0)  # and a region in which a face is searched for, a body or a mask, to between these
 ALIGN_MARGIN = 1.0  # the network's own picture of a face reaches about 0.8 of its box beyond it
 
 
@@ -263,7 +263,7 @@ class FaceComparer:
         return _Face(row, frame, person_id, best.box, best.landmarks)
 
     def _near(self, frame: Tensor, window: Box, place: Box) -> Detection | None:
-        """The surest face at a place, looked for around a window."""
+        """The face with the highest score at a place, searched for around a window."""
         side = max(window[2] - window[0], window[3] - window[1])
         if not side > 0:
             return None

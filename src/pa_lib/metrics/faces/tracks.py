@@ -40,7 +40,7 @@ class AbstractFaceMetric(AbstractMetric):
         self.compare = FaceComparer() if compare is None else compare
 
     def add_tracks(self, n_columns: int) -> None:
-        """Add the state ``rows``: keys of the track, then so many columns, which are added up over its faces."""
+        """Add the state ``rows``: keys of the track, then `n_columns` columns, which are added up over its faces."""
         self.add_rows("rows", N_KEYS + n_columns, n_keys=N_KEYS, clip_column=0)
 
     def update(

@@ -138,7 +138,7 @@ class ParrotAttack(AbstractTrainedAttack):
         return functional.cross_entropy(_SCALE * near, place) + 4 * (1 - alike).mean()
 
     def results(self) -> tuple[AttackResult, ...]:
-        """Rank-1 and rank-5 on the held-out photos of the people looked for."""
+        """Rank-1 and rank-5 on the held-out photos of the people who are tested."""
         split = self._split_or_raise()
         self._source = self.best.choices["source"]
         self.restore_best()
@@ -147,7 +147,7 @@ class ParrotAttack(AbstractTrainedAttack):
         n = len(right)
         apart = ~self._near_duplicates
         counted = {"near-duplicate photos": int((~apart).sum())}
-        of = "people looked for"
+        of = "tested people"
         first = hits(scores, right, 1)
         return (
             AttackResult("parrot_rank1", first, of, f"named first among {n} people", counted=counted),

@@ -1,4 +1,4 @@
-"""Pixels as latents, without a network: lossless, for small crops and for telling the parts of a system apart."""
+"""Pixels as latents, without a network: lossless, for small crops and for examining the other parts of a system."""
 
 from __future__ import annotations
 

@@ -127,8 +127,8 @@ class CropAligner(Fitting):
         cuts = []
         for index, masks in enumerate(masks_of):
             masked = _covered(masks, height, width).to(frames.device)
-            everybody = hidden[index].to(frames.device)
-            cuts.append(cut_and_hide(frames[index], everybody, masked, geometry.box(index), self.side))
+            all_hidden = hidden[index].to(frames.device)
+            cuts.append(cut_and_hide(frames[index], all_hidden, masked, geometry.box(index), self.side))
         pixels, hides, is_own = (torch.stack(parts) for parts in zip(*cuts, strict=True))
         return Crops(pixels, hides, is_own, geometry)
 

@@ -19,7 +19,7 @@ class Appearance:
 
 
 def appearances(masks: ClipMasks) -> list[Appearance]:
-    """Everybody hidden in a clip, from the smallest mean area of their masks to the largest."""
+    """All people hidden in a clip, from the smallest mean area of their masks to the largest."""
     people = []
     by_person = sorted(masks.people, key=lambda mask: (mask.person_id, mask.frame))
     for person_id, own in groupby(by_person, key=lambda mask: mask.person_id):

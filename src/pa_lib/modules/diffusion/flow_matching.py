@@ -80,7 +80,7 @@ class FlowMatching(AbstractNoiseProcess):
     def contradictions(self, scheduler: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
         """Settings that differ from those of a scheduler; see `AbstractNoiseProcess.contradictions`.
 
-        The shift is not among them: it may be chosen anew for every size of latents.
+        The shift is not among them: it may be chosen for every size of latents.
         """
         name = str(scheduler.get("_class_name", ""))
         if "beta_schedule" in scheduler and not scheduler.get("use_flow_sigmas") and "FlowMatch" not in name:

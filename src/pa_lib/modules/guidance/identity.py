@@ -18,7 +18,7 @@ Decode = Callable[[Tensor], Tensor]
 """Latents b t c h w to pixels b t 3 s s in [0, 1]."""
 
 DEPENDS = (
-    "faces are moved away from the people who are replaced: what is generated depends on whom it hides "
+    "faces are moved away from the people who are replaced: what is generated depends on the person it hides "
     "(guidance.identity)"
 )
 _FACE = 0.61  # of a head's height, the middle square that dlib's chips show of it

@@ -1,1 +1,1 @@
-"""Guests that make a backbone see several frames, one file each: TCS and its alternatives."""
+"""Adapters that make a backbone see several frames, one file each: TCS and its alternatives."""

@@ -63,8 +63,8 @@ class AbstractChooser(ABC):
 
     needs_identity: bool = False
 
-    def learn(self, network: FaceNetwork, finder: AbstractFinder) -> None:  # noqa: B027, most choosers compare nobody
-        """Take in the faces to look for, with the networks that will see the video.
+    def learn(self, network: FaceNetwork, finder: AbstractFinder) -> None:  # noqa: B027, most choosers compare no faces
+        """Take in the faces to compare with, by the networks that will see the video.
 
         Args:
             network: Network that embeds faces.
@@ -73,7 +73,7 @@ class AbstractChooser(ABC):
 
     @abstractmethod
     def choose(self, people: Sequence[Person], timeline: VideoTimeline, embeddings: Embeddings | None = None) -> Choice:
-        """A decision for everybody.
+        """A decision for every person.
 
         Args:
             people: All people in the video.
@@ -96,7 +96,7 @@ def check_mode(mode: str) -> None:
         raise SettingError(f"mode of a chooser: got {mode!r}, expected keep or hide")
 
 
-NOBODY = "nobody was found"
+NO_PEOPLE = "no person was found"
 
 
 def count_of(people: int) -> str:
@@ -112,14 +112,14 @@ def decided(people: Sequence[Person], kept: Iterable[int], keep_reason: str, hid
         for p in people
     )
     if not people:
-        return Choice((), NOBODY)
+        return Choice((), NO_PEOPLE)
     return Choice(decisions, f"{count_of(len(people))} found; kept {id_list(ids)}; hidden {len(people) - len(ids)}")
 
 
 def id_list(ids: Iterable[int], at_most: int = 20) -> str:
-    """``1, 2, 5`` or ``nobody``; long lists are cut."""
+    """``1, 2, 5`` or ``none``; long lists are cut."""
     sorted_ids = sorted(ids)
     if not sorted_ids:
-        return "nobody"
+        return "none"
     more = f" and {len(sorted_ids) - at_most} more" if len(sorted_ids) > at_most else ""
     return ", ".join(map(str, sorted_ids[:at_most])) + more

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pa_lib.contracts import Decision, FaceNetwork, Person
 from pa_lib.errors import SettingError
-from pa_lib.people.choosers.base import NOBODY, AbstractChooser, Choice, Embeddings, VideoTimeline, count_of
+from pa_lib.people.choosers.base import NO_PEOPLE, AbstractChooser, Choice, Embeddings, VideoTimeline, count_of
 
 if TYPE_CHECKING:
     from pa_lib.people.finders import AbstractFinder
@@ -59,7 +59,7 @@ class KeepMatching(AbstractChooser):
                 decisions.append(Decision(person.person_id, True, "no face to compare"))
                 continue
             distances = np.linalg.norm(faces[:, None] - self._references[None], axis=2)
-            # The median over a person's faces: one blurred frame that happens to be near keeps nobody.
+            # The median over a person's faces: one blurred frame that happens to be near keeps no one.
             distance = float(np.median(distances, axis=0).min())
             which = self.photos[int(np.median(distances, axis=0).argmin())].name
             is_near = distance <= self.max_distance
@@ -70,10 +70,10 @@ class KeepMatching(AbstractChooser):
         kept = [d for d in decisions if not d.is_hidden]
         names = ", ".join(f"person {d.person_id} ({d.reason})" for d in kept)
         summary = (
-            NOBODY
+            NO_PEOPLE
             if not people
             else f"{count_of(len(people))} found; kept {names}; the other {len(people) - len(kept)} hidden"
             if kept
-            else f"{count_of(len(people))} found; nobody matches the photos, everybody is hidden"
+            else f"{count_of(len(people))} found; no person matches the photos, everybody is hidden"
         )
         return Choice(tuple(decisions), summary)

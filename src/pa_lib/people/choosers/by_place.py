@@ -100,5 +100,5 @@ def _person_at(
     nearest = sorted(near, key=lambda i: (near[i], i))[:3]
     names = ", ".join(f"person {i} {near[i]:.0f} px away" for i in nearest)
     raise SettingError(
-        f"{here}: nobody there; {'near are ' + names if names else 'nobody is in the video at that time'}"
+        f"{here}: no person there; {'near are ' + names if names else 'no person is in the video at that time'}"
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from pa_lib.contracts import Decision, Person
 from pa_lib.errors import SettingError
-from pa_lib.people.choosers.base import NOBODY, AbstractChooser, Choice, Embeddings, VideoTimeline, count_of
+from pa_lib.people.choosers.base import NO_PEOPLE, AbstractChooser, Choice, Embeddings, VideoTimeline, count_of
 from pa_lib.people.choosers.subject_path import face_weight, gather_subject, salience
 
 
@@ -21,10 +21,10 @@ class KeepSubject(AbstractChooser):
               e^{-\frac12 (d_x / 0.7)^2 - \frac12 (d_y / 1.2)^2}
 
     with the distance :math:`d` of the body's centre from the frame's, in half frames: area x centrality x duration.
-    A person of whom only the face was found counts with the body that would belong to it, within the frame.
+    A person with only a face found counts with the body that would belong to it, within the frame.
 
     A dancer's track breaks, and takes in spectators, where they are upside down or blurred. So the tracks are gathered
-    anew around the one chain of bodies with the highest score (`gather_subject`); the choice holds the people that
+    again around the one chain of bodies with the highest score (`gather_subject`); the choice holds the people that
     result. A face is the subject's only if it sits on the subject and moves along: what is in doubt is hidden. No
     person is followed across a cut, so in a video of several shots the subject is kept in the weightiest one only:
     choose by number or by photo there.
@@ -49,7 +49,7 @@ class KeepSubject(AbstractChooser):
     def choose(self, people: Sequence[Person], timeline: VideoTimeline, embeddings: Embeddings | None = None) -> Choice:
         """See `AbstractChooser.choose`."""
         if not people:
-            return Choice((), NOBODY)
+            return Choice((), NO_PEOPLE)
         gathered, subject = gather_subject(people, timeline)
         weight = face_weight(people)
         scores = {p.person_id: salience(p.tracks, timeline, weight) for p in gathered}
@@ -58,7 +58,7 @@ class KeepSubject(AbstractChooser):
         second = max(others, key=lambda i: (scores[i], -i), default=None)
         factor = score / max(scores[second], 1e-12) if second is not None else float("inf")
         if score < self.min_share or factor < self.margin:
-            return self._nobody(people, timeline, score, factor)
+            return self._no_subject(people, timeline, score, factor)
         found = f"{count_of(len(gathered))} found; kept person {subject.person_id}, who"
         if second is None:
             return Choice(
@@ -77,14 +77,14 @@ class KeepSubject(AbstractChooser):
         )
         return Choice(decisions, f"{found} {lead}; the other {len(others)} hidden", gathered)
 
-    def _nobody(self, people: Sequence[Person], timeline: VideoTimeline, score: float, factor: float) -> Choice:
+    def _no_subject(self, people: Sequence[Person], timeline: VideoTimeline, score: float, factor: float) -> Choice:
         why = (
-            f"nobody is large enough to be the subject ({score:.2%} of the picture, {self.min_share:.0%} needed)"
+            f"no person is large enough to be the subject ({score:.2%} of the picture, {self.min_share:.0%} needed)"
             if score < self.min_share
             else f"the first leads the next by only {factor:.1f}x, {self.margin:g}x needed"
         )
         weight = face_weight(people)
         decisions = tuple(
-            Decision(p.person_id, True, "nobody stands out", salience(p.tracks, timeline, weight)) for p in people
+            Decision(p.person_id, True, "no clear subject", salience(p.tracks, timeline, weight)) for p in people
         )
         return Choice(decisions, f"{count_of(len(people))} found; everybody is hidden: {why}")

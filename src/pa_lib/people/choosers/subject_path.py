@@ -27,14 +27,14 @@ NEAR_S = 0.15
 HOP_INSIDE, HOP, HOP_COST = 0.45, 1.3, 0.6
 # A searched frame may be left out within `LEAVE_OUT_S` seconds, at this cost: rather no box than a bystander's.
 LEAVE_OUT_S, LEAVE_OUT_COST = 0.5, 0.3
-# How much a jump within a track costs, in frames of presence per squared side: a track that takes in somebody else
+# How much a jump within a track costs, in frames of presence per squared side: a track that takes in another person
 # jumps.
 JUMP_COST = 0.5
 # A body is a piece of the subject where this share of it is inside; the track is where this share of its detections is.
 PIECE_INSIDE, PIECE_SHARE = 0.75, 0.5
 # A body that is nearly the subject's own box: the same one, found twice.
 SAME_IOU = 0.5
-# A face must be seen on a body so often to make it somebody else's: single ones are lamps and wheels.
+# Number of faces on a body that make it another person's: fewer are lamps and wheels.
 FACE_TIMES = 3
 
 
@@ -64,7 +64,7 @@ def salience(tracks: Sequence[Track], timeline: VideoTimeline, face_weight: floa
 
 
 def face_weight(people: Sequence[Person]) -> float:
-    """What a face without a body counts for: half where bodies were looked for, as it is hidden then, or no face."""
+    """What a face without a body counts for: half where bodies were searched for, as it is hidden then, or no face."""
     return 0.5 if any(t.kind == "body" for p in people for t in p.tracks) else 1.0
 
 
@@ -80,7 +80,7 @@ def gather_subject(people: Sequence[Person], timeline: VideoTimeline) -> tuple[t
         timeline: The video.
 
     Returns:
-        Everybody, numbered in order of first appearance, and which of them is the subject.
+        All people, numbered in order of first appearance, and which of them is the subject.
     """
     # People with a body are followed by it; a face stands in for the body of the others.
     candidates = [
@@ -210,7 +210,7 @@ def _held_open(body: Track) -> Track:
     """A body whose detected boxes also hold what lies between the detections before and after.
 
     In the air or upside down a dancer is found by half now and then, for one frame. The subject is kept, so a box
-    that is too large hides nobody: it says where the subject's outline is looked for.
+    that is too large hides no one: it is where the subject's outline is searched for.
     """
     seen = detected_rows(body)
     if len(seen) < 3:

@@ -16,7 +16,7 @@ class AbstractTracker(ABC):
 
     @abstractmethod
     def track(self, findings: Findings, width: int, height: int) -> list[Track]:
-        """The tracks of everybody, in order of first appearance, numbered from 1.
+        """The tracks of all people, in order of first appearance, numbered from 1.
 
         Each track holds a box for every frame from its first to its last; none crosses a shot boundary.
 

@@ -11,7 +11,7 @@ from pa_lib.people.tracking.motion import Array
 # Where the centre of a face lies in the box of its body, as fractions of the body's width and height. Raised arms and
 # bows bring a head down to the middle; the share of the width leaves room for an outstretched arm on one side.
 HEAD_REGION = (0.08, -0.1, 0.92, 0.5)
-# Height of the face over height of the body: about 1/9 for somebody who stands, 1/2 for a portrait cut at the chest.
+# Height of the face over height of the body: about 1/9 for a standing person, 1/2 for a portrait cut at the chest.
 FACE_HEIGHT = (0.06, 0.75)
 # When a face is held not to move along with a body: see `moves_along`.
 LEAST_FRAMES = 4
@@ -48,7 +48,7 @@ def moves_along(inner: Track, outer: Track, still_sides: float = STILL_SIDES) ->
     """Whether a box inside another one goes where that one goes, as a head does with its body.
 
     The slope of the inner box's position over the outer one's, by least squares in both axes together: near 1 for a
-    head and its body, near 0 for a bystander behind somebody who moves. True where the outer box hardly moves (there
+    head and its body, near 0 for a bystander behind a moving person. True where the outer box hardly moves (there
     is nothing to see) or the two are seen together fewer than `LEAST_FRAMES` times.
 
     Measured on the shared clips: own faces 0.2 to 1.3 where the body moves by more than a face; bystanders' faces in

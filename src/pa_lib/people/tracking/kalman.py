@@ -57,7 +57,7 @@ class KalmanTracker(AbstractTracker):
         max_gap_s: Longest time without a detection that is bridged, in seconds.
         margin_s: Time that a track continues before its first and after its last detection, in seconds. It always
             reaches the neighbouring searched frame, as the frames between are not searched.
-        margin_frames: Number of frames that a track continues likewise; the longer one counts.
+        margin_frames: Number of frames that a track continues in the same way; the longer one counts.
         growth_per_s: Relative growth of a box per second of distance from the nearest detection, at most by half: the
             longer ago the last detection, the less is known.
         border_px: Distance to the frame's border, in pixels, within which boxes are stretched over it.
@@ -137,7 +137,7 @@ class KalmanTracker(AbstractTracker):
             taken = {d for _, d in pairs}
             new = [d for d in range(len(detections)) if is_high[d] and d not in taken]
             if new:
-                # Where the camera turns, newcomers move like everybody else.
+                # Where the camera turns, newcomers move like all others.
                 speed = np.median(motion.speed[:, :2], axis=0) if len(live) >= 3 else np.zeros(2)
                 motion = motion.joined(Motion.start(boxes[new], speed))
                 born = [_Fragment([frame], [detections[d]]) for d in new]

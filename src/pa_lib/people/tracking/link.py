@@ -31,9 +31,9 @@ def link_people(
     """Gathers tracks into people: a face with the body it sits on, and the fragments of one body with each other.
 
     A face belongs to a body if its centre is in the body's head region, at a believable size, in most of the frames
-    both are in; where several bodies would do, the assignment with the most agreeing frames over everybody wins. A body
+    both are in; where several bodies would do, the assignment with the most agreeing frames in all wins. A body
     may take several faces that follow each other in time (a person who turns around), never two at once. Links are
-    made in doubt only where neither answer shows anybody: whoever is kept is kept with all of their tracks, so a wrong
+    made in doubt only where neither answer shows a person: kept people are kept with all of their tracks, so a wrong
     link shows a passerby and a missing one only hides the subject's face.
 
     Args:
@@ -137,7 +137,7 @@ def _are_together(one: Track, two: Track) -> bool:
 def _faces_of_bodies(faces: Sequence[Track], bodies: Sequence[Sequence[Track]]) -> dict[int, list[int]]:
     """For each body the faces it owns.
 
-    Whoever never meets is assigned apart: the cost of an assignment grows with the cube of the people in it, and an
+    People who never meet are assigned apart: the cost of an assignment grows with the cube of the people in it, and an
     hour of passersby would be thousands.
     """
     if not faces or not bodies:

@@ -147,7 +147,7 @@ class TracksRecord:
 
     @cached_property
     def _buckets(self) -> dict[int, list[tuple[int, bool, Track]]]:
-        """Tracks by stretch of the video, so that a frame of a long video does not ask everybody ever seen."""
+        """Tracks by stretch of the video, so that a frame of a long video need not search all tracks."""
         hidden = {d.person_id: d.is_hidden for d in self.decisions}
         buckets: dict[int, list[tuple[int, bool, Track]]] = defaultdict(list)
         for person in self.people:

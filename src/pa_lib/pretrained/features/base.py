@@ -14,7 +14,7 @@ from pa_lib.functional.hashing import weights_sha256
 class AbstractVideoFeatures(nn.Module, ABC):
     """A frozen network: clips in, one vector for each out. Numbers of different networks cannot be compared."""
 
-    name: ClassVar[str]  # goes into the names of figures
+    name: ClassVar[str]  # goes into the names of values
     n_dimensions: int
     min_frames: int = 1  # what the network takes
     max_frames: int | None = None

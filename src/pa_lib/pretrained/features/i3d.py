@@ -95,7 +95,7 @@ def _verified(path: Path) -> Path:
         raise WeightsError(f"no I3D weights at {path} ({error.strerror}); expected {FILE} from {ORIGIN}") from error
     if digest != SHA256:
         raise WeightsError(
-            f"{path}: sha256 {digest[:12]}…, expected {SHA256[:12]}…: other weights give other numbers, which nobody "
-            f"could compare; take {FILE} from {ORIGIN}"
+            f"{path}: sha256 {digest[:12]}…, expected {SHA256[:12]}…: other weights give other numbers, which are "
+            f"not comparable; take {FILE} from {ORIGIN}"
         )
     return path

@@ -29,9 +29,9 @@ class VideoMAEFeatures(AbstractVideoFeatures):
     Raises:
         WeightsError: No such model, or one of another kind.
 
-    Source: Tong et al. 2022, "VideoMAE"; Ge et al. 2024, "On the content bias in Frechet video distance", for judging
-    videos by its features. Differs: Ge et al. take VideoMAE-v2 ViT-g tuned on Something-Something v2; compare numbers
-    only where `protocol` names the same weights.
+    Source: Tong et al. 2022, "VideoMAE"; Ge et al. 2024, "On the content bias in Frechet video distance", for its
+    features. Differs: Ge et al. take VideoMAE-v2 ViT-g tuned on Something-Something v2; compare numbers only where
+    `protocol` names the same weights.
     """
 
     name = "videomae"

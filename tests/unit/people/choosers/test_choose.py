@@ -31,9 +31,9 @@ def test_all_are_hidden() -> None:
 @pytest.mark.parametrize("chooser", [HideAll(), KeepIds, HideIds])
 def test_nobody_found(chooser: object) -> None:
     if isinstance(chooser, HideAll):
-        assert HideAll().choose([], scene()) == Choice((), "nobody was found")
+        assert HideAll().choose([], scene()) == Choice((), "no person was found")
     else:
-        with pytest.raises(PaLibError, match="no person 1 in this video; there are nobody"):
+        with pytest.raises(PaLibError, match="no person 1 in this video; there are none"):
             chooser([1]).choose([], scene())  # type: ignore[operator]
 
 
@@ -73,7 +73,7 @@ def test_a_click_takes_the_nearest_time() -> None:
 
 
 def test_a_click_beside_everybody_names_who_is_near() -> None:
-    with pytest.raises(PaLibError, match=r"at 0.2 s, x 250, y 200: nobody there; near are person 1 50 px away"):
+    with pytest.raises(PaLibError, match=r"at 0.2 s, x 250, y 200: no person there; near are person 1 50 px away"):
         KeepAt([[0.2, 250, 200]]).choose(three(), scene())
 
 
@@ -82,7 +82,7 @@ def test_a_click_outside_of_the_frame_or_time_is_refused() -> None:
         HideAt([[0.2, 640, 200]]).choose(three(), scene())
     with pytest.raises(PaLibError, match=r"no such time, the video runs from 0.00 to 0.76 s"):
         HideAt([[9, 100, 200]]).choose(three(), scene())
-    with pytest.raises(PaLibError, match="nobody is in the video at that time"):
+    with pytest.raises(PaLibError, match="no person is in the video at that time"):
         HideAt([[0.2, 100, 200]]).choose([], scene())
 
 
@@ -123,7 +123,7 @@ def test_one_near_face_among_far_ones_keeps_nobody() -> None:
     embeddings = {1: np.array([[0.0, 0.0], [2.0, 0.0], [2.0, 0.0]], dtype=np.float32)}
     choice = matching([[0.0, 0.0]]).choose(three(), scene(), embeddings)
     assert hidden(choice) == {1, 2, 3}
-    assert "nobody matches the photos" in choice.summary
+    assert "no person matches the photos" in choice.summary
 
 
 def test_any_of_several_photos_will_do_and_the_limit_is_a_setting() -> None:

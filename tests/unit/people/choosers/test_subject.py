@@ -79,7 +79,7 @@ def test_the_margin_is_a_setting() -> None:
 def test_somebody_small_and_alone_is_a_passerby() -> None:
     choice = KeepSubject().choose([person(1, standing(1, "body", 300, 200, 15, 40))], scene())
     assert choice.decisions[0].is_hidden
-    assert "nobody is large enough" in choice.summary
+    assert "no person is large enough" in choice.summary
 
 
 def test_somebody_alone_is_the_subject() -> None:
@@ -89,7 +89,7 @@ def test_somebody_alone_is_the_subject() -> None:
 
 
 def test_nobody() -> None:
-    assert KeepSubject().choose([], scene()) == Choice((), "nobody was found")
+    assert KeepSubject().choose([], scene()) == Choice((), "no person was found")
 
 
 @pytest.mark.parametrize("options", [{"margin": 0.5}, {"margin": float("nan")}, {"min_share": 2.0}])
