@@ -145,7 +145,7 @@ def dark() -> Update:
 
 
 def _blind() -> FaceComparer:
-    return FaceComparer(SquareFinder(), ColorNetwork(), min_score=0.95, least_face_px=50)
+    return FaceComparer(SquareFinder(), ColorNetwork(), min_score=0.95, min_face_px=50)
 
 
 def _fvd(**settings: Any) -> FrechetVideoDistance:

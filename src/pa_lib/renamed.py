@@ -59,6 +59,8 @@ RENAMED: tuple[Renamed, ...] = (
     Renamed("data.augmentation.veil", "data.augmentation.haze"),
     Renamed("data.augmentation.colour_p", "data.augmentation.color_p"),
     Renamed("data.augmentation.colour", "data.augmentation.color"),
+    Renamed("faces.least_face_px", "faces.min_face_px"),
+    Renamed("attack.sees", "attack.region"),
     Renamed("steadiness_s", "smoothing_s"),  # of pa-tracklets, and of the settings in its folders
 )
 

@@ -116,6 +116,13 @@ def test_an_old_command_line_of_pa_tracklets(capsys: pytest.CaptureFixture[str])
     assert compose("tracklets", [*overrides, "input=a.mp4", "output=b"])["smoothing_s"] == 0.5
 
 
+def test_old_command_lines_of_pa_evaluate() -> None:
+    overrides, _ = parse("pa-evaluate", "", ["attack=parrot", "attack.sees=surroundings", "faces.least_face_px=30"])
+    config = compose("evaluate", [*overrides, "original=a.mp4"])
+    assert config["attack"]["region"] == "surroundings"
+    assert config["faces"]["min_face_px"] == 30
+
+
 def test_stored_configs_have_todays_names() -> None:
     augmentation = {"_target_": "pa_lib.modules.MaskAugmentation", "tremble": 0.25}
     stored = migrated({"crops": {"steadiness": 2.0}, "mask_aware": {"augmentation": augmentation}})

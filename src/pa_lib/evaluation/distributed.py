@@ -33,15 +33,15 @@ def launched() -> tuple[int, int] | None:
 
 
 @contextmanager
-def process_group(meeting: str, rank: int, world: int) -> Iterator[None]:
+def process_group(init_method: str, rank: int, world: int) -> Iterator[None]:
     """A process group on the CPU, for as long as the block lasts.
 
     Args:
-        meeting: Address at which the processes meet: ``env://`` or ``file://…``.
+        init_method: Address at which the processes meet: ``env://`` or ``file://…``.
         rank: Number of this process, from 0.
         world: Number of processes.
     """
-    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world, timeout=_PATIENCE)
+    distributed.init_process_group("gloo", init_method=init_method, rank=rank, world_size=world, timeout=_PATIENCE)
     try:
         yield
     finally:
@@ -79,9 +79,9 @@ def in_processes(work: Work[T], processes: int, on_progress: OnProgress) -> T:
             f"processes={processes}: the work cannot be handed to other processes ({first_line(error)}); give "
             "functions of a module that make the source and the metrics"
         ) from error
-    with tempfile.TemporaryDirectory() as meeting:
+    with tempfile.TemporaryDirectory() as folder:
         messages: Any = multiprocessing.get_context("spawn").Queue()
-        child = _Child(work, processes, f"file://{meeting}/group")
+        child = _Child(work, processes, f"file://{folder}/group")
         children: Any = multiprocessing.start_processes(child, (messages,), nprocs=processes, join=False)  # type: ignore[attr-defined,no-untyped-call]
         result: Any = None
         is_done = False
@@ -105,7 +105,7 @@ class _Child(Generic[T]):
 
     work: Work[T]
     world: int
-    meeting: str
+    init_method: str
 
     def __call__(self, rank: int, messages: Any) -> None:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // self.world))
@@ -117,7 +117,7 @@ class _Child(Generic[T]):
                 messages.put(("progress", title, task, done, total))
                 last_s = time.monotonic()
 
-        with process_group(self.meeting, rank, self.world):
+        with process_group(self.init_method, rank, self.world):
             try:
                 result: T | PaLibError = self.work(rank, self.world, on_progress)
             except PaLibError as error:  # the same in all of them

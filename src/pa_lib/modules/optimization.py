@@ -122,7 +122,7 @@ def checked_specs(
 
 
 def average_over_processes(parameters: Sequence[nn.Parameter]) -> None:
-    """Replace each gradient by its mean over all processes; one meeting of them for all parameters together.
+    """Replace each gradient by its mean over all processes; one call for all parameters together.
 
     A parameter that no process has a gradient for keeps none. Parameters that are divided among processes are left
     out: theirs are reduced where they are computed.

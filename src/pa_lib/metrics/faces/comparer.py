@@ -103,7 +103,7 @@ class FaceComparer:
         network: Network that embeds faces; `FaceIdentity` if None.
         min_score: Least score of the finder, in [0, 1]; 0.4 is that of CenterFace's authors.
         min_overlap: Least intersection over union of a found face with the place, in [0, 1].
-        least_face_px: Least size of a face that is compared, the root of its box's area in pixels: below about 20 px
+        min_face_px: Least size of a face that is compared, the root of its box's area in pixels: below about 20 px
             strangers come as near as pictures of one person. Smaller faces count for detection.
 
     Raises:
@@ -116,16 +116,16 @@ class FaceComparer:
         network: FaceNetwork | None = None,
         min_score: float = 0.4,
         min_overlap: float = 0.3,
-        least_face_px: float = 20.0,
+        min_face_px: float = 20.0,
     ) -> None:
         for name, value in (("min_score", min_score), ("min_overlap", min_overlap)):
             if not 0 < value < 1:
                 raise ValueError(f"{name} is {value}, expected a number between 0 and 1")
-        if not least_face_px >= 0:
-            raise ValueError(f"least_face_px is {least_face_px}, expected 0 or more")
+        if not min_face_px >= 0:
+            raise ValueError(f"min_face_px is {min_face_px}, expected 0 or more")
         self.finder: FaceFinder = CenterFace() if finder is None else finder
         self.network: FaceNetwork = FaceIdentity() if network is None else network
-        self.min_score, self.min_overlap, self.least_face_px = min_score, min_overlap, least_face_px
+        self.min_score, self.min_overlap, self.min_face_px = min_score, min_overlap, min_face_px
         self._last: tuple[tuple[Any, ...], FacePairs] | None = None
 
     def __call__(
@@ -171,7 +171,7 @@ class FaceComparer:
             "network": {**network_protocol(self.network), "dimensions": self.network.n_dimensions},
             "landmarks": "each frame's own where the face is found, else those of the source",
             "not_found": "embedded at the landmarks of the source, and counted",
-            "least_face_px": self.least_face_px,
+            "least_face_px": self.min_face_px,  # its name in hashes of protocols
             "pixels": "8-bit RGB",
         }
 
@@ -202,7 +202,7 @@ class FaceComparer:
             box = face.box if own is None else own.box
             points = face.landmarks if own is None or own.landmarks is None else own.landmarks
             other = self._near(after, face.box, box)
-            flags[:, at] = _size(box) < self.least_face_px, own is not None, other is not None
+            flags[:, at] = _size(box) < self.min_face_px, own is not None, other is not None
             scores[at] = 0.0 if other is None else other.score
             if points is not None and not flags[0, at]:
                 embeddings[0, at] = self._embedded(before, box, points)

@@ -42,9 +42,9 @@ class ParrotAttack(AbstractTrainedAttack):
 
     Args:
         identity: dlib's face network.
-        sees: Pixels that the attacker sees. ``inside``: only pixels inside the mask, in a disc that is the same for all
-            people, all else grey; the attack on the anonymizer. ``surroundings``: the whole chip, also where it shows
-            what was not hidden.
+        region: Pixels that the attacker sees. ``inside``: only pixels inside the mask, in a disc that is the same for
+            all people, all else grey; the attack on the anonymizer. ``surroundings``: the whole chip, also where it
+            shows what was not hidden.
         max_epochs: Number of epochs, >= 0; 0 = the linear map and the network as it ships.
         batch_size: Number of photos in a step, >= 2.
         lr: Highest learning rate of AdamW, > 0; it falls to 0 as a cosine.
@@ -61,7 +61,7 @@ class ParrotAttack(AbstractTrainedAttack):
         self,
         identity: FaceIdentity,
         *,
-        sees: Literal["inside", "surroundings"] = "inside",
+        region: Literal["inside", "surroundings"] = "inside",
         max_epochs: int = 3,
         batch_size: int = 48,
         lr: float = 5e-5,
@@ -69,13 +69,13 @@ class ParrotAttack(AbstractTrainedAttack):
         seed: int = 0,
     ) -> None:
         super().__init__(max_epochs=max_epochs, batch_size=batch_size, lr=lr, seed=seed)
-        if sees not in ("inside", "surroundings"):
-            raise SettingError(f"sees {sees!r}: expected inside or surroundings")
+        if region not in ("inside", "surroundings"):
+            raise SettingError(f"region {region!r}: expected inside or surroundings")
         if not 0 < tuning_share < 1:
             raise SettingError(f"parrot: tuning_share {tuning_share}: expected within (0, 1)")
         self.identity = identity
         self.reader = copy.deepcopy(identity)
-        self.sees = sees
+        self.region = region
         self.tuning_share = tuning_share
         self._split: KnownPeople | None = None
 
@@ -91,7 +91,7 @@ class ParrotAttack(AbstractTrainedAttack):
         photos = seen.photos
         self._split = split = divide_photos(photos.people, self.tuning_share, self.seed)
         self.reader = _trainable(copy.deepcopy(self.identity))
-        is_masked = self.sees == "inside"
+        is_masked = self.region == "inside"
         self._rows = {
             "known": seen.rows(split.known),
             "tuning": seen.rows(split.tuning, is_first=True),
@@ -164,7 +164,7 @@ class ParrotAttack(AbstractTrainedAttack):
         """All that is needed to reproduce the attack."""
         return {
             "network": "dlib ResNet-29, all but its first stage trained",
-            "sees": self.sees,
+            "sees": self.region,  # its name in hashes of protocols
             "chip_px": _SIDE,
             "aligned": "by the original's landmarks",
             "known_photos": "all but one of every person, beside all people with one photo",

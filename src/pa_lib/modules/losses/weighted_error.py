@@ -22,7 +22,7 @@ def weighted_error(
 
     Where gradients are on and processes train together, the sum of W is that of all of them divided by their number:
     the mean over processes of the loss, and of its gradient, is then what one process with all clips would get,
-    however the weight is distributed. Such a call is a meeting of all processes: each must make as many.
+    however the weight is distributed. Such a call is collective: all processes must make as many.
 
     Raises:
         PaLibError: The shapes do not fit.

@@ -58,7 +58,7 @@ def test_given_landmarks_serve_where_the_finder_sees_nothing() -> None:
 
 
 def test_small_faces_are_not_compared_but_looked_for() -> None:
-    pairs = FaceComparer(SquareFinder(), comparer().network, least_face_px=SIDE + 4)(
+    pairs = FaceComparer(SquareFinder(), comparer().network, min_face_px=SIDE + 4)(
         clip({0: RED}), clip({0: BLUE}), sighted([0])
     )
     assert pairs.is_small.item()
@@ -147,7 +147,7 @@ def test_refuses_what_does_not_fit(change: dict[str, Any], message: str) -> None
         comparer()(**given)
 
 
-@pytest.mark.parametrize("setting", [{"min_score": 0.0}, {"min_overlap": 1.0}, {"least_face_px": -1.0}])
+@pytest.mark.parametrize("setting", [{"min_score": 0.0}, {"min_overlap": 1.0}, {"min_face_px": -1.0}])
 def test_settings_that_cannot_be(setting: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(setting))} is "):
         FaceComparer(SquareFinder(), comparer().network, **setting)

@@ -72,7 +72,7 @@ class TestParrotAttack:
     @pytest.mark.wrong_types
     def test_refuses_another_view(self, identity: FaceIdentity) -> None:
         with pytest.raises(PaLibError, match="expected inside or surroundings"):
-            ParrotAttack(identity, sees="all")  # type: ignore[arg-type]
+            ParrotAttack(identity, region="all")  # type: ignore[arg-type]
 
     def test_finds_a_perfect_leak(self, identity: FaceIdentity) -> None:
         attack = ParrotAttack(identity, max_epochs=0)
