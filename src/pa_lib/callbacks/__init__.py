@@ -1,4 +1,4 @@
-"""What watches a training run: checkpoints, averages of weights, previews, guards. Imported at first use."""
+"""Callbacks of a training run: checkpoints, averages of weights, previews, guards. Imported at first use."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Pictures of a few validation clips and what the module makes of them, kept beside the checkpoints."""
+"""Pictures of a few validation clips and their anonymized versions, kept beside the checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the training goes: learning rates, gradient norms and speed, logged beside the loss."""
+"""Progress of the training: learning rates, gradient norms and speed, logged beside the loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables and pictures of a data set: a folder or a zip, read by name, with one clear line for what is wrong in it."""
+"""Tables and pictures of a data set: a folder or a zip, read by name; errors are one clear line."""
 
 from __future__ import annotations
 

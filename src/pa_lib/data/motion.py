@@ -1,4 +1,4 @@
-"""Smooth random motion: curves over time that are slow against the frame rate, and what a camera makes of them."""
+"""Smooth random motion: curves over time that are slow against the frame rate, and a camera that moves along them."""
 
 from __future__ import annotations
 

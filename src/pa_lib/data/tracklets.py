@@ -124,7 +124,7 @@ class TrackletDataModule(AbstractDataModule):
           id              unique within the video
           files           the beginning of the names of its files: "0001-", or "0001/" for a folder of its own
           person          the person's name, unique within the video: several tracklets may show one person
-          kind            person or face: what was followed
+          kind            body or face: what was followed
           first_frame     index in the video of the first frame
           fps             frames per second
           boxes           [x0, y0, x1, y1] px in the video, one for each frame, without gaps in time

@@ -1,4 +1,4 @@
-"""An attack on a system over photos of known people: anonymize, train the attacker, report what it finds out."""
+"""An attack on a system over photos of known people: anonymize, train the attacker, report its success."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from pa_lib.modules.systems.base import AbstractAnonymizer
 def module_results(
     module: AbstractAnonymizer, batches: Iterable[Batch], *, kind: Kind = "body", seed: int = 0
 ) -> Iterator[Result]:
-    """What a system makes of every batch, composited as in a video: outside the masks nothing changes.
+    """Results of a system on every batch, composited as in a video: outside the masks nothing changes.
 
     The clips' pixels are rounded to 8 bit first, as a video's are. Each clip is a person of its own, so each draws its
     own noise; people are numbered by who they are where the data knows, else by their clip.

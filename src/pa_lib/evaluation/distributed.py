@@ -1,4 +1,4 @@
-"""One piece of work in several processes that meet once, at its end."""
+"""One piece of work in several processes that communicate once, at its end."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def process_group(init_method: str, rank: int, world: int) -> Iterator[None]:
 
 
 def gathered(own: Any, world: int) -> list[Any]:
-    """What each process hands over, in order of their numbers."""
+    """The object of each process, in the order of ranks."""
     if world == 1:
         return [own]
     all_of_them: list[Any] = [None] * world

@@ -1,4 +1,4 @@
-"""Which anonymized video belongs to which original, and what the run that made it has left beside it."""
+"""Which anonymized video belongs to which original, and the files that its run wrote beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one process measures of an evaluation, and what there is to be measured."""
+"""The part of an evaluation that one process measures, and the interface of sources."""
 
 from __future__ import annotations
 

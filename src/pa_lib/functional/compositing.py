@@ -50,7 +50,7 @@ def composite(
 
 
 def _check(source: Tensor, anonymized: Tensor, alpha: Tensor) -> None:
-    """Refuse what would write a wrong or an unprotected frame without a word."""
+    """Refuse arguments that would silently give a wrong or an unprotected frame."""
     if source.ndim != 4 or source.shape[1] != 3 or source.dtype != torch.uint8:
         raise ValueError(f"source must be uint8 of shape t 3 h w, got {source.dtype} of shape {tuple(source.shape)}")
     if anonymized.is_floating_point() and not bool(anonymized.isfinite().all()):

@@ -3,8 +3,8 @@
 All take and give uint8 crops ``3 h w`` in 0..255 and never change their input. Strengths are lengths relative to the
 hidden region, so a face that fills the frame is hidden as strongly as a small one.
 
-What they are worth: blur and mosaic are computed *from* the hidden pixels and keep what is coarse in them. Networks
-trained on such pictures name people again: up to 71 % of the faces where chance is 0.2 % (McPherson, Shokri and
+How much they protect: blur and mosaic are computed *from* the hidden pixels and keep what is coarse in them. Networks
+trained on such pictures recognize people: up to 71 % of the faces where chance is 0.2 % (McPherson, Shokri and
 Shmatikov 2016), 96 % of blurred faces after deblurring (Revelio, arXiv 2506.12344). `fill` and `noise` do not depend
 on a single hidden pixel; what is left then is the outline.
 """

@@ -56,7 +56,7 @@ def uniform(shape: Sequence[int], *keys: int) -> Float[Tensor, ...]:
 def generator_of(*numbers: int) -> torch.Generator:
     """As `generator`, by numpy's own sequence of numbers >= 0; of more than three, the last must be above 0.
 
-    What the data modules drew from the first version on, and draw still.
+    The data modules have used it since the first version.
     """
     # numpy's sequence mixes them, as sums or products of seeds would not: neighbours would share their streams.
     return torch.Generator().manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1))

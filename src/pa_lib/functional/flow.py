@@ -1,4 +1,4 @@
-"""Optical flow put to use: pictures looked up along it, and the pixels that it does not explain."""
+"""Optical flow: pictures warped along it, and the pixels that it does not explain."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def stays_inside(flow: Num[Tensor, "n 2 h w"]) -> Num[Tensor, "n 1 h w"]:
 def occlusion(
     forward_flow: Float[Tensor, "n 2 h w"], backward_flow: Float[Tensor, "n 2 h w"]
 ) -> Bool[Tensor, "n 1 h w"]:
-    r"""True where a pixel of the earlier frame is not seen in the later one, or where the flow is not to be trusted.
+    r"""True where a pixel of the earlier frame is not seen in the later one, or where the flow is unreliable.
 
     Either the way there and back does not end where it began (`flow_inconsistency`), or the flow changes too fast
     (`motion_boundaries`).

@@ -1,4 +1,4 @@
-"""How far apart two faces are in an identity network's eyes."""
+"""Distances between faces, as embeddings of an identity network."""
 
 from __future__ import annotations
 

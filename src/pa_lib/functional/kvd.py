@@ -1,4 +1,4 @@
-"""How far the features of two sets of clips lie apart, without taking them for Gaussians: a kernel distance."""
+"""Kernel distance between the features of two sets of clips, which need not be Gaussian."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def kernel_video_distance(
 def paired_terms(
     source: Float[Tensor, "n d"], anonymized: Float[Tensor, "n d"], degree: int = 3, scale: float | None = None
 ) -> Float[Tensor, "n n"]:
-    r"""What every two pairs of clips say: the mean of all but the diagonal is `kernel_video_distance` of pairs.
+    r"""Terms of every two pairs of clips: the mean of all but the diagonal is `kernel_video_distance` of pairs.
 
     .. math:: h_{ij} = k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) - k(x_j, y_i)
 

@@ -15,7 +15,7 @@ _CHUNK = 256  # queries at a time: 40 MB of distances against a gallery of 20,00
 
 @dataclass(frozen=True)
 class Retrieval:
-    """What became of every query.
+    """Results of every query.
 
     Args:
         ranks: Rank of the first right picture in the gallery as sorted for this query, shape q, from 1; 0 where there

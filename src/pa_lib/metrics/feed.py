@@ -44,7 +44,7 @@ def feed(metrics: Iterable[AbstractMetric], result: Result, *, has_masks: bool =
 
 
 def missing(metric: AbstractMetric, given: Collection[Field]) -> str:
-    """What a metric cannot do without and is not given, such as ``masks``, or ``masks or people``; empty if nothing.
+    """The fields that a metric requires and is not given, such as ``masks``, or ``masks or people``; empty if nothing.
 
     Raises:
         SettingError: The metric is not updated with results.

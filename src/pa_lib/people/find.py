@@ -1,4 +1,4 @@
-"""The search through a video: which frames are looked at, who is seen there, and what went wrong."""
+"""The search through a video: which frames are searched, who is detected there, and what failed."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def find_people(
 
 
 class _Search:
-    """Batches for the finder, and what came of them."""
+    """Batches for the finder, and their results."""
 
     def __init__(self, finder: AbstractFinder, batch: int) -> None:
         self.finder = finder

@@ -1,4 +1,4 @@
-"""Where pixels move from frame to frame and back: OpenCV's DIS, which has no weights, and RAFT, whose are given."""
+"""Optical flow from frame to frame and back: OpenCV's DIS, which has no weights, and RAFT, whose are given."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _RAFT_MULTIPLE, _RAFT_MIN_PX = 8, 128  # RAFT works at an eighth of the size, an
 
 
 class AbstractOpticalFlow(ABC):
-    """Something that says where the pixels of a frame are in the next one, and where those of the next one were."""
+    """Optical flow from every frame to the next one and back."""
 
     @abstractmethod
     def both_ways(self, frames: Frames) -> Iterator[BothWays]:

@@ -1,4 +1,4 @@
-"""What became of every frame of one run, in about 21 bytes a frame, so that the record never grows into the video."""
+"""Status of every frame of one run, in about 21 bytes a frame, so that the record stays far smaller than the video."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OVERFLOW_TEXT = f"another fault (only the first {MAX_TEXTS} different ones are k
 
 @dataclass(frozen=True)
 class FrameRecord:
-    """What became of one frame.
+    """Status of one frame.
 
     Args:
         index: Position of the frame in the video, from 0.

@@ -1,4 +1,4 @@
-"""The record of one run: what became of every frame and person, as JSON.
+"""The record of one run: the status of every frame and person, as JSON.
 
 Its page is drawn in `pa_lib.reports.run_page`.
 """

@@ -54,7 +54,7 @@ def mean_and_sd(mean: float, sd: float) -> str:
 
 
 def quantity(count: int, things: str) -> str:
-    """How many of what, in the singular for one.
+    """A number of things in words, in the singular for one.
 
     Args:
         count: Number of things, >= 0.

@@ -96,7 +96,7 @@ class FaceComparer:
     face that the finder sees inside its box. Without sightings, the largest face that it sees with its centre inside
     the mask, one to a frame, as person 0.
 
-    The last answer is kept: metrics that share one comparer pay once for the same tensors.
+    The last result is cached: metrics that share one comparer compute it once for the same tensors.
 
     Args:
         finder: Finder of faces with landmarks; `CenterFace` if None.
@@ -153,7 +153,7 @@ class FaceComparer:
         return pairs
 
     def release(self) -> None:
-        """Let go of the last answer, and of the frames that it was for."""
+        """Drop the cached result, and the frames that it was for."""
         self._last = None
 
     def __getstate__(self) -> dict[str, object]:

@@ -24,7 +24,7 @@ _CHUNK = 512  # tracks at a time against all others
 
 
 class IdentityDistance(AbstractFaceMetric):
-    """Distance between every hidden face and what became of it; see `functional.identity_distance`.
+    """Distance between every hidden face and its replacement; see `functional.identity_distance`.
 
     A track is one person of one clip. Values:
     ``identity_distance``: mean over the faces of a track, then over tracks.
@@ -33,8 +33,8 @@ class IdentityDistance(AbstractFaceMetric):
     ``identity_tracks_recognized``: share of tracks with any such face.
     ``intra_track_consistency``: distance between the anonymized faces of one track (see `mean_pair_distance`), mean
     over tracks; smaller is more consistent. ``intra_track_consistency_source``: the same of the originals.
-    ``identity_between_people``: distance between the originals of different people, mean over pairs of tracks: what
-    strangers have. Tracks with the same identity are no pair; a track without one counts as another person.
+    ``identity_between_people``: distance between the originals of different people, mean over pairs of tracks, as a
+    reference. Tracks with the same identity are no pair; a track without one counts as another person.
 
     Faces that the finder no longer sees are embedded where they were, count in every value, and are counted apart.
 

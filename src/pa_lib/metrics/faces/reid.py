@@ -30,7 +30,7 @@ class ReidentificationRate(AbstractFaceMetric):
     """Rank-1, rank-5 and mAP of anonymized faces that search a gallery of originals.
 
     A query is one track (one person of one clip; a photo is a clip of one frame): the mean embedding of its anonymized
-    faces, found by the finder or not. That pools what a video gives away. The gallery, with and without identities:
+    faces, found by the finder or not, as an attacker with a video would do. The gallery, with and without identities:
 
     - identities: every track's mean original is an entry, but a query does not see the track that it was made from,
       only the same person's other tracks and those of other people;

@@ -106,7 +106,7 @@ class AbstractAttack(lightning.LightningModule, ABC):
     """An attacker who knows the anonymizer and may run it on photos of their own: trained on pairs, then scored.
 
     The order: `views` says which photos are to be anonymized and how often; `prepare` receives the pictures;
-    Lightning's trainer fits the attack on its own loaders; `results` reports what it found out.
+    Lightning's trainer fits the attack on its own loaders; `results` gives its values.
     `pa_lib.evaluation.run_attack` does all of it.
     """
 
@@ -131,7 +131,7 @@ class AbstractAttack(lightning.LightningModule, ABC):
 
     @abstractmethod
     def results(self) -> tuple[AttackResult, ...]:
-        """What the attack found out, after training. The first value stands for the attack."""
+        """The values of the attack, after training. The first value stands for the attack."""
 
     @abstractmethod
     def protocol(self) -> dict[str, Any]:

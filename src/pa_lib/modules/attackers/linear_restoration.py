@@ -1,4 +1,4 @@
-"""Originals guessed from anonymized faces by ridge regression: no training, and it undoes most of a mild blur."""
+"""Originals estimated from anonymized faces by ridge regression: no training, and it undoes most of a mild blur."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class LinearRestoration:
     with rows of X and Y less their means, an intercept beside them (the constant, whose size is the mean of the
     diagonal of X X^T), Y in its 400 principal components, and the penalty that has the least error over pairs, each
     left out in turn. Of a pair that was learned from, `restored` gives what would come of it had it been left out, so
-    that a network that learns from restored pictures sees them no better than it will in earnest:
+    that a network that learns from restored pictures sees them as it will see those of the test:
 
     .. math:: \hat y_{-i}(x) = \hat y(x) - g_i(x) \frac{y_i - \hat y(x_i)}{1 - g_i(x_i)}
 

@@ -116,7 +116,7 @@ def flat_input(
 
 
 def recomputed(running: RunningContext, module: nn.Module, *arguments: Any) -> Any:
-    """Run a module and forget what it made until the backward pass needs it.
+    """Run a module without keeping its activations; the backward pass recomputes them.
 
     The context is put back first: by the time of the backward pass the forward pass is over.
     """

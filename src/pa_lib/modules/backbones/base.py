@@ -146,7 +146,7 @@ class AbstractBackbone(Slot, Fitting, lightning.LightningModule, ABC):
 
     @abstractmethod
     def use_gradient_checkpointing(self) -> None:
-        """Recompute blocks in the backward pass instead of keeping what they made: less memory, a third more time."""
+        """Recompute blocks in the backward pass instead of keeping activations: less memory, a third more time."""
 
 
 def on_sample(output: Any, change: Callable[[Tensor], Tensor]) -> Any:

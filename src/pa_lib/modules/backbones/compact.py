@@ -22,7 +22,7 @@ _LEAST_PER_GROUP = 4  # ours: a group of one channel is instance normalization, 
 class CompactUNet(AbstractUNetBackbone):
     """A `UNet2DModel` of diffusers that takes clips: every frame is an image to it, and adapters make it see more.
 
-    For training from nothing on small grids (16 x 16 or 8 x 8 latents, such as `Patchify` makes). Channel order of the
+    For training from scratch on small grids (16 x 16 or 8 x 8 latents, such as `Patchify` makes). Channel order of the
     input: noisy, mask, background.
 
     Args:

@@ -24,7 +24,7 @@ _PIXELS_PER_LATENT = 8  # of every autoencoder that SDXL was trained with; its s
 class DiffusersUNet(AbstractUNetBackbone):
     """A `UNet2DConditionModel` that takes clips: every frame is an image to it, and adapters make it see more.
 
-    Give one of `path`, `unet` and `config`. A UNet that knows nothing of masks (4 channels in, 4 out) gets further
+    Give one of `path`, `unet` and `config`. A UNet without an input for masks (4 channels in, 4 out) gets further
     input channels for the condition with weights of zero: training starts as the base model, whatever the condition
     is. One that was trained for inpainting (4 + 5 in, 4 out) is kept as it is. Channel order is that of diffusers'
     inpainting models: noisy, mask, background.

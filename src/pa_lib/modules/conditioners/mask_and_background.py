@@ -1,4 +1,4 @@
-"""Where to generate, and what surrounds it."""
+"""The mask and the background around it as a condition."""
 
 from __future__ import annotations
 

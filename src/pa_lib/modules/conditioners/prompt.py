@@ -1,4 +1,4 @@
-"""What is to be seen, in words."""
+"""Text prompts as a condition."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class AbstractNoiseProcess(Fitting, ABC):
     def clean_from(
         self, prediction: Float[Tensor, "b t c h w"], noisy: Float[Tensor, "b t c h w"], timesteps: Int[Tensor, " b"]
     ) -> Float[Tensor, "b t c h w"]:
-        """The clean latents that a prediction amounts to."""
+        """The clean latents that a prediction implies."""
 
     @abstractmethod
     def scheduler_settings(self) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class AbstractNoiseProcess(Fitting, ABC):
     def prediction_of(
         self, clean: Float[Tensor, "b t c h w"], noisy: Float[Tensor, "b t c h w"], timesteps: Int[Tensor, " b"]
     ) -> Float[Tensor, "b t c h w"]:
-        """The prediction that amounts to these clean latents: the inverse of `clean_from`."""
+        """The prediction that implies these clean latents: the inverse of `clean_from`."""
         signal, sigma = self.coefficients(timesteps, noisy)
         return self.target(clean, (noisy - signal * clean) / sigma, timesteps)
 

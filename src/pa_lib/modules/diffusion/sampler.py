@@ -85,7 +85,7 @@ class Sampler(Fitting):
         return [Requirement("noise_process", self.solver.problem_with)]
 
     def timesteps(self, process: AbstractNoiseProcess) -> list[int]:
-        """The levels at which the network is asked, noisiest first.
+        """The levels at which the network is evaluated, noisiest first.
 
         Raises:
             SettingError: The process is of another kind, or it or the method has fewer than `steps`.

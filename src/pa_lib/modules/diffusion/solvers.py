@@ -1,4 +1,4 @@
-"""One step of a sampler, by diffusers' schedulers: each solver says at which levels it asks the network, and steps."""
+"""One step of a sampler, by diffusers' schedulers: each solver has its own levels, and steps through them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Beyond the prediction without a condition: classifier-free guidance."""
+"""Classifier-free guidance: beyond the unconditional prediction."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pa_lib.modules.guidance.base import AbstractGuidance, PreparedGuidance, Sam
 class ClassifierFreeGuidance(AbstractGuidance):
     """``p = p_without + scale (p_with - p_without)``: away from what the network predicts without some conditioners.
 
-    It asks the network twice in every step. Where none of the conditioners that are left out has a part in the context
-    (a backbone without text, say), it does nothing.
+    It evaluates the network twice in every step. Where none of the conditioners that are left out has a part in the
+    context (a backbone without text, say), it does nothing.
 
     Args:
         scale: Guidance scale, >= 0; 1 = no guidance, 7.5 is usual with text, 0 leaves the condition out.

@@ -1,4 +1,4 @@
-"""Away from the identity of the person who is replaced, by the gradient of a face network."""
+"""Identity guidance: away from the identity of the person who is replaced, by the gradient of a face network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Beyond the first prediction, which is the mean of all pictures that fit."""
+"""Mean guidance: beyond the first prediction, which is the mean of all pictures that fit."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is minimised, one file each."""
+"""Losses, one file each."""

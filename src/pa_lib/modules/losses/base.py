@@ -12,7 +12,7 @@ from pa_lib.modules.slot import Slot
 
 
 class AbstractDiffusionLoss(Slot, lightning.LightningModule, ABC):
-    """Compares what a network predicts with what it should predict, with a weight at every place."""
+    """Weighted error between a network's prediction and its target."""
 
     @abstractmethod
     def weights(self, mask: Float[Tensor, "b t 1 h w"]) -> Float[Tensor, "b t 1 h w"]:

@@ -1,4 +1,4 @@
-"""The diffusion loss that looks at the people and hardly at the rest."""
+"""The diffusion loss with a larger weight inside the mask than outside it."""
 
 from __future__ import annotations
 

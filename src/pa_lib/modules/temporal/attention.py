@@ -32,7 +32,7 @@ class TemporalTransformer(AbstractTemporalLayer):
         y = x + W_{out} z_3
 
     :math:`W_{out}` and its bias start at zero, so a new layer changes nothing. The codes are added after the norms, so
-    they reach the values too. No time step and no text come in. Names of the weights are those of diffusers'
+    they reach the values too. It takes no time step and no text. Names of the weights are those of diffusers'
     ``AnimateDiffTransformer3D``, so that weights travel in both directions. Differentiable once, not twice.
 
     Args:

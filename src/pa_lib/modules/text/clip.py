@@ -20,7 +20,7 @@ _MOST_KEPT = 256  # embeddings; 60 MB of SD 1.5's
 
 
 class ClipText(AbstractText):
-    """Prompts through the backbone's own CLIP, frozen; embeddings of repeated prompts are kept.
+    """Prompts through the backbone's own CLIP, frozen; embeddings of repeated prompts are cached.
 
     SD 1 and 2: the last hidden state after its norm. SDXL: the last but one of both encoders side by side, and the
     projected summary of the second as `pooled`. Longer prompts are cut at the encoder's length (77 tokens). Every

@@ -64,7 +64,7 @@ def salience(tracks: Sequence[Track], timeline: VideoTimeline, face_weight: floa
 
 
 def face_weight(people: Sequence[Person]) -> float:
-    """What a face without a body counts for: half where bodies were searched for, as it is hidden then, or no face."""
+    """Weight of a face without a body: half where bodies were searched for, as it is hidden then, or no face."""
     return 0.5 if any(t.kind == "body" for p in people for t in p.tracks) else 1.0
 
 
@@ -135,7 +135,7 @@ class _Step:
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    """All bodies in one frame: which tracks, where, their worth, the best chain that ends there, and whence it came."""
+    """All bodies in one frame: which tracks, where, their value, the best chain that ends there, and its last step."""
 
     tracks: NDArray[np.intp]
     boxes: Array

@@ -37,7 +37,7 @@ def jumps_between(predicted: Array, boxes: Array) -> Array:
 def associate(
     motion: Motion, boxes: Array, is_high: NDArray[np.bool_], is_allowed: NDArray[np.bool_]
 ) -> list[tuple[int, int]]:
-    """Pairs predictions with detections in three rounds: high scores, low scores, then bold links of high scores.
+    """Pairs predictions with detections in three rounds: high scores, low scores, high scores over larger distances.
 
     Args:
         motion: Predicted motion of n boxes.

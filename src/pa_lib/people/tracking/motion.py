@@ -1,4 +1,4 @@
-"""Where a box will be next: a constant-velocity Kalman filter over centre and size, many boxes at once."""
+"""Prediction of boxes: a constant-velocity Kalman filter over centre and size, many boxes at once."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Motion:
     which gives the same belief whether a second is predicted at once or frame by frame, as strided detection needs.
 
     Args:
-        place: Position of the boxes ``x0 y0 x1 y1`` in pixels, shape n 4.
-        speed: Speed of the sides in pixels per second, shape n 4.
+        place: Centre x, centre y, width and height of the boxes in pixels, shape n 4.
+        speed: Speed of these in pixels per second, shape n 4.
         variance: Variance of `place`, shape n 4.
         covariance: Covariance of `place` with `speed`, shape n 4.
         speed_variance: Variance of `speed`, shape n 4.

@@ -1,4 +1,4 @@
-"""What networks are asked that turn a clip into one vector, for distances between sets of videos."""
+"""The interface of networks that embed a clip as one vector, for distances between sets of videos."""
 
 from __future__ import annotations
 
