@@ -32,7 +32,7 @@ from pa_lib.contracts import Batch
 from pa_lib.data.base import collate
 from pa_lib.functional.draws import normal
 from pa_lib.functional.warping_error import temporal_warping_error
-from pa_lib.modules import PassersbyAnonymizer
+from pa_lib.modules import InpaintingRequest, PassersbyAnonymizer
 
 GOAL = 0.30  # by how much stage 2 is to lower the warping error
 STEPS_1, STEPS_2 = 800, 300
@@ -150,7 +150,8 @@ def painted(system: PassersbyAnonymizer, batch: Batch, seed: int) -> Tensor:
     parts = []
     for some in torch.arange(len(batch.frames)).split(8):
         frames, masks = batch.frames[some], batch.masks[some]
-        made = system.generate(frames, (masks > 0).float(), [(seed, int(clip)) for clip in batch.clip_ids[some]])
+        keys = [(seed, int(clip)) for clip in batch.clip_ids[some]]
+        made = system.generate(InpaintingRequest(frames, (masks > 0).float(), keys))
         parts.append(frames * (1 - masks) + made * masks)
     return torch.cat(parts)
 
@@ -193,7 +194,8 @@ def in_space(run: Run, n_clips: int) -> dict[str, Any]:
     system, batch = run.system(), run.held_out(n_clips)
     clean = system.inpainter.encode(batch.frames)
     inpainter = system.inpainter
-    scene = inpainter.scene(batch.frames, (batch.masks > 0).float(), prompts=batch.prompts)
+    keys = [(int(clip),) for clip in batch.clip_ids]
+    scene = inpainter.scene(InpaintingRequest(batch.frames, (batch.masks > 0).float(), keys, prompts=batch.prompts))
     grid = scene.latent_mask
     levels: dict[str, list[float]] = {"inside": [], "outside": [], "velocity": []}
     for level in LEVELS:

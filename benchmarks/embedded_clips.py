@@ -23,6 +23,7 @@ from pa_lib.functional import t_interval, temporal_warping_error
 from pa_lib.functional.sharpness import gradient_sums
 from pa_lib.metrics import FaceComparer, IdentityDistance, TemporalWarpingError, UnmaskedPSNR
 from pa_lib.metrics.feed import feed
+from pa_lib.modules import InpaintingRequest
 from pa_lib.people import read_tracks
 from pa_lib.pretrained import FaceIdentity
 from pa_lib.video import fingerprint
@@ -112,7 +113,8 @@ def _pseudo(weights: Weights, n_clips: int) -> Record:
         for way, is_temporal in WAYS.items():
             weights.system.temporal.is_enabled = is_temporal
             frames, masks = (part.to(weights.device) for part in (batch.frames, batch.masks))
-            made = weights.system.generate(frames, (masks > 0).float(), [(0, int(batch.clip_ids[0]))]).cpu()
+            request = InpaintingRequest(frames, (masks > 0).float(), [(0, int(batch.clip_ids[0]))])
+            made = weights.system.generate(request).cpu()
             _add(record[way], batch.frames * (1 - batch.masks) + made * batch.masks, batch)
     weights.system.temporal.is_enabled = True
     return record
@@ -260,9 +262,9 @@ def _sampler(weights: Weights) -> dict[str, Any]:
     frames = torch.rand(4, FRAMES, 3, SIDE, SIDE)
     hidden = torch.zeros(4, FRAMES, 1, SIDE, SIDE)
     hidden[..., 12:52, 12:52] = 1
-    system.generate(frames[:1, :2], hidden[:1, :2], [(0, 1)])
+    system.generate(InpaintingRequest(frames[:1, :2], hidden[:1, :2], [(0, 1)]))
     start = time.perf_counter()
-    system.generate(frames, hidden, [(0, person) for person in range(4)])
+    system.generate(InpaintingRequest(frames, hidden, [(0, person) for person in range(4)]))
     return {"crops": 4 * FRAMES, "seconds": time.perf_counter() - start, "steps": system.sampler.steps}
 
 

@@ -25,6 +25,7 @@ from pa_lib.modules import (
     CropAligner,
     DiffusersUNet,
     DiffusionProcess,
+    InpaintingRequest,
     KLAutoencoder,
     MaskedDiffusionLoss,
     PassersbyAnonymizer,
@@ -98,7 +99,8 @@ def measure(side: int, asked: argparse.Namespace, *, is_compiled: bool) -> list[
         print(*rows[-1], flush=True)
 
     system.eval()
-    row(f"anonymize {FRAMES} frames", FRAMES, lambda: system.generate(frames, masks, [(0, 1)]))
+    request = InpaintingRequest(frames, masks, [(0, 1)])
+    row(f"anonymize {FRAMES} frames", FRAMES, lambda: system.generate(request))
     for stage, slots in TRAINABLE.items():
         system.set_trainable(slots)
         system.train()

@@ -19,6 +19,7 @@ from pa_lib.modules import (
     CropAligner,
     DiffusionProcess,
     IdentityGuidance,
+    InpaintingRequest,
     MaskAugmentation,
     MaskAwareTraining,
     MaskedDiffusionLoss,
@@ -128,7 +129,7 @@ def test_what_is_pushed_away_from_the_person_says_so() -> None:
     assert any("guidance.identity" in remark for remark in made.notes)
     crops = torch.rand(1, 2, 3, made.crops.side, made.crops.side)
     with pytest.raises(PaLibError, match="no source was given"):
-        made.generate(crops, torch.ones(1, 2, 1, made.crops.side, made.crops.side), [(0, 1)])
+        made.generate(InpaintingRequest(crops, torch.ones(1, 2, 1, made.crops.side, made.crops.side), [(0, 1)]))
 
 
 def test_only_masked_pixels_change_and_all_of_them() -> None:

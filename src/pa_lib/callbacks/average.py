@@ -72,10 +72,9 @@ class ExponentialAverage(Callback):
         self.n_updates += 1
         decay = min(self.decay, (1 + self.n_updates) / (10 + self.n_updates))
         averages = [self._averages[name] for name in self._weights]
-        weights = [
-            weight.detach().to(mean.dtype) for weight, mean in zip(self._weights.values(), averages, strict=True)
-        ]
-        torch._foreach_lerp_(averages, weights, 1 - decay)
+        with torch.no_grad():  # and not detach(): hundreds of views in every step
+            weights = [weight.to(mean.dtype) for weight, mean in zip(self._weights.values(), averages, strict=True)]
+            torch._foreach_lerp_(averages, weights, 1 - decay)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validate the average."""

@@ -28,6 +28,7 @@ from .guidance.classifier_free import ClassifierFreeGuidance
 from .guidance.identity import IdentityGuidance
 from .guidance.mean import MeanGuidance
 from .inpainting.inpainter import Denoised, LatentInpainter
+from .inpainting.request import InpaintingRequest
 from .inpainting.settings import Windows
 from .losses.base import AbstractDiffusionLoss
 from .losses.masked_diffusion import MaskedDiffusionLoss
@@ -86,6 +87,7 @@ __all__ = [
     "ForwardContext",
     "Hook",
     "IdentityGuidance",
+    "InpaintingRequest",
     "KLAutoencoder",
     "LatentInpainter",
     "LcmSolver",

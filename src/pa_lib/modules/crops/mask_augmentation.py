@@ -88,11 +88,12 @@ class MaskAugmentation(Recorded):
         return torch.stack([self._changed(clip, tuple(own)) for clip, own in zip(masks, keys, strict=True)])
 
     def _changed(self, masks: Float[Tensor, "t 1 h w"], keys: tuple[int, ...]) -> Float[Tensor, "t 1 h w"]:
-        is_body, width = uniform((2,), *keys, _DRAWING_A_BODY).tolist()
         side = min(masks.shape[-2:])
         whole = masks
-        if is_body < self.body_probability:
-            whole = torch.maximum(masks, _bodies(masks, _LEAST_BODY + (_MOST_BODY - _LEAST_BODY) * width))
+        if self.body_probability:
+            is_body, width = uniform((2,), *keys, _DRAWING_A_BODY).tolist()
+            if is_body < self.body_probability:
+                whole = torch.maximum(masks, _bodies(masks, _LEAST_BODY + (_MOST_BODY - _LEAST_BODY) * width))
         which, how_much = uniform((2,), *keys, _DRAWING_A_MASK).tolist()
         if which < self.box_probability:
             changed = torch.maximum(_boxes(masks), whole)

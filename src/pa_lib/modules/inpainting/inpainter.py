@@ -20,6 +20,7 @@ from pa_lib.modules.conditioners.base import AbstractConditioner, Scene
 from pa_lib.modules.diffusion.base import AbstractNoiseProcess
 from pa_lib.modules.diffusion.sampler import Denoise, Sampler
 from pa_lib.modules.guidance.base import AbstractGuidance, SamplingStart
+from pa_lib.modules.inpainting.request import InpaintingRequest
 from pa_lib.modules.inpainting.settings import Windows
 
 _BLANK = 0.5  # stands in for hidden pixels: the middle of their range, 0 after most autoencoders' scaling
@@ -30,10 +31,10 @@ class Denoised:
     """What a loss compares in a training step.
 
     Args:
-        prediction: What the network predicts.
-        target: What it should predict.
-        mask: On the grid of the latents, shape b t 1 y x, 1 = hidden.
-        snr: Signal to noise ratio per clip.
+        prediction: The network's output for the noisy latents, shape b t c y x.
+        target: What the network should have predicted (noise, clean latents or velocity), shape b t c y x.
+        mask: Hidden cells of the latents' grid, shape b t 1 y x: 1 = hidden, 0 = visible.
+        snr: Signal-to-noise ratio of each clip's noise level, shape b, >= 0.
     """
 
     prediction: Float[Tensor, "b t c y x"]
@@ -57,15 +58,15 @@ class LatentInpainter:
 
     Args:
         backbone: Predicts from noisy latents.
-        autoencoder: Pixels to latents and back.
-        process: The noise that is added.
-        sampler: How it is taken away again.
+        autoencoder: Converts pixels to latents and back.
+        process: The noise process that the backbone was trained with.
+        sampler: Removes the noise step by step.
         conditioners: What the prediction is conditioned on; they add to the context in this order.
         guidance: What changes the prediction while a clip is sampled.
-        windows: How long clips are cut for the backbone.
+        windows: Lengths of the windows that long clips are cut into for the backbone, in frames.
         noise_sharing: Share of the noise's variance that the frames of a clip have in common, in [0, 1].
-        is_composited: While sampling, latents outside the mask are held at those of the (blanked) source.
-        crop_expansion: Side length of the crops over the longer side of the person's mask.
+        is_composited: Whether latents outside the mask are held at those of the (blanked) source while sampling.
+        crop_expansion: Ratio of the crops' side length to the longer side of the person's mask, >= 1.
     """
 
     backbone: AbstractBackbone
@@ -87,31 +88,23 @@ class LatentInpainter:
 
     # -- training --------------------------------------------------------------------------------------------------
 
-    def denoised(
-        self,
-        frames: Float[Tensor, "b t 3 h w"],
-        hidden: Float[Tensor, "b t 1 h w"],
-        keys: Sequence[Sequence[int]],
-        prompts: Sequence[str] | None = None,
-        has_dropout: bool = False,
-    ) -> Denoised:
-        """Add noise to clips and let the backbone predict.
+    def denoised(self, request: InpaintingRequest, has_dropout: bool = False) -> Denoised:
+        """Add noise to clips, which are the source as well, and let the backbone predict.
 
         Args:
-            frames: In [0, 1].
-            hidden: 1 = hidden, 0 = visible.
-            keys: One sequence per clip, from which its level, its noise and its dropouts are drawn.
-            prompts: One per clip; None takes the conditioner's own.
-            has_dropout: Whether conditioners are left out as often as they say.
+            request: The clips; each one's noise level, noise and dropouts are drawn from its keys.
+            has_dropout: Whether each conditioner is left out for its `dropout`'s share of the clips.
         """
-        clean = self.encode(frames)
-        scene = self.scene(frames, hidden, prompts=prompts, source=frames)
+        keys = request.keys
+        clean = self.encode(request.frames)
+        scene = self.scene(replace(request, source=request.frames))
         timesteps = self.process.draw_timesteps(keys).to(clean.device)
         noise = self.noise(keys, [range(clean.shape[1])] * len(keys), clean.shape[2:]).to(clean)
         noisy = self.process.add_noise(clean, noise, timesteps)
         left_out = {
-            one.name: [has_dropout and float(uniform((), *own, one.draws_from)) < one.dropout for own in keys]
+            one.name: [bool(share) and float(uniform((), *own, one.draws_from)) < share for own in keys]
             for one in self.conditioners
+            for share in (one.dropout if has_dropout else 0.0,)
         }
         prediction = self.backbone(noisy, self.context(scene, self.process.network_time(timesteps), left_out))
         target = self.process.target(clean, noise, timesteps)
@@ -120,38 +113,22 @@ class LatentInpainter:
     # -- sampling --------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def generate(
-        self,
-        frames: Float[Tensor, "b t 3 h w"],
-        hidden: Float[Tensor, "b t 1 h w"],
-        keys: Sequence[Sequence[int]],
-        frame_numbers: Sequence[Sequence[int]] | None = None,
-        prompts: Sequence[str] | None = None,
-        source: Float[Tensor, "b t 3 h w"] | None = None,
-    ) -> Float[Tensor, "b t 3 h w"]:
+    def generate(self, request: InpaintingRequest) -> Float[Tensor, "b t 3 h w"]:
         """Clips with something new under the mask.
-
-        Args:
-            frames: In [0, 1]. What lies under `hidden` is blanked before anything is computed from it.
-            hidden: 1 = hidden, and generated anew; 0 = visible.
-            keys: One sequence per clip, from which its noise is drawn.
-            frame_numbers: For each clip the numbers of its frames in the video, from which the rest of the noise is
-                drawn; None counts from 0.
-            prompts: One per clip; None takes the conditioner's own.
-            source: The same clips with nothing blanked; used only if something `looks_at_hidden`.
 
         Returns:
             In [0, 1]. Outside the mask close to the source, not equal: paste only what lies under it.
         """
-        n_clips, n_frames = frames.shape[:2]
+        n_clips, n_frames = request.frames.shape[:2]
+        source = request.source
         clean = self.encode(source) if source is not None and self.sampler.init_strength < 1 else None
-        numbers = [range(n_frames)] * n_clips if frame_numbers is None else frame_numbers
-        scene = self.scene(frames, hidden, numbers, prompts, source)
-        start = self.noise(keys, numbers, scene.background.shape[2:]).to(scene.background)
+        numbers = [range(n_frames)] * n_clips if request.frame_numbers is None else request.frame_numbers
+        scene = self.scene(replace(request, frame_numbers=numbers))
+        start = self.noise(request.keys, numbers, scene.background.shape[2:]).to(scene.background)
         denoise = self._denoise(scene, self.sampler.timesteps(self.process)[-1])
         outside = (scene.latent_mask, scene.background) if self.is_composited else None
-        latents = self.sampler.sample(denoise, start, self.process, keys, clean, outside)
-        return self.decode(latents).clamp(0, 1).to(frames.dtype)
+        latents = self.sampler.sample(denoise, start, self.process, request.keys, clean, outside)
+        return self.decode(latents).clamp(0, 1).to(request.frames.dtype)
 
     def _denoise(self, scene: Scene, last: int) -> Denoise:
         n_clips, n_frames = scene.pixels.shape[:2]
@@ -207,27 +184,20 @@ class LatentInpainter:
         """Pixels of latents, about in [0, 1]."""
         return self.autoencoder.decode(latents)
 
-    def scene(
-        self,
-        frames: Float[Tensor, "b t 3 h w"],
-        hidden: Float[Tensor, "b t 1 h w"],
-        frame_numbers: Sequence[Sequence[int]] | None = None,
-        prompts: Sequence[str] | None = None,
-        source: Float[Tensor, "b t 3 h w"] | None = None,
-    ) -> Scene:
+    def scene(self, request: InpaintingRequest) -> Scene:
         """What there is to condition on: hidden pixels are blanked, and the mask is brought to the latents' grid."""
-        pixels = torch.where(hidden > 0, _BLANK, frames)
+        pixels = torch.where(request.hidden > 0, _BLANK, request.frames)
         background = self.encode(pixels)
-        cells = adaptive_max_pool2d(rearrange(hidden, "b t c h w -> (b t) c h w"), background.shape[-2:])
-        numbers = None if frame_numbers is None else torch.tensor([list(own) for own in frame_numbers])
+        cells = adaptive_max_pool2d(rearrange(request.hidden, "b t c h w -> (b t) c h w"), background.shape[-2:])
+        numbers = request.frame_numbers
         return Scene(
             pixels=pixels,
-            hidden=hidden,
-            latent_mask=rearrange(cells, "(b t) c h w -> b t c h w", b=len(frames)),
+            hidden=request.hidden,
+            latent_mask=rearrange(cells, "(b t) c h w -> b t c h w", b=len(pixels)),
             background=background,
-            prompts=prompts,
-            frame_numbers=None if numbers is None else numbers.to(frames.device),
-            source=source,
+            prompts=request.prompts,
+            frame_numbers=None if numbers is None else torch.tensor([list(own) for own in numbers]).to(pixels.device),
+            source=request.source,
         )
 
     def context(self, scene: Scene, times: Tensor, left_out: dict[str, list[bool]] | None = None) -> ForwardContext:

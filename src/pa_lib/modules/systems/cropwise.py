@@ -13,6 +13,7 @@ from pa_lib.contracts import Clip, ClipMasks
 from pa_lib.functional.crops import cut_and_hide
 from pa_lib.modules.crops.aligner import CropAligner, Crops, Reintegrator
 from pa_lib.modules.crops.appearances import Appearance, appearances, batches
+from pa_lib.modules.inpainting.request import InpaintingRequest
 from pa_lib.modules.systems.bodies import Body, layers
 from pa_lib.modules.systems.learned import AbstractLearnedAnonymizer
 from pa_lib.modules.systems.sizes import check_same_size
@@ -24,8 +25,8 @@ class CropwiseAnonymizer(AbstractLearnedAnonymizer):
     A system that inherits from it sets the attributes below and overrides `generate`.
 
     Attributes:
-        crops: How people are cut out.
-        reintegrator: How crops are put back.
+        crops: Cuts people out of frames.
+        reintegrator: Puts crops back into frames.
         body: What becomes of masks of kind ``body``, see `Body`.
     """
 
@@ -44,24 +45,12 @@ class CropwiseAnonymizer(AbstractLearnedAnonymizer):
         """Whether `generate` is given the crops with the people in them."""
 
     @abstractmethod
-    def generate(
-        self,
-        frames: Float[Tensor, "b t 3 h w"],
-        hidden: Float[Tensor, "b t 1 h w"],
-        keys: Sequence[Sequence[int]],
-        frame_numbers: Sequence[Sequence[int]] | None = None,
-        prompts: Sequence[str] | None = None,
-        source: Float[Tensor, "b t 3 h w"] | None = None,
-    ) -> Float[Tensor, "b t 3 h w"]:
-        """Crops with something new where `hidden` is 1.
+    def generate(self, request: InpaintingRequest) -> Float[Tensor, "b t 3 h w"]:
+        """Crops with something new where `hidden` is 1, in [0, 1].
 
         Args:
-            frames: In [0, 1], black where a person is hidden.
-            hidden: 1 = hidden, and generated anew; 0 = visible.
-            keys: One sequence per clip, from which everything random is drawn.
-            frame_numbers: For each clip the numbers of its frames in the video; None counts from 0.
-            prompts: One per clip; None takes the system's own.
-            source: The same crops with nothing hidden; None unless the system `looks_at_hidden`.
+            request: The crops, one clip per person, black where a person is hidden. Its source is None unless the
+                system `looks_at_hidden`.
         """
 
     @property
@@ -78,13 +67,14 @@ class CropwiseAnonymizer(AbstractLearnedAnonymizer):
         generated: dict[int, tuple[Crops, Tensor]] = {}
         for group in batches(people, self.crops_per_batch):
             cut = [self.crops.align(clip.frames[[*one.frames]], one.masks, hidden[[*one.frames]]) for one in group]
-            pixels = self.generate(
+            request = InpaintingRequest(
                 torch.stack([crops.pixels for crops in cut]).to(self.device),
                 torch.stack([crops.hidden for crops in cut]).to(self.device),
                 [(seed, one.person_id) for one in group],
                 [[clip.first_frame + at for at in one.frames] for one in group],
                 source=self._uncovered(clip, group, cut) if self.looks_at_hidden else None,
             )
+            pixels = self.generate(request)
             generated |= {one.person_id: (crops, own) for one, crops, own in zip(group, cut, pixels.cpu(), strict=True)}
         for one in people:  # the largest last: a person who is nearer covers the others
             crops, own = generated[one.person_id]

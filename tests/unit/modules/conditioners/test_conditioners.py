@@ -12,6 +12,7 @@ import _heads
 from pa_lib.modules import (
     AbstractConditioner,
     ForwardContext,
+    InpaintingRequest,
     MaskAndBackground,
     PassersbyAnonymizer,
     Patchify,
@@ -73,8 +74,8 @@ def test_one_that_does_not_declare_it_cannot_look() -> None:
     assert made.is_non_interfering
     assert interference(made, _heads.clip(), _heads.people()) == 0
     frames, masks = torch.rand(1, 2, 3, 16, 16), torch.ones(1, 2, 1, 16, 16)
-    made.generate(frames, masks, [(0, 1)], source=frames)
-    made.inpainter.denoised(frames, masks, [(0, 1)])
+    made.generate(InpaintingRequest(frames, masks, [(0, 1)], source=frames))
+    made.inpainter.denoised(InpaintingRequest(frames, masks, [(0, 1)]))
     assert all(source is None for source in looking.seen)
 
 
@@ -83,7 +84,7 @@ def test_one_with_weights_is_a_slot_and_learns() -> None:
     made.set_trainable(["conditioners"])
     assert looking.gain.requires_grad
     frames, masks = torch.rand(1, 2, 3, 16, 16), torch.ones(1, 2, 1, 16, 16)
-    made.inpainter.denoised(frames, masks, [(0, 1)]).prediction.sum().backward()
+    made.inpainter.denoised(InpaintingRequest(frames, masks, [(0, 1)])).prediction.sum().backward()
     assert looking.gain.grad is not None
     assert "conditioners.looking.gain" in made.state_dict()
 
@@ -127,5 +128,5 @@ def test_dropout_leaves_out_as_many_clips_as_it_says(share: float) -> None:
     looking.condition = lambda scene, context, left_out: counted.extend(left_out) or context  # type: ignore[method-assign, assignment, func-returns-value]
     frames, masks = torch.rand(1, 1, 3, 16, 16).expand(60, -1, -1, -1, -1), torch.ones(60, 1, 1, 16, 16)
     with torch.no_grad():
-        made.inpainter.denoised(frames, masks, [(0, clip) for clip in range(60)], has_dropout=True)
+        made.inpainter.denoised(InpaintingRequest(frames, masks, [(0, clip) for clip in range(60)]), has_dropout=True)
     assert abs(sum(counted) / 60 - share) <= 4 * (share * (1 - share) / 60) ** 0.5

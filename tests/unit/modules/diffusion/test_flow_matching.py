@@ -14,7 +14,7 @@ from torch import Tensor
 import _heads
 from pa_lib.errors import SettingError
 from pa_lib.functional.draws import normal
-from pa_lib.modules import FlowMatching, Sampler, VariancePreserving, interference
+from pa_lib.modules import FlowMatching, InpaintingRequest, Sampler, VariancePreserving, interference
 
 SHAPE = (3, 2, 4, 5, 6)
 CLEAN, NOISE = normal(SHAPE, 1), normal(SHAPE, 2)
@@ -89,7 +89,7 @@ def test_a_tiny_system_learns_and_anonymizes_with_it() -> None:
     optimizer = torch.optim.Adam(made.parameters(), 1e-3)
     losses = []
     for _ in range(2):
-        found = made.inpainter.denoised(frames, masks, [(0, 1), (0, 2)])
+        found = made.inpainter.denoised(InpaintingRequest(frames, masks, [(0, 1), (0, 2)]))
         losses.append(made.loss(found.prediction, found.target, found.mask, found.snr, made.diffusion.prediction))
         optimizer.zero_grad()
         losses[-1].backward()
