@@ -144,7 +144,7 @@ def save_module(
     those in ``private_slots()``, unless they are asked for by `slots`.
 
     Args:
-        module: The module; averages of its weights are not looked for.
+        module: The module itself; averages of its weights are not stored.
         config: The plain, resolved ``module`` config: ``_target_`` and arguments, JSON values only. None takes it from
             the arguments that the module was constructed with (`config_of`).
         path: Ends in ``.safetensors``. Replaced at once or not at all.
@@ -211,8 +211,8 @@ def write_private(path: Path, parts: Mapping[str, Any], slots: Sequence[str], st
     """Write what was left out of a checkpoint for being private, to a file that its owner alone can read.
 
     Args:
-        path: See `private_path`. Replaced at once or not at all.
-        parts: What was left out, at its places in the checkpoint.
+        path: File to write, see `private_path`. It is replaced at once or not at all.
+        parts: Parts that were left out, at their places in the checkpoint.
         slots: Names of the private slots.
         step: The checkpoint's ``global_step``.
     """

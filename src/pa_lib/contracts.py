@@ -67,8 +67,8 @@ class Detection:
         kind: ``face`` or ``body``.
         box: ``x0 y0 x1 y1`` px.
         score: Detector confidence in [0, 1].
-        landmarks: For faces, 5 x 2 (x, y) px: image-left eye, image-right eye, nose tip, image-left and image-right
-            mouth corner. None where the detector gives none.
+        landmarks: Five landmarks (x, y) in pixels for faces, shape 5 2: image-left eye, image-right eye, nose tip,
+            image-left and image-right mouth corner. None where the detector gives none.
     """
 
     kind: Kind
@@ -82,13 +82,13 @@ class Track:
     """One face or one body followed through the video: a box for every frame from its first to its last, without gaps.
 
     Args:
-        track_id: Unique in its video, from 1.
+        track_id: Number of the track, unique in its video, from 1.
         kind: ``face`` or ``body``.
-        frames: Shape n, strictly increasing frame indices.
-        boxes: Shape n 4, px, one per frame.
-        scores: Shape n, detector confidence in [0, 1]; NaN where no detector spoke and the box was filled in.
-        landmarks: Shape n 5 2, px, NaN where unknown; None where the finder gives none.
-        masks: Frame index -> binary silhouette as COCO run lengths of the whole frame (see `functional.masks`), for
+        frames: Frame indices, shape n, strictly increasing.
+        boxes: Boxes ``x0 y0 x1 y1`` in pixels, one per frame, shape n 4.
+        scores: Confidence of the detector, shape n, in [0, 1]; NaN where no detector saw it and the box was filled in.
+        landmarks: Landmarks in pixels, shape n 5 2, NaN where unknown; None where the finder gives none.
+        masks: Binary silhouettes as COCO run lengths of the whole frame (see `functional.masks`) by frame index, for
             tracks files that were edited or written by another tool. Empty otherwise.
     """
 
@@ -111,9 +111,9 @@ class Attribute:
     """A property of a person's looks, e.g. their age.
 
     Args:
-        value: Its value, e.g. ``adult`` or 34.
+        value: Value of the attribute, e.g. ``adult`` or 34.
         confidence: Probability in [0, 1] that the value is right; None if unknown.
-        method: What determined it: the name of a network, or ``hand``.
+        method: Origin of the value: the name of a network, or ``hand``.
     """
 
     value: str | float
@@ -139,8 +139,8 @@ class PersonInfo:
     """What is known of a person besides their place.
 
     Args:
-        attributes: Attribute -> value of the person in the video. A system that uses them depends on hidden pixels.
-        replacement: What is wished for in the person's place; None leaves it to the system.
+        attributes: Attributes of the person in the video by name. A system that uses them depends on hidden pixels.
+        replacement: Wish for what takes the person's place; None leaves it to the system.
     """
 
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
@@ -152,9 +152,9 @@ class Person:
     """A person in the video: the tracks of one face, one body, or both, also across gaps.
 
     Args:
-        person_id: Unique in its video, from 1, in order of first appearance.
-        tracks: At least one.
-        info: What is known of the person besides their place.
+        person_id: Number of the person, unique in its video, from 1, in order of first appearance.
+        tracks: Tracks of the person, at least one.
+        info: Known attributes of the person and wishes for the replacement.
     """
 
     person_id: int
@@ -181,10 +181,10 @@ class Decision:
     """Whether one person is hidden, and why.
 
     Args:
-        person_id: Whom it is about.
-        is_hidden: True = anonymize, False = keep.
-        reason: One short phrase for people, e.g. ``stands out 4.1x over the next``.
-        score: What the chooser ranked by, NaN where it did not rank.
+        person_id: Number of the person.
+        is_hidden: Whether the person is anonymized; False = kept.
+        reason: Reason in one short phrase, e.g. ``stands out 4.1x over the next``.
+        score: Score that the chooser ranked by; NaN where it did not rank.
     """
 
     person_id: int
@@ -198,7 +198,7 @@ class Clip:
     """Consecutive frames of one video, decoded.
 
     Args:
-        frames: Shape t 3 h w, uint8 RGB in 0..255.
+        frames: The frames, shape t 3 h w, uint8 RGB in 0..255.
         first_frame: Index in the video of ``frames[0]``.
         fps: Average rate of the video in frames per second.
     """
@@ -213,11 +213,12 @@ class PersonMask:
     """The part of one frame that hides one person, stored only where it is not zero.
 
     Args:
-        person_id: Whom it hides.
-        frame: Index within the clip, from 0.
-        top, left: Position in the frame of ``alpha[0, 0]``, px.
-        alpha: Shape h w, float32 in [0, 1], wholly inside the frame. 1 = replaced, 0 = untouched.
-        kind: What is hidden here, a ``face`` or a whole ``body``.
+        person_id: Number of the person who is hidden.
+        frame: Index of the frame within the clip, from 0.
+        top, left: Position of ``alpha[0, 0]`` in the frame, in pixels.
+        alpha: Opacity of the replacement, shape h w, float32 in [0, 1], wholly inside the frame. 1 = replaced, 0 =
+            untouched.
+        kind: Kind of what is hidden, a ``face`` or a whole ``body``.
     """
 
     person_id: int
@@ -235,7 +236,7 @@ class ClipMasks:
     Args:
         people: The masks, in any order; they may overlap.
         n_frames, height, width: Size of the clip they belong to.
-        info: Person id -> what is known of that person. People of whom nothing is known are absent.
+        info: Known attributes of people by person id. People without any are absent.
     """
 
     people: tuple[PersonMask, ...]
@@ -249,7 +250,7 @@ class ClipMasks:
         return (mask for mask in self.people if mask.frame == frame)
 
     def union(self, frame: int) -> Tensor:
-        """Everybody hidden in one frame: shape h w, float32, the largest alpha at each pixel."""
+        """All people hidden in one frame: shape h w, float32, the largest alpha at each pixel."""
         import torch
 
         alpha = torch.zeros(self.height, self.width)
@@ -306,14 +307,15 @@ class Batch(AbstractBatch):
     Images are clips of one frame.
 
     Args:
-        frames: Shape b t 3 h w, float32 in [0, 1].
-        masks: Shape b t 1 h w, float32 in [0, 1], 1 = the person.
-        clip_ids: Shape b, int64: the clip's number in its data set. Everything random in a training step is drawn from
-            the seed, this number and the step, so results do not depend on how clips are dealt out to processes.
-        identities: Shape b, int64: the person's number; -1 if unknown. None where the data has no identities.
-        prompts: b texts. None where the data has none.
-        flow: Shape b t-1 2 h w, px: where each pixel of a frame (x, then y) has moved in the next one. Only synthetic
-            data has it; None otherwise.
+        frames: The frames, shape b t 3 h w, float32 in [0, 1].
+        masks: The people's masks, shape b t 1 h w, float32 in [0, 1], 1 = the person.
+        clip_ids: Number of each clip in its data set, shape b, int64. Everything random in a training step is drawn
+            from the seed, this number and the step, so results do not depend on how clips are distributed to processes.
+        identities: Number of the person in each clip, shape b, int64; -1 if unknown. None where the data has no
+            identities.
+        prompts: Text of each clip, b of them. None where the data has none.
+        flow: Optical flow (x, y) in pixels from each frame to the next, shape b t-1 2 h w. Only synthetic data has it;
+            None otherwise.
     """
 
     frames: Tensor
@@ -331,12 +333,13 @@ class ActionBatch(AbstractBatch):
     A clip has at most n actors; the rows of smaller clips are padded.
 
     Args:
-        frames: Shape b t 3 h w, float32 in [0, 1].
-        boxes: Shape b t n 4, float32, px: one box for each actor in each frame.
-        labels: Shape b n, int64: the class of each actor's action, from 0; -1 for padding.
-        is_valid: Shape b t n, bool: whether the actor is in the frame. Boxes are meaningless where it is False.
-        clip_ids: Shape b, int64; see `Batch`.
-        face_boxes: Shape b t m 4, float32, px: the faces to be anonymized; NaN for padding. None if unknown.
+        frames: The frames, shape b t 3 h w, float32 in [0, 1].
+        boxes: Box of each actor in each frame, shape b t n 4, float32, in pixels.
+        labels: Class of each actor's action, shape b n, int64, from 0; -1 for padding.
+        is_valid: Whether the actor is in the frame, shape b t n, bool. Boxes are meaningless where it is False.
+        clip_ids: Number of each clip in its data set, shape b, int64; see `Batch`.
+        face_boxes: Boxes of the faces to be anonymized, shape b t m 4, float32, in pixels; NaN for padding. None if
+            unknown.
     """
 
     frames: Tensor
@@ -352,10 +355,10 @@ class IdentityBatch(AbstractBatch):
     """Pictures of whole people, each cut out, with who they are and which camera saw them, for re-identification.
 
     Args:
-        frames: Shape b t 3 h w, float32 in [0, 1]; pictures are clips of one frame.
-        identities: Shape b, int64: the person's number, >= 0.
-        cameras: Shape b, int64: the camera's number, >= 0.
-        clip_ids: Shape b, int64; see `Batch`.
+        frames: The pictures as clips of one frame, shape b t 3 h w, float32 in [0, 1].
+        identities: Number of the person, shape b, int64, >= 0.
+        cameras: Number of the camera, shape b, int64, >= 0.
+        clip_ids: Number of each picture in its data set, shape b, int64; see `Batch`.
     """
 
     frames: Tensor
@@ -370,12 +373,12 @@ class Sighting:
 
     Args:
         clip: Row in the batch.
-        frame: Index within the clip, from 0.
-        person_id: Who it is; the same number in every frame of the same video.
-        box: x0 y0 x1 y1, px, of the face or of the whole person.
-        landmarks: Five (x, y) px in the order of `Detection`; None where nobody looked for them.
+        frame: Index of the frame within the clip, from 0.
+        person_id: Number of the person, the same in every frame of the same video.
+        box: Box ``x0 y0 x1 y1`` of the face or of the whole person, in pixels.
+        landmarks: Five landmarks (x, y) in pixels in the order of `Detection`; None if unknown.
         is_hidden: Whether this person was to be anonymized.
-        kind: What the box bounds.
+        kind: Kind of what the box bounds, a ``face`` or a whole ``body``.
     """
 
     clip: int
@@ -392,14 +395,14 @@ class Result:
     """An original and what was made of it, for metrics and previews.
 
     Args:
-        source: Shape b t 3 h w, float in [0, 1], or uint8 in 0..255.
-        anonymized: The same shape, range and type.
-        masks: Shape b t 1 h w, float in [0, 1], 1 = was to be anonymized.
-        clip_ids: Shape b, int64: which video or clip each row belongs to.
-        identities: Shape b, int64, or None; see `Batch`.
-        people: Who is where, in any order; None where nobody knows.
-        context: The first frames of every clip that an earlier result ended with: they are there to be compared with
-            the next ones and are not to be counted again.
+        source: Frames of the original, shape b t 3 h w, float in [0, 1], or uint8 in 0..255.
+        anonymized: Frames of the anonymized version, of the same shape, range and type.
+        masks: Masks, shape b t 1 h w, float in [0, 1], 1 = was to be anonymized.
+        clip_ids: Number of the video or clip of each row, shape b, int64.
+        identities: Number of the person in each clip, shape b, int64, or None; see `Batch`.
+        people: People and their places, in any order; None if unknown.
+        context: Number of first frames of every clip that an earlier result ended with: they are there to be compared
+            with the next ones and are not to be counted again.
     """
 
     source: Tensor

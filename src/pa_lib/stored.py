@@ -29,13 +29,13 @@ class Stored:
     """What a file holds.
 
     Args:
-        weights: By name.
-        config: That the module is rebuilt by.
-        version: Of pa_lib, that wrote it.
+        weights: Tensors by name.
+        config: Config that rebuilds the module.
+        version: Version of pa_lib that wrote the file.
         trusted: Packages of the user's own that the config names.
-        step: Training steps before it was written; None where the file does not say.
+        step: Number of training steps before it was written; None where the file does not state it.
         private: Names of the slots that a private file holds; empty for others.
-        parts: Of a private file, all that was left out of the checkpoint that it belongs to.
+        parts: Content of a private file: all that was left out of the checkpoint that it belongs to.
     """
 
     weights: Mapping[str, Tensor]
@@ -81,9 +81,9 @@ def write_safetensors(path: Path, weights: Mapping[str, Tensor], record: str, *,
     """Write weights and the entry (JSON) as one file.
 
     Args:
-        path: Replaced at once or not at all.
-        weights: By name; no two may share memory.
-        record: The entry.
+        path: File to write, replaced at once or not at all.
+        weights: Tensors by name; no two may share memory.
+        record: The entry as JSON.
         is_private: Whether only the owner may read the file (mode 0600).
     """
     from safetensors.torch import save, save_file
@@ -99,8 +99,8 @@ def written_aside(path: Path, write: Callable[[Path], Any], *, is_private: bool 
     """Let `write` write a file beside `path` and give it its name when it is whole.
 
     Args:
-        path: Replaced at once or not at all; its folder is made.
-        write: Called with the file to write, which is there and is empty.
+        path: File to write, replaced at once or not at all; its folder is made.
+        write: Function that writes to the path that it gets, where there is an empty file.
         is_private: Whether only the owner may read the file (mode 0600), from its first byte on.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,1 +1,1 @@
-"""Guests that adapt a backbone to a domain, one file each: SCA and its alternatives."""
+"""Adapters of a backbone to a domain, one file each: SCA and its alternatives."""

@@ -129,7 +129,7 @@ class AbstractAdapter(Slot, lightning.LightningModule, ABC):
         Args:
             hook: The place.
             inputs: Positional arguments that the module was called with.
-            output: What it returned.
+            output: Output of the module.
         """
 
     def hooks(self) -> Iterator[Hook]:

@@ -51,7 +51,7 @@ def understood(state: Mapping[str, Tensor], alpha: float | None) -> tuple[dict[s
 
     Args:
         state: Keys in any style of diffusers, of peft or of kohya, with or without ``unet.``.
-        alpha: Of all modules; None takes kohya's alphas where there are some, the ranks otherwise.
+        alpha: Alpha of all modules; None takes kohya's alphas where there are some, the ranks otherwise.
     """
     weights, alphas = in_peft_names(state)
     return weights, _config(weights, alphas, alpha)

@@ -97,9 +97,9 @@ class SpatialContentAdapter(AbstractAdapter):
         """An adapter with the weights of a LoRA file, and with its rank, alpha and modules; attach it to the network.
 
         Args:
-            path: What `save_weights`, diffusers or peft wrote, or a kohya file.
-            scale: See the class.
-            dropout: See the class.
+            path: File that `save_weights`, diffusers, peft or kohya's scripts wrote.
+            scale: Scale of the adapter's effect, see the class.
+            dropout: Dropout in training, see the class.
 
         Raises:
             WeightsError: There is no such file, it is no safetensors file, or it holds more than LoRA or DoRA.
@@ -290,7 +290,7 @@ class SpatialContentAdapter(AbstractAdapter):
 
         Returns:
             ``unet.<module>.lora_A.weight`` and ``.lora_B.weight``, copies in main memory. Alpha / rank is in B, for
-            diffusers takes alpha = rank from a state dict. The scale is not: whoever loads it chooses one.
+            diffusers takes alpha = rank from a state dict. The scale is not: it is chosen on loading.
 
         Raises:
             SettingError: There is no such set, the adapter has no layers yet or is fused.
@@ -307,7 +307,7 @@ class SpatialContentAdapter(AbstractAdapter):
         """Take the weights of a LoRA from diffusers, peft or kohya. All or none are taken.
 
         Args:
-            state: With keys in any of their styles, with or without ``unet.``; for all modules that the adapter
+            state: Weights with keys in any of their styles, with or without ``unet.``; for all modules that the adapter
                 changes and for nothing else.
             alpha: The alpha that it was trained with, which a state dict does not hold; None for the LoRA's rank.
             name: Name of the set that takes them. A set that is not there is added, of the LoRA's own rank.

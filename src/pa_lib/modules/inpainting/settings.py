@@ -13,9 +13,9 @@ class Windows:
 
     Args:
         frames: Number of frames that the backbone sees at a time.
-        overlap: How many of them the next window sees again; the predictions are averaged there, in every step.
+        overlap: Number of frames that neighbouring windows share; the predictions are averaged there, in every step.
         chunk: Number of frames that are held in memory at a time when a video is anonymized.
-        chunk_overlap: How many of them the next chunk generates again; the pictures are cross-faded there.
+        chunk_overlap: Number of frames that neighbouring chunks share; the pictures are cross-faded there.
         crops: Number of crops (people times frames) that are denoised in one batch.
     """
 

@@ -59,9 +59,9 @@ class AbstractAnonymizer(ABC):
 
         Args:
             clip: Frames t 3 h w, uint8. Not changed.
-            masks: Who is hidden where; their ``n_frames``, ``height`` and ``width`` are the clip's. They may overlap,
-                touch the frame's edge, or be absent.
-            seed: Fixes everything random: the same clip, masks and seed give the same frames on the same device. Draw
+            masks: Masks of the hidden people; their ``n_frames``, ``height`` and ``width`` are the clip's. They may
+                overlap, touch the frame's edge, or be absent.
+            seed: Seed of everything random: the same clip, masks and seed give the same frames on the same device. Draw
                 per person from ``(seed, person_id)``, so that a person looks the same in every window.
 
         Returns:

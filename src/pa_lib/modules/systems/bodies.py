@@ -51,7 +51,7 @@ def layers(clip: Clip, masks: ClipMasks, body: Body, seed: int) -> Layers:
 
     Args:
         clip: The source clip; not changed.
-        masks: Those of kind ``face`` are heads, those of kind ``body`` bodies.
+        masks: Masks of heads (kind ``face``) and of bodies (kind ``body``).
         body: ``generate``: the network generates all of it. Otherwise it generates heads alone; below them bodies get a
             ``mosaic`` or a ``fill``, or stay unchanged (``keep``), and then the network sees them.
         seed: Seed of the conventional system.

@@ -27,7 +27,7 @@ class LossLog:
         self._sums[name] = self._sums[name] + wide if name in self._sums else wide
 
     def close(self, n_processes: int = 1) -> dict[str, Tensor]:
-        """The quotients by name, of all processes together; begins anew."""
+        """The quotients by name, of all processes together; begins again."""
         sums, self._sums = self._sums, {}
         names = sorted(sums)
         if n_processes > 1:  # a process without a batch knows no names

@@ -12,7 +12,7 @@ def take_private(checkpoint: dict[str, Any], slots: Collection[str], positions: 
     Args:
         checkpoint: Lightning's checkpoint. Changed in place; what it refers to is not.
         slots: Names of the slots.
-        positions: For every optimizer the positions of its private parameters, by which its state is stored.
+        positions: Positions of the private parameters of every optimizer, by which its state is stored.
 
     Returns:
         What was taken out, at the same places, for `merge_private`.

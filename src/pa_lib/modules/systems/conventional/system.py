@@ -44,7 +44,7 @@ class ConventionalAnonymizer(AbstractAnonymizer):
             better.
         color: Only for fill: red, green and blue in 0..255, or ``surroundings``: the mean of the ring around the person
             outside of all masks.
-        is_flickering: Only for noise: whether it is drawn anew for every frame. Still noise costs far fewer bits.
+        is_flickering: Only for noise: whether it is drawn for every frame. Still noise costs far fewer bits.
 
     Raises:
         PaLibError: A setting is unknown or out of range.

@@ -25,11 +25,11 @@ def embedded_passersby(
 ) -> PassersbyAnonymizer:
     """The compact Passersby-Anonymizer, rebuilt by the config that is stored with its weights.
 
-    What it was trained for stays as it is stored; only what may be chosen anew with every video can be set.
+    What it was trained for stays as it is stored; only what may differ from video to video can be set.
 
     Args:
         steps: Number of evaluations of the network for every crop, see `Sampler`. Time is proportional to it.
-        body: What becomes of bodies, see `PassersbyAnonymizer`. The shipped network has learned heads, so ``fill``,
+        body: Treatment of bodies, see `PassersbyAnonymizer`. The shipped network has learned heads, so ``fill``,
             ``mosaic`` or ``keep``.
         guidance: Name -> settings of that guidance, e.g. ``{"identity": {"strength": 0.1}}``; None leaves all of it as
             it is stored.
