@@ -24,7 +24,7 @@ class MetricsOfConfig:
     """Makes the metrics of a config; those made by one object share parts with the same settings.
 
     Args:
-        node: Config of the metrics, see `build_metrics`.
+        node: As in `build_metrics`.
     """
 
     node: Config
@@ -39,9 +39,9 @@ def source_of(config: Config, changed: Config, folder: Path) -> AbstractSource:
     """What the settings ask for; `cli.evaluate` has refused those that contradict each other.
 
     Args:
-        config: Config of ``conf/evaluate.yaml``, resolved.
+        config: That of ``conf/evaluate.yaml``, resolved.
         changed: Settings of a trained module that are changed, by dotted name.
-        folder: Folder for videos that are anonymized here.
+        folder: Where videos that are anonymized here are written.
     """
     if config["attack"] is not None:
         return attack_on_faces(config, changed)

@@ -32,7 +32,7 @@ class Denoised:
 
     Args:
         prediction: The network's output for the noisy latents, shape b t c y x.
-        target: What the network should have predicted (noise, clean latents or velocity), shape b t c y x.
+        target: Target of the network (noise, clean latents or velocity), shape b t c y x.
         mask: Hidden cells of the latents' grid, shape b t 1 y x: 1 = hidden, 0 = visible.
         snr: Signal-to-noise ratio of each clip's noise level, shape b, >= 0.
     """
@@ -61,8 +61,8 @@ class LatentInpainter:
         autoencoder: Converts pixels to latents and back.
         process: The noise process that the backbone was trained with.
         sampler: Removes the noise step by step.
-        conditioners: What the prediction is conditioned on; they add to the context in this order.
-        guidance: What changes the prediction while a clip is sampled.
+        conditioners: Conditions of the prediction; they add to the context in this order.
+        guidance: Guidance that changes the prediction while a clip is sampled.
         windows: Lengths of the windows that long clips are cut into for the backbone, in frames.
         noise_sharing: Share of the noise's variance that the frames of a clip have in common, in [0, 1].
         is_composited: Whether latents outside the mask are held at those of the (blanked) source while sampling.
@@ -204,7 +204,7 @@ class LatentInpainter:
         """What the conditioners make of a scene.
 
         Args:
-            scene: What to condition on.
+            scene: The scene to condition on.
             times: The network's time, one per clip.
             left_out: Name of a conditioner -> for each clip whether it is left out; None leaves nothing out.
         """

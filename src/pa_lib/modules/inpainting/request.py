@@ -14,11 +14,12 @@ class InpaintingRequest:
     """Clips of one size and length in which something is hidden.
 
     Args:
-        frames: Shape b t 3 h w, in [0, 1]. What lies under `hidden` is blanked before anything is computed from it.
-        hidden: Shape b t 1 h w: 1 = hidden, and generated anew; 0 = visible.
+        frames: The frames, shape b t 3 h w, in [0, 1]. Pixels under `hidden` are blanked before anything is computed
+            from them.
+        hidden: Mask, shape b t 1 h w: 1 = hidden, and generated; 0 = visible.
         keys: One sequence of whole numbers per clip, e.g. ``(seed, person)``, from which everything random is drawn.
-        frame_numbers: For each clip the numbers of its t frames in the video, >= 0, from which the noise of a frame is
-            drawn as well; None counts from 0.
+        frame_numbers: Numbers of the t frames of each clip in the video, >= 0, from which the noise of a frame is drawn
+            as well; None counts from 0.
         prompts: One per clip; None takes the system's own.
         source: The same clips with nothing hidden, shape b t 3 h w, in [0, 1]: used only by what `looks_at_hidden`.
             None where nothing looks.
