@@ -230,6 +230,7 @@ class TestTemporalWarpingError:
         with pytest.raises(ValueError, match=message):
             TemporalWarpingError().update(**{**fitting, **change})
 
+    @pytest.mark.wrong_types
     def test_an_unknown_convention_is_refused(self) -> None:
         with pytest.raises(ValueError, match="expected one of lai, per_pixel"):
             TemporalWarpingError(convention="rgb")  # type: ignore[arg-type]
