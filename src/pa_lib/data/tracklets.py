@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Unpack, cast
+from typing import Literal, Unpack, cast
 
 import torch
 from pydantic import BaseModel, Field, ValidationError
@@ -140,7 +140,8 @@ class TrackletDataModule(AbstractDataModule):
         stride: Number of frames from the beginning of a clip to that of the next one of its tracklet, >= 1; None =
             `n_frames`.
         side: Side length of the square frames in pixels, >= 16.
-        kind: Kind of the tracklets that are used, ``body`` or ``face``; None = all.
+        kind: Kind of the tracklets that are used, ``body`` or ``face``; None = all. ``person`` is
+            the old word for ``body``.
         augmentation: Augmentation of the training clips, None = none.
         loading: Further arguments of `AbstractDataModule`. `val_share` is a share of the videos (of the people of a
             single video).
@@ -153,7 +154,7 @@ class TrackletDataModule(AbstractDataModule):
         n_frames: int = 8,
         stride: int | None = None,
         side: int = 64,
-        kind: Kind | None = None,
+        kind: Kind | Literal["person"] | None = None,
         augmentation: ClipAugmentation | None = None,
         **loading: Unpack[Loading],
     ) -> None:
@@ -162,14 +163,14 @@ class TrackletDataModule(AbstractDataModule):
             raise SettingError(
                 f"tracklets: n_frames {n_frames}, stride {stride}, side {side}: expected at least 1, 1 and 16"
             )
-        kind = cast("Kind | None", kind and stored_kind(kind))
-        if kind not in (None, "body", "face"):
-            raise SettingError(f"tracklets: kind is '{kind}', expected body, face or nothing")
+        used = cast("Kind | None", kind and stored_kind(kind))
+        if used not in (None, "body", "face"):
+            raise SettingError(f"tracklets: kind is '{used}', expected body, face or nothing")
         self.path = path
         self.n_frames = n_frames
         self.stride = n_frames if stride is None else stride
         self.side = side
-        self.kind = kind
+        self.kind = used
         self.augmentation = augmentation
 
     def make_sets(self) -> tuple[TrackletClipSet, TrackletClipSet | None]:

@@ -39,6 +39,7 @@ class CutSettings:
     Args:
         side: Side length of the stored crops in pixels, >= 16.
         kind: Kind of the tracklets: ``body`` cuts around whole bodies, ``face`` around faces, ``all`` both.
+            ``person`` is the old word for ``body``.
         expansion: Ratio of the side of a crop to the longer side of what is masked, >= 1; take that of the system that
             is trained.
         smoothing_s: Smoothing of centre and size of the crops over time: standard deviation of a Gaussian in seconds, 0
@@ -53,7 +54,7 @@ class CutSettings:
     """
 
     side: int = 128
-    kind: Literal["body", "face", "all"] = "body"
+    kind: Literal["body", "face", "all", "person"] = "body"
     expansion: float = 1.25
     smoothing_s: float = 0.2
     min_px: float = 48.0

@@ -93,10 +93,12 @@ class TestEvaluator:
         with pytest.raises(PaLibError, match="two metrics give a value called brightness"):
             trainer([Evaluator([Brightness(), Brightness(2.0)])]).validate(Given(), loader(), verbose=False)
 
-    @pytest.mark.wrong_types
     def test_takes_one_or_several(self) -> None:
         assert len(Evaluator(Brightness()).metrics) == 1
         assert len(Evaluator([Brightness(), Brightness(2)]).metrics) == 2
+
+    @pytest.mark.wrong_types
+    def test_refuses_what_is_no_metric(self) -> None:
         with pytest.raises(PaLibError, match="got a int, expected metrics"):
             Evaluator([3])  # type: ignore[list-item]
 

@@ -111,8 +111,9 @@ def test_checkpoint_of_other_streams_is_refused() -> None:
         JointDataModule({"long": NumberedData(4)}).load_state_dict(state)
 
 
-@pytest.mark.wrong_types
-@pytest.mark.parametrize("arguments", [({},), ({"one": NumberedData(4)}, "sequential")])
+@pytest.mark.parametrize(
+    "arguments", [({},), pytest.param(({"one": NumberedData(4)}, "sequential"), marks=pytest.mark.wrong_types)]
+)
 def test_wrong_settings_get_one_clear_line(arguments: tuple[Any, ...]) -> None:
     with pytest.raises(SettingError, match="expected at least one, and max_size_cycle, min_size"):
         JointDataModule(*arguments)

@@ -74,11 +74,9 @@ class TestNearestFaces:
         assert all(math.isnan(value) for value in quantiles(faces).values())
         assert all(math.isnan(figure.value) for figure in closeness("x", faces, 1.0, 0.5))
 
-    @pytest.mark.wrong_types
-    def test_refuses_what_does_not_fit(self) -> None:
+    def test_refuses_what_has_no_distance(self) -> None:
         two = torch.zeros(2, 3)
         for pictures, training, match in (
-            (two, torch.zeros(2, 4), "expected n d and m d"),
             (two, torch.zeros(0, 3), "expected n d and m d"),
             (two + math.nan, two, "not finite"),
             (two, two + math.inf, "not finite"),
@@ -87,6 +85,12 @@ class TestNearestFaces:
                 nearest_faces(pictures, training, 1.0)
         with pytest.raises(PaLibError, match="above 0"):
             nearest_faces(two, two, 0.0)
+
+    @pytest.mark.wrong_types
+    def test_refuses_shapes_that_do_not_fit(self) -> None:
+        two = torch.zeros(2, 3)
+        with pytest.raises(PaLibError, match="expected n d and m d"):
+            nearest_faces(two, torch.zeros(2, 4), 1.0)
         with pytest.raises(PaLibError, match=r"own has shape \(2,\)"):
             nearest_faces(two, two, 1.0, torch.zeros(2, dtype=torch.bool))
 

@@ -51,17 +51,22 @@ def test_decoded_frames_need_not_be_contiguous() -> None:
     assert torch.equal(composite(as_decoded, other, alpha), composite(source, other, alpha))
 
 
-@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s, o, a: (s, o.float() / 0, a), "NaN or infinity"),
-        (lambda s, o, a: (s, o.float(), a), r"must be uint8.*float32"),
-        (lambda s, o, a: (s, o[..., 1:], a), r"got torch.uint8 of shape \(1, 3, 4, 4\)"),
-        (lambda s, o, a: (s, o[:0], a), r"must be uint8 of the source's shape"),
-        (lambda s, o, a: (s.float(), o, a), "source must be uint8"),
-        (lambda s, o, a: (s, o, a[:, 0]), "alpha must be float of shape"),
-        (lambda s, o, a: (s, o, a.bool()), "alpha must be float of shape"),
+        pytest.param(lambda s, o, a: (s, o.float() / 0, a), "NaN or infinity", marks=pytest.mark.wrong_types),
+        pytest.param(lambda s, o, a: (s, o.float(), a), r"must be uint8.*float32", marks=pytest.mark.wrong_types),
+        pytest.param(
+            lambda s, o, a: (s, o[..., 1:], a),
+            r"got torch.uint8 of shape \(1, 3, 4, 4\)",
+            marks=pytest.mark.wrong_types,
+        ),
+        pytest.param(
+            lambda s, o, a: (s, o[:0], a), r"must be uint8 of the source's shape", marks=pytest.mark.wrong_types
+        ),
+        pytest.param(lambda s, o, a: (s.float(), o, a), "source must be uint8", marks=pytest.mark.wrong_types),
+        pytest.param(lambda s, o, a: (s, o, a[:, 0]), "alpha must be float of shape", marks=pytest.mark.wrong_types),
+        pytest.param(lambda s, o, a: (s, o, a.bool()), "alpha must be float of shape", marks=pytest.mark.wrong_types),
         (lambda s, o, a: (s, o, a * float("nan")), "alpha must lie in"),
         (lambda s, o, a: (s, o, a - 2), "alpha must lie in"),
         (lambda s, o, a: (s, o, a + 2), "alpha must lie in"),

@@ -143,7 +143,7 @@ def test_the_halo_is_what_a_loop_finds(seed: int, width: int) -> None:
 
 
 @pytest.mark.wrong_types
-def test_refuses_what_does_not_fit() -> None:
+def test_refuses_shapes_and_words_that_do_not_fit() -> None:
     source, masks = _random(1, 2, 3, 4, 4), _open(1, 2, 4, 4)
     with pytest.raises(ValueError, match=r"anonymized \(1, 2, 3, 4, 5\), expected both b t c h w"):
         unmasked_psnr(source, _random(1, 2, 3, 4, 5), masks)
@@ -151,6 +151,10 @@ def test_refuses_what_does_not_fit() -> None:
         unmasked_psnr(source, source, masks[:, :1])
     with pytest.raises(ValueError, match="pooling is 'video'"):
         unmasked_psnr(source, source, masks, pooling="video")  # type: ignore[arg-type]
+
+
+def test_refuses_values_out_of_range() -> None:
+    source, masks = _random(1, 2, 3, 4, 4), _open(1, 2, 4, 4)
     with pytest.raises(ValueError, match="data_range is 0"):
         unmasked_psnr(source, source, masks, data_range=0)
     with pytest.raises(ValueError, match=r"float pixels lie in \[0, 255\]"):

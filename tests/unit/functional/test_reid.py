@@ -108,17 +108,21 @@ def test_chance_without_a_right_picture_is_nan() -> None:
 
 
 @pytest.mark.wrong_types
-def test_refuses_what_does_not_fit() -> None:
+def test_refuses_shapes_that_do_not_fit() -> None:
     faces, ids = torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64)
     with pytest.raises(ValueError, match="not q g"):
         rank_gallery(torch.zeros(1, 2), torch.zeros(2, 1).bool())
     with pytest.raises(ValueError, match="is_left_out has shape"):
         rank_gallery(torch.zeros(1, 2), torch.zeros(1, 2).bool(), torch.zeros(2, 1).bool())
-    with pytest.raises(ValueError, match="not finite"):
-        reidentification(faces * torch.nan, faces, ids, ids)
-    with pytest.raises(ValueError, match="not finite"):
-        reidentification(faces, faces, ids, ids, distance="cosine")
     with pytest.raises(ValueError, match=r"gallery have shape \(2, 3\) and ids \(1,\)"):
         reidentification(faces, faces, ids, ids[:1])
     with pytest.raises(ValueError, match="3 dimensions, the gallery 2"):
         reidentification(faces, faces[:, :2], ids, ids)
+
+
+def test_refuses_faces_without_a_distance() -> None:
+    faces, ids = torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64)
+    with pytest.raises(ValueError, match="not finite"):
+        reidentification(faces * torch.nan, faces, ids, ids)
+    with pytest.raises(ValueError, match="not finite"):
+        reidentification(faces, faces, ids, ids, distance="cosine")

@@ -64,9 +64,12 @@ def test_nothing_judged_is_no_value() -> None:
     assert gradient_length(_random(1, 2, 3, 4, 4), torch.zeros(1, 2, 1, 4, 4)).isnan().all()
 
 
-@pytest.mark.wrong_types
-def test_shapes_that_do_not_fit_are_refused() -> None:
+def test_too_small_a_frame_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 2 x 2"):
         gradient_length(torch.zeros(1, 1, 3, 1, 4))
+
+
+@pytest.mark.wrong_types
+def test_a_mask_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="mask has shape"):
         gradient_length(torch.zeros(1, 1, 3, 4, 4), torch.zeros(1, 1, 4, 4))

@@ -97,12 +97,16 @@ def test_a_frame_without_a_kept_window_is_nan() -> None:
 
 
 @pytest.mark.wrong_types
-def test_refuses_what_does_not_fit() -> None:
+def test_refuses_shapes_that_do_not_fit() -> None:
     source, masks = _random(1, 1, 3, 20, 20), torch.zeros(1, 1, 1, 20, 20)
     with pytest.raises(ValueError, match="expected both b t c h w"):
         unmasked_ssim(source, source[..., 1:], masks)
     with pytest.raises(ValueError, match=r"masks have shape \(1, 1, 1, 20, 19\)"):
         unmasked_ssim(source, source, masks[..., 1:])
+
+
+def test_refuses_small_frames_and_values_out_of_range() -> None:
+    source, masks = _random(1, 1, 3, 20, 20), torch.zeros(1, 1, 1, 20, 20)
     with pytest.raises(ValueError, match="frames are 20 x 10 px, expected at least 11 px"):
         unmasked_ssim(source[..., :10], source[..., :10], masks[..., :10])
     with pytest.raises(ValueError, match="float pixels lie in"):

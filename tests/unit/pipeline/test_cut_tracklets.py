@@ -143,17 +143,21 @@ def test_what_is_small_short_or_another_kind_is_left_out(
     assert outcome.n_other_kind == (settings.get("kind") == "face")
 
 
-@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     "settings",
-    [{"kind": "dog"}, {"side": 2}, {"min_frames": 9, "max_frames": 8}, {"jpeg_quality": 0}, {"expansion": 0.5}],
+    [
+        pytest.param({"kind": "dog"}, marks=pytest.mark.wrong_types),
+        {"side": 2},
+        {"min_frames": 9, "max_frames": 8},
+        {"jpeg_quality": 0},
+        {"expansion": 0.5},
+    ],
 )
 def test_wrong_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(PaLibError, match=next(iter(settings))):
         CutSettings(**settings)
 
 
-@pytest.mark.wrong_types  # the old word is taken, but no longer offered
 def test_videos_that_were_cut_as_persons_are_finished(video: Path, tmp_path: Path) -> None:
     cutter().run(video, tmp_path / "out")
     (index,) = (tmp_path / "out").glob("*/tracklets.json")

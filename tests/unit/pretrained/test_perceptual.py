@@ -121,7 +121,6 @@ def test_no_download(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
         Perceptual()
 
 
-@pytest.mark.wrong_types
 def test_files_that_are_no_weights(tmp_path: Path, weights: Path) -> None:
     with pytest.raises(PaLibError, match=r"no LPIPS weights at .*none\.pth, expected a state file of"):
         Perceptual("alex", tmp_path / "none.pth")
@@ -133,14 +132,21 @@ def test_files_that_are_no_weights(tmp_path: Path, weights: Path) -> None:
     with pytest.raises(PaLibError, match="not the weights of torchvision's AlexNet_Weights") as told:
         Perceptual("alex", weights)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.wrong_types
+def test_an_unknown_trunk_is_refused() -> None:
     with pytest.raises(PaLibError, match="no LPIPS trunk named 'resnet'; there are: alex, squeeze, vgg"):
         Perceptual("resnet")  # type: ignore[arg-type]
 
 
 @pytest.mark.wrong_types
-def test_refuses_pictures_that_do_not_fit(network: Perceptual) -> None:
+def test_refuses_pictures_of_unequal_size(network: Perceptual) -> None:
     with pytest.raises(ValueError, match=r"pictures are \(1, 3, 40, 40\) and \(1, 3, 40, 39\)"):
         network(_random(1, 3, 40, 40), _random(1, 3, 40, 39))
+
+
+def test_refuses_pictures_that_are_too_small(network: Perceptual) -> None:
     with pytest.raises(ValueError, match="31 x 40 px, expected at least 32 px"):
         network(_random(1, 3, 31, 40), _random(1, 3, 31, 40))
     assert network(_random(1, 3, 32, 32), _random(1, 3, 32, 32)).shape == (1, 1, 32, 32)

@@ -104,13 +104,12 @@ def test_time_steps_are_independent_of_noise_drawn_from_the_same_keys() -> None:
     assert abs(np.corrcoef(steps, noise)[0, 1]) < 4.5 / np.sqrt(3000)
 
 
-@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"prediction": "noise"}, "unknown prediction 'noise'"),
-        ({"beta_schedule": "cosine"}, "unknown beta_schedule 'cosine'"),
-        ({"timesteps": "normal"}, "unknown timesteps 'normal'"),
+        pytest.param({"prediction": "noise"}, "unknown prediction 'noise'", marks=pytest.mark.wrong_types),
+        pytest.param({"beta_schedule": "cosine"}, "unknown beta_schedule 'cosine'", marks=pytest.mark.wrong_types),
+        pytest.param({"timesteps": "normal"}, "unknown timesteps 'normal'", marks=pytest.mark.wrong_types),
         ({"n_steps": 0}, "n_steps"),
         ({"beta_start": 0.5, "beta_end": 0.1}, "betas"),
         ({"is_zero_terminal_snr": True}, "does not go with prediction=epsilon"),

@@ -202,7 +202,6 @@ def test_one_optimizer_is_not_enough_for_two() -> None:
         ToyGan().configure_optimizers()
 
 
-@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

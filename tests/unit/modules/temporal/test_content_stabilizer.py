@@ -327,9 +327,12 @@ def test_backbones_without_such_sites() -> None:
 
 
 @pytest.mark.wrong_types
-def test_settings_out_of_range() -> None:
+def test_an_unknown_layer_is_refused() -> None:
     with pytest.raises(PaLibError, match="unknown temporal layer 'pooling'"):
         TemporalContentStabilizer(layer="pooling")
+
+
+def test_settings_out_of_range() -> None:
     with pytest.raises(PaLibError, match="0 heads"):
         TemporalContentStabilizer(heads=0)
 

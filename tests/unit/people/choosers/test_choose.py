@@ -49,8 +49,9 @@ def test_unknown_numbers_are_refused_with_those_there_are(chooser: type[KeepIds]
         chooser([2, 9, 7]).choose(three(), scene())
 
 
-@pytest.mark.wrong_types
-@pytest.mark.parametrize("ids", [[], "12", [1.5], [True], [0], None, 3])
+@pytest.mark.parametrize(
+    "ids", [[], [True], [0], *(pytest.param(ids, marks=pytest.mark.wrong_types) for ids in ("12", [1.5], None, 3))]
+)
 def test_numbers_must_be_numbers(ids: object) -> None:
     with pytest.raises(PaLibError, match="expected numbers of people from 1"):
         KeepIds(ids)  # type: ignore[arg-type]
@@ -86,8 +87,15 @@ def test_a_click_outside_of_the_frame_or_time_is_refused() -> None:
         HideAt([[0.2, 100, 200]]).choose([], scene())
 
 
-@pytest.mark.wrong_types
-@pytest.mark.parametrize("points", [[], "1,2,3", [[1, 2]], [[1, 2, float("nan")]], [3], [["a", 1, 2]], None])
+@pytest.mark.parametrize(
+    "points",
+    [
+        [],
+        [[1, 2]],
+        [[1, 2, float("nan")]],
+        *(pytest.param(points, marks=pytest.mark.wrong_types) for points in ("1,2,3", [3], [["a", 1, 2]], None)),
+    ],
+)
 def test_points_must_be_points(points: object) -> None:
     with pytest.raises(PaLibError, match="hide_at"):
         HideAt(points)  # type: ignore[arg-type]

@@ -72,9 +72,12 @@ def test_chips_and_many_faces(network: FaceIdentity, portrait: Any) -> None:
 
 
 @pytest.mark.wrong_types
-def test_wrong_shapes(network: FaceIdentity) -> None:
+def test_chips_of_another_size_are_refused(network: FaceIdentity) -> None:
     with pytest.raises(ValueError, match=r"chips have shape \(1, 3, 112, 112\), expected b 3 150 150"):
         network(torch.zeros(1, 3, 112, 112))
+
+
+def test_landmarks_of_another_shape_are_refused(network: FaceIdentity) -> None:
     with pytest.raises(ValueError, match="expected n 5 2"):
         network.embed(np.zeros((50, 50, 3), np.uint8), np.zeros((5, 2), np.float32))
 

@@ -50,12 +50,15 @@ def test_stays_in_evaluation_mode(network: FaceNet) -> None:
     assert torch.equal(network(chip), network(chip))
 
 
-@pytest.mark.wrong_types
 def test_embed_takes_landmarks(network: FaceNet, portrait: Any) -> None:
     embeddings = network.embed(portrait.image, portrait.landmarks[None])
     assert embeddings.shape == (1, 512)
     assert network.embed(portrait.image, np.zeros((0, 5, 2), np.float32)).shape == (0, 512)
     assert network(torch.rand(1, 3, 112, 112)).shape == (1, 512)
+
+
+@pytest.mark.wrong_types
+def test_one_chip_without_a_batch_is_refused(network: FaceNet) -> None:
     with pytest.raises(ValueError, match="expected b 3 h w"):
         network(torch.rand(3, 160, 160))
 
