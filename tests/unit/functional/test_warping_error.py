@@ -118,14 +118,25 @@ def test_made_clips_hardly_differ_along_their_exact_flow() -> None:
     assert float(along) < 0.2 * float(frozen)
 
 
-@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
         (((1, 1, 3, 4, 4), (1, 0, 2, 4, 4), (1, 1, 1, 4, 4), (1, 0, 1, 4, 4)), "at least 2 frames"),
-        (((1, 2, 3, 4, 4), (1, 2, 2, 4, 4), (1, 2, 1, 4, 4), (1, 1, 1, 4, 4)), "flow has shape"),
-        (((1, 2, 3, 4, 4), (1, 1, 2, 4, 4), (1, 1, 1, 4, 4), (1, 1, 1, 4, 4)), "mask has shape"),
-        (((1, 2, 3, 4, 4), (1, 1, 2, 4, 4), (1, 2, 1, 4, 4), (1, 2, 1, 4, 4)), "visible has shape"),
+        pytest.param(
+            ((1, 2, 3, 4, 4), (1, 2, 2, 4, 4), (1, 2, 1, 4, 4), (1, 1, 1, 4, 4)),
+            "flow has shape",
+            marks=pytest.mark.wrong_types,
+        ),
+        pytest.param(
+            ((1, 2, 3, 4, 4), (1, 1, 2, 4, 4), (1, 1, 1, 4, 4), (1, 1, 1, 4, 4)),
+            "mask has shape",
+            marks=pytest.mark.wrong_types,
+        ),
+        pytest.param(
+            ((1, 2, 3, 4, 4), (1, 1, 2, 4, 4), (1, 2, 1, 4, 4), (1, 2, 1, 4, 4)),
+            "visible has shape",
+            marks=pytest.mark.wrong_types,
+        ),
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(shapes: tuple[tuple[int, ...], ...], message: str) -> None:

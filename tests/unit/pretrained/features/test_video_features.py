@@ -70,9 +70,13 @@ class TestTransNetFeatures:
         assert told["weights_sha256"] == TransNetFeatures().protocol()["weights_sha256"]
         assert len(told["weights_sha256"]) == 64
 
-    @pytest.mark.wrong_types
     @pytest.mark.parametrize(
-        "frames", [torch.zeros(4, 3, 8, 8), torch.zeros(1, 4, 1, 8, 8), torch.zeros(1, 0, 3, 8, 8)]
+        "frames",
+        [
+            pytest.param(torch.zeros(4, 3, 8, 8), marks=pytest.mark.wrong_types),
+            pytest.param(torch.zeros(1, 4, 1, 8, 8), marks=pytest.mark.wrong_types),
+            torch.zeros(1, 0, 3, 8, 8),
+        ],
     )
     def test_refuses_other_shapes(self, frames: Tensor) -> None:
         with pytest.raises(ValueError, match="expect"):

@@ -51,7 +51,6 @@ def test_stretch_widens_about_the_middle() -> None:
         assert chip[int(y), round(49.5 + (x - 49.5) * 1.5)] == 255
 
 
-@pytest.mark.wrong_types
 def test_nobody_and_bad_landmarks() -> None:
     image = np.zeros((50, 50, 3), np.uint8)
     assert align_faces(image, np.zeros((0, 5, 2), np.float32), TEMPLATE, 100).shape == (0, 100, 100, 3)
