@@ -15,7 +15,6 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from pa_lib.checkpoint import entry_of, load_module, private_path, read_private
 from pa_lib.errors import PaLibError, SettingError
-from pa_lib.modules.adapters.base import AbstractAdapter
 from pa_lib.modules.backbones.base import AbstractBackbone
 from pa_lib.modules.optimization import (
     MAIN,
@@ -28,8 +27,9 @@ from pa_lib.modules.optimization import (
 )
 from pa_lib.modules.slot import Origin, Recorded, Slot
 from pa_lib.modules.systems.base import AbstractAnonymizer
+from pa_lib.modules.systems.division import divide
 from pa_lib.modules.systems.losses import LossLog
-from pa_lib.modules.systems.private import merge_private, take_private
+from pa_lib.modules.systems.private import merge_private, positions_of, take_private
 from pa_lib.modules.temporal.base import AbstractTemporal
 
 _HALF = ("bf16-true", "16-true")
@@ -362,8 +362,12 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
         if outside:
             state = checkpoint["state_dict"]
             checkpoint["state_dict"] = {name: value for name, value in state.items() if not name.startswith(outside)}
-        private = self.private_slots()
-        self._private_part = take_private(checkpoint, private, self._private_positions(private)) if private else {}
+        self._private_part = {}
+        if private := self.private_slots():
+            slots = dict(self.named_children())
+            optimizers = [] if self._trainer is None else self.trainer.optimizers
+            positions = positions_of((slots[name] for name in private), optimizers)
+            self._private_part = take_private(checkpoint, private, positions)
 
     def take_private_part(self) -> dict[str, Any]:
         """What the last `on_save_checkpoint` left out as private, to be written to a file of its own at once."""
@@ -396,37 +400,13 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
             raise PaLibError(f"{checkpoint_path} holds a {type(loaded).__name__}, expected a {cls.__name__}")
         return loaded
 
-    def _private_positions(self, private: set[str]) -> list[set[int]]:
-        """For every optimizer the positions of private parameters, by which its state is stored."""
-        if self._trainer is None:
-            return []
-        slots = dict(self.named_children())
-        own = {id(parameter) for name in private for parameter in slots[name].parameters()}
-        return [
-            {
-                position
-                for position, parameter in enumerate(one for group in optimizer.param_groups for one in group["params"])
-                if id(parameter) in own
-            }
-            for optimizer in self.trainer.optimizers
-        ]
-
     def configure_model(self) -> None:
         """Divide the backbone and the adapters' layers among processes, where the strategy does (FSDP2); for Lightning.
 
         What is frozen and not called as a module (an autoencoder encodes and decodes) stays whole in every process.
         """
-        if self.device_mesh is None:
-            return
-        from torch.distributed.fsdp import FSDPModule, fully_shard
-
-        for slot in self.children():
-            parts: list[nn.Module] = [slot] if isinstance(slot, AbstractBackbone) else []
-            if isinstance(slot, AbstractAdapter):
-                parts = list(slot.layers.values())
-            for part in parts:
-                if not isinstance(part, FSDPModule):
-                    fully_shard(part, mesh=self.device_mesh["data_parallel"])
+        if self.device_mesh is not None:
+            divide(self.children(), self.device_mesh["data_parallel"])
 
 
 def _nothing() -> None:

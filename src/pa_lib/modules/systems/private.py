@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
 
 
 def take_private(checkpoint: dict[str, Any], slots: Collection[str], positions: Sequence[set[int]]) -> dict[str, Any]:
@@ -43,6 +46,24 @@ def take_private(checkpoint: dict[str, Any], slots: Collection[str], positions: 
         checkpoint["optimizer_states"] = kept
         taken["optimizer_states"] = apart
     return taken
+
+
+def positions_of(private: Iterable[nn.Module], optimizers: Iterable[Optimizer]) -> list[set[int]]:
+    """For every optimizer the positions of private parameters, by which its state is stored.
+
+    Args:
+        private: The slots whose parameters are private.
+        optimizers: All optimizers of a run, in the order in which a checkpoint holds their states.
+    """
+    own = {id(parameter) for slot in private for parameter in slot.parameters()}
+    return [
+        {
+            position
+            for position, parameter in enumerate(one for group in optimizer.param_groups for one in group["params"])
+            if id(parameter) in own
+        }
+        for optimizer in optimizers
+    ]
 
 
 def merge_private(checkpoint: dict[str, Any], taken: dict[str, Any]) -> None:
