@@ -23,7 +23,7 @@ their size. The same rule holds for every tool, on the pixels that it replaces, 
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """Somebody annotated in one frame.
+    """A person annotated in one frame.
 
     Args:
         identity: The same number in another frame is the same person.
@@ -194,7 +194,7 @@ class Recall:
 
     @property
     def share(self) -> float | None:
-        """Recall in [0, 1]; None where there is nobody."""
+        """Recall in [0, 1]; None without targets."""
         return self.n_covered / self.n_targets if self.n_targets else None
 
 

@@ -186,7 +186,7 @@ def publish(name: str, tables: Sequence[Table], values: dict[str, Any]) -> None:
         tables: What docs/benchmarks.md shows.
         values: The raw numbers, for machines; `values["goals"]` maps each goal to whether it was met.
     """
-    # Where files lie on this machine helps nobody else.
+    # Where files lie on this machine is of no use elsewhere.
     given = [Path(argument).name if Path(argument).is_absolute() else argument for argument in sys.argv[1:]]
     arguments = " ".join([f"benchmarks/{name}.py", *given])
     record = {
@@ -206,7 +206,7 @@ def publish(name: str, tables: Sequence[Table], values: dict[str, Any]) -> None:
 
 
 LOAD_AT_START = os.getloadavg()[0]
-"""Other work on the machine would make timings worthless; the record says how much there was."""
+"""Other work on the machine spoils timings; the record says how much there was."""
 
 
 def frames_of(path: Path) -> Iterator[Any]:

@@ -1,10 +1,10 @@
-"""What the temporal stage and the masked loss are worth, on made clips of which mask, flow and identity are known.
+"""What the temporal stage and the masked loss bring, on generated clips of which mask, flow and identity are known.
 
     python benchmarks/ablations.py [--seeds 100 101 102] [--clips 24]
 
 Small networks, trained by `pa-train` from its own recipes: stage 1 (backbone and adapter on single frames) with the
 masked and with the plain loss, with and without mask and background as input, at equal steps, and stage 2 (TCS on
-clips, all else frozen) on one of them. All figures are of held-out identities. Trainings and figures of a seed are kept
+clips, all else frozen) on one of them. All values are of held-out identities. Trainings and values of a seed are kept
 in benchmarks/work/ablations, so a run that was stopped goes on. One thread.
 """
 
@@ -110,7 +110,7 @@ def stage_1(seed: int, loss: str, *, is_blind: bool = False) -> Run:
         "experiment=passersby_1_spatial",
         f"module/loss={loss}_diffusion",
         f"seed={seed}",
-        f"data.seed={seed}",
+        f"data.split_seed={seed}",
         "data.batch_size=16",
         f"trainer.max_steps={STEPS_1}",
         *SETTINGS,
@@ -124,7 +124,7 @@ def stage_2(seed: int) -> Run:
         "experiment=passersby_2_temporal",
         f"init_from={stage_1(seed, 'masked').checkpoint}",
         f"seed={seed}",
-        f"data.seed={seed}",
+        f"data.split_seed={seed}",
         f"data.n_frames={FRAMES}",
         "data.batch_size=4",
         f"trainer.max_steps={STEPS_2}",
@@ -134,19 +134,19 @@ def stage_2(seed: int) -> Run:
 
 @torch.no_grad()
 def in_time(run: Run, seed: int, n_clips: int) -> dict[str, dict[str, float]]:
-    """Held-out clips painted with TCS on and off, from the same noise; off is exactly what stage 1 made."""
+    """Held-out clips generated with TCS on and off, from the same noise; off is exactly what stage 1 made."""
     system, batch = run.system(), run.held_out(n_clips)
     still = batch.frames[:, :1].expand_as(batch.frames)
     figures = {"source": judged(batch.frames, batch), "source, first frame frozen": judged(still, batch)}
     for sharing in SHARINGS:
         for stage in (1, 2):
             system.noise_sharing, system.temporal.is_enabled = sharing, stage == 2
-            figures[f"stage {stage}, {sharing:.0%} shared"] = judged(painted(system, batch, seed), batch)
+            figures[f"stage {stage}, {sharing:.0%} shared"] = judged(generated(system, batch, seed), batch)
     return figures
 
 
-def painted(system: PassersbyAnonymizer, batch: Batch, seed: int) -> Tensor:
-    """The clips with somebody else in the mask, a few at a time."""
+def generated(system: PassersbyAnonymizer, batch: Batch, seed: int) -> Tensor:
+    """The clips with another person in the mask, a few at a time."""
     parts = []
     for some in torch.arange(len(batch.frames)).split(8):
         frames, masks = batch.frames[some], batch.masks[some]
@@ -179,7 +179,7 @@ def gradient(frames: Tensor, inside: Tensor) -> float:
 
 
 def variety(frames: Tensor, inside: Tensor) -> float:
-    """Standard deviation, over the clips, of a figure's mean colour."""
+    """Standard deviation, over the clips, of a person's mean colour."""
     means = (frames * inside).sum((1, 3, 4)) / inside.sum((1, 3, 4))
     return float(means.std(0).mean())
 
@@ -222,7 +222,7 @@ def mean_square(errors: Tensor, weights: Tensor) -> float:
 
 
 def figures_of(seed: int, n_clips: int) -> dict[str, Any]:
-    """All trainings and figures of a seed; kept."""
+    """All trainings and values of a seed; kept."""
     spatial = {
         f"{loss}{', blind' if is_blind else ''}": stage_1(seed, loss, is_blind=is_blind)
         for is_blind in (False, True)
@@ -273,7 +273,7 @@ class Estimate:
 
 
 def reduction(before: Sequence[float], after: Sequence[float]) -> Estimate:
-    """By what share a figure falls, seed by seed: the two of a seed share their data, noise and first weights."""
+    """By what share a value falls, seed by seed: the two of a seed share their data, noise and first weights."""
     return Estimate.of([1 - new / old for old, new in zip(before, after, strict=True)])
 
 
@@ -281,7 +281,7 @@ Seeds = dict[int, dict[str, Any]]
 
 
 def table_in_time(seeds: Seeds, set_up: str, n_clips: int) -> tuple[Table, dict[str, bool]]:
-    """What stage 2 is worth, and which goals that meets."""
+    """What stage 2 brings, and which goals that meets."""
 
     def values(row: str, what: str) -> list[float]:
         return [of["time"][row][what] for of in seeds.values()]
@@ -309,21 +309,21 @@ def table_in_time(seeds: Seeds, set_up: str, n_clips: int) -> tuple[Table, dict[
         f"that of its variance which the frames of a clip have in common; TCS was trained with {SHARED:.0%}. Stage 1 "
         "is the same network with TCS switched off. The flow is exact; a pixel counts where it is wholly inside the "
         f"mask in both frames ({sum(values('source', 'left_out')):.0f} pairs had none). Sharpness: mean length of the "
-        "gradient over the source's; a blurred video would show there. Variety: deviation of the figures' mean colours "
-        "between clips, over the source's; a network that paints one person only would show there.",
+        "gradient over the source's; a blurred video would show there. Variety: deviation of the persons' mean colours "
+        "between clips, over the source's; a network that generates one person only would show there.",
         f"Goal: at {share}, the recipes' own, the error falls by 30 % or more, at the lower end of the interval, and "
         "sharpness is at least 0.8 of stage 1's (of the source's, where that is less).",
         f"What falls short: with all noise shared, stage 1 alone is at {alone.thousandths}, against "
-        f"{together.thousandths} of stage 2 at {share}. Our reading: figures as blurred as these (see sharpness) "
-        "hardly change with their place, so the same noise paints nearly the same picture. How TCS does where stage 1 "
-        "paints details is not shown here.",
+        f"{together.thousandths} of stage 2 at {share}. Our reading: persons as blurred as these (see sharpness) "
+        "hardly change with their place, so the same noise gives nearly the same picture. How TCS does where stage 1 "
+        "generates details is not shown here.",
     ]
     title = f"Stage 2 against stage 1, inside the mask of {n_clips} held-out clips of {FRAMES} frames a seed"
-    return Table(title, ("painted by", "warping error, 1e-3", "falls by", "sharpness", "variety"), rows, notes), goals
+    return Table(title, ("generated by", "warping error, 1e-3", "falls by", "sharpness", "variety"), rows, notes), goals
 
 
 def table_in_space(seeds: Seeds, set_up: str, n_frames: int) -> tuple[Table, dict[str, bool]]:
-    """What mask-aware training is worth, whole and in part, and which goals that meets."""
+    """What mask-aware training brings, whole and in part, and which goals that meets."""
 
     def values(row: str, what: str) -> list[float]:
         return [of["space"][row][what] for of in seeds.values()]
@@ -378,7 +378,7 @@ def table_in_space(seeds: Seeds, set_up: str, n_frames: int) -> tuple[Table, dic
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102])
-    parser.add_argument("--clips", type=int, default=24, help="held-out clips to paint; four times as many to denoise")
+    parser.add_argument("--clips", type=int, default=24, help="held-out clips; four times as many to denoise")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     seeds = {seed: figures_of(seed, asked.clips) for seed in asked.seeds}

@@ -29,7 +29,7 @@ from pa_lib.pretrained import FaceIdentity
 
 SIDE = 128
 GREY = (128, 128, 128)
-STEPS = 5  # of a trained system: 12,000 pictures have to be painted
+STEPS = 5  # of a trained system: 12,000 pictures have to be generated
 Make = Callable[[], AbstractAnonymizer]
 
 

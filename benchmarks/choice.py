@@ -120,11 +120,11 @@ def main() -> None:
         [_crowd_row(name, done[name]) for name in CROWDS],
         [
             f"Kept: the boxes of the person decided to be kept hold {FOUND_SHARE:.0%} of the dancer's pixels and more.",
-            "The dancer's pixels that change are those where the mask of somebody behind reaches over.",
+            "The dancer's pixels that change are those where the mask of a person behind reaches over.",
         ],
     )
     equal = Table(
-        "keep_subject with equals side by side: everybody must be hidden",
+        "keep_subject with equals side by side: everyone must be hidden",
         ("clip", "faces hidden", "recall"),
         [(n, f"{done[n].others.n_covered}/{done[n].others.n_targets}", done[n].others.share) for n in EQUALS],
     )

@@ -4,7 +4,7 @@ python benchmarks/comparison.py                                 the conventional
 python benchmarks/comparison.py --weights runs/…/last.ckpt      and a trained Passersby-Anonymizer beside them
 python benchmarks/comparison.py --rows fill --frames 16         a look at some rows on a few frames; nothing is written
 
-Heads are hidden, everybody's. Clips, tracks files and rows that were measured before are kept in benchmarks/work, so a
+Everyone's head is hidden. Clips, tracks files and rows that were measured before are kept in benchmarks/work, so a
 run that was stopped goes on. Rows of changed settings, weights, clips or protocols are measured anew.
 """
 
@@ -73,7 +73,7 @@ CLIPS = {
 
 
 class Tracked(NamedTuple):
-    """A clip, H.264 without loss, and the one tracks file that all rows use: everybody's head is hidden."""
+    """A clip, H.264 without loss, and the one tracks file that all rows use: everyone's head is hidden."""
 
     clip: Path
     tracks: Path
@@ -147,8 +147,8 @@ def measured(
     maskers = Maskers()
     for number, of in enumerate(clips):
         record = read_tracks(of.tracks)
-        masker, _, place = maskers.of(None, record, of.tracks)
-        assert place == "tracks file"
+        masker, _, taken_from = maskers.of(None, record, of.tracks)
+        assert taken_from == "tracks file"
         output = default_output(probe(of.clip), place)
         for result in composited_results(of.clip, output, record, masker, module, clip=number):
             feed(stages["composited"], result)
@@ -211,7 +211,7 @@ Figures = dict[str, dict[str, dict[str, MetricValue]]]  # of rows, by stage, by 
 
 
 def figures_of(evaluation: Evaluation) -> dict[str, dict[str, MetricValue]]:
-    """All figures by stage and name."""
+    """All values by stage and name."""
     told: dict[str, dict[str, MetricValue]] = {stage: {} for stage in STAGES}
     for record in evaluation.metrics:
         told[record.measured_on] |= {figure.name: figure for figure in record.values}
@@ -231,7 +231,7 @@ def cell(figure: MetricValue, scale: float, *, has_interval: bool) -> str:
 def table(
     title: str, columns: Mapping[str, tuple[str, float]], rows: Figures, stage: str, *notes: str, has_intervals: bool
 ) -> Table:
-    """Systems by figures; `columns` maps a head to the figure's name and to what its value is multiplied by."""
+    """Systems by values; `columns` maps a head to the name of a value and to what it is multiplied by."""
     first = next(iter(rows.values()))[stage]
     arrows = {True: " ↑", False: " ↓", None: ""}
     heads = [f"{head}{arrows[first[name].is_higher_better]}" for head, (name, _) in columns.items()]
@@ -256,13 +256,13 @@ def tables(rows: Figures, used: str, left_out: str) -> list[Table]:
             PEOPLE,
             rows,
             "encoded",
-            f"Clips: {used}, from the start of each; egoblur scaled from 2560x1920 to 640x480. Everybody's head is "
+            f"Clips: {used}, from the start of each; egoblur scaled from 2560x1920 to 640x480. Everyone's head is "
             "hidden (CenterFace, ellipses), by one tracks file per clip: all rows replace the very same pixels. "
             f"{left_out}",
             f"{identity.n} people in {len(CLIPS)} clips ({apart}). Distances are Euclidean, of dlib's network; "
             "recognized: within 0.6 of the original. Rank-1 and mAP: each person is looked for in a gallery of all "
             f"{chance.n}; chance is {100 * chance.value:.1f} %. Intervals: 95 %, over people, and wide with so few.",
-            "Still a face: neither better nor worse in itself; a face that is painted anew should be one. Where no "
+            "Still a face: neither better nor worse in itself; a face that is generated should be one. Where no "
             "face is found any more, the place where it was is compared. Spread: how much the new identity changes "
             "within a track.",
             has_intervals=True,
@@ -272,7 +272,7 @@ def tables(rows: Figures, used: str, left_out: str) -> list[Table]:
             PEOPLE,
             rows,
             "composited",
-            "As above, from the frames as they are painted.",
+            "As above, from the frames as they are generated.",
             has_intervals=False,
         ),
         table(
@@ -318,7 +318,7 @@ def times_table(times: Mapping[str, Times], clip: Path, repeats: int) -> Table:
         ("system", *(head.format("s") for head in steps), *(head.format("processor s") for head in steps)),
         cells,
         [
-            "Whole commands with their defaults, but for what paints (faces and people, the subject kept, "
+            "Whole commands with their defaults, but for what generates (faces and people, the subject kept, "
             "silhouettes; the default metrics), start included. Goal: evaluation takes less time than anonymization. "
             "What evaluation costs does not depend on the system: flow in both directions for every pair of frames, "
             "and the identity of every hidden face in both videos."

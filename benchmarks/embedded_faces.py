@@ -17,9 +17,9 @@ from embedded_weights import (
     Weights,
     as_records,
     cell,
+    generated,
     kept,
     marked,
-    painted,
     portraits_file,
     values,
 )
@@ -179,7 +179,8 @@ def _memorization(weights: Weights, n_heads: int, n_training: int | None, mark: 
     rounds = [held_out[: n_heads - start] for start in range(0, n_heads, len(held_out))]
     sources = {"generated": rounds, "generated_training": [portraits.training(n_heads)]}
     pictures = {
-        kind: [painted(weights, portraits, rows, seed) for seed, rows in enumerate(of)] for kind, of in sources.items()
+        kind: [generated(weights, portraits, rows, seed) for seed, rows in enumerate(of)]
+        for kind, of in sources.items()
     }
     frames = {kind: torch.cat(of) for kind, of in pictures.items()} | {"real": photos.frames[held_out]}
     rows = {kind: torch.cat(of) for kind, of in sources.items()} | {"real": held_out}
@@ -285,7 +286,7 @@ def memorization_table(record: Record) -> tuple[Table, dict[str, bool]]:
         f"Distance of each face to the nearest of the same {record['n_training']} training faces, in the eyes of "
         f"dlib's network, all pictures {HEAD_PX} px, set upright by the original's landmarks; quantiles. Real: people "
         "who were not in training; what they have is what unrelated people have. Among so many faces almost "
-        "everybody has one within the threshold, so three shares are given: of faces whose nearest is within it, of "
+        "everyone has one within the threshold, so three shares are given: of faces whose nearest is within it, of "
         "all pairs within it, and of faces nearer to the nearest than the nearest 5 % of real ones, where a memorised "
         "face would show. Intervals at 95 %: Wilson, and Student's t over pictures for pairs. Heads on the same photo "
         "with other seeds are taken for independent.",

@@ -25,7 +25,7 @@ from pa_lib.reports.json import plain
 from pa_lib.video import fingerprint
 
 FOLDER = WORK / "embedded"
-BATCH = 32  # photos painted at a time, and written: what a stopped run loses
+BATCH = 32  # photos generated at a time, and written: what a stopped run loses
 Record = dict[str, Any]
 
 
@@ -36,7 +36,7 @@ class Weights:
     Args:
         path: A checkpoint of Passersby-Anonymizer, or ``.safetensors``.
         steps: Of the sampler; None takes what the weights bring.
-        device: Where faces and clips are painted. Speed is measured on the CPU.
+        device: Where faces and clips are generated. Speed is measured on the CPU.
     """
 
     path: Path
@@ -60,7 +60,7 @@ class Weights:
 
     @cached_property
     def system(self) -> PassersbyAnonymizer:
-        """Ready to paint."""
+        """Ready to generate."""
         changed = {} if self.steps is None else {"sampler.steps": self.steps}
         module = load_module(self.path, changed=changed, map_location=self.device)
         assert isinstance(module, PassersbyAnonymizer)
@@ -124,7 +124,7 @@ def _spread(rows: Tensor, n: int | None) -> Tensor:
 
 
 def marked(*what: Any) -> str:
-    """Ten digits that stand for everything that decides a figure."""
+    """Ten digits that stand for everything that decides a value."""
     return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:10]
 
 
@@ -133,7 +133,7 @@ def kept(part: str, what: Sequence[Any], measure: Callable[[], Record] | None) -
 
     Args:
         part: Name of the part.
-        what: All that decides its figures.
+        what: All that decides its values.
         measure: Measures it; None where it was not asked for: then only what is there is given back.
     """
     place = FOLDER / f"{part}_{marked(part, *what)}.json"
@@ -148,9 +148,9 @@ def kept(part: str, what: Sequence[Any], measure: Callable[[], Record] | None) -
     return told
 
 
-def painted(weights: Weights, portraits: Portraits, rows: Tensor, seed: int) -> Tensor:
-    """Photos with somebody new in them, uint8; those painted before are read, 32 by 32."""
-    folder = FOLDER / "painted"
+def generated(weights: Weights, portraits: Portraits, rows: Tensor, seed: int) -> Tensor:
+    """Photos with a generated person in them, uint8; those generated before are read, 32 by 32."""
+    folder = FOLDER / "generated"
     folder.mkdir(parents=True, exist_ok=True)
     parts, told = [], time.perf_counter()
     for number, some in enumerate(rows.split(BATCH)):
@@ -163,12 +163,12 @@ def painted(weights: Weights, portraits: Portraits, rows: Tensor, seed: int) -> 
         parts.append(torch.load(place, weights_only=True))
         if time.perf_counter() - told > 20:
             told = time.perf_counter()
-            print(f"painted {min((number + 1) * BATCH, len(rows))} of {len(rows)}, seed {seed}", flush=True)
+            print(f"generated {min((number + 1) * BATCH, len(rows))} of {len(rows)}, seed {seed}", flush=True)
     return torch.cat(parts)
 
 
 def as_records(figures: Sequence[MetricValue]) -> Record:
-    """Figures by name, for JSON."""
+    """Values by name, for JSON."""
     return {figure.name: asdict(figure) for figure in figures}
 
 

@@ -202,7 +202,7 @@ def measure_crops(rounds: int, steps: int, n_frames: int = 8) -> Part:
             f"{n_frames} frames; the UNet has Stable Diffusion's build with fewer channels and none of its "
             "attention at the finest level: so attention takes 17 % of its operations at this size; in Stable "
             "Diffusion 1.5 it takes 16 %. A person of "
-            f"{PERSON[0]} px fills a crop of 113 px: at 64 px it is painted coarser than it was filmed, at 128 finer."
+            f"{PERSON[0]} px fills a crop of 113 px: at 64 px it is generated coarser than it was filmed, at 128 finer."
         ],
     )
     small = [ratios[f"{kind}, {k}"] for kind in list(kinds)[:2] for k in people if k <= 4]
@@ -228,7 +228,7 @@ def tiny_weights() -> Path:
 
 
 def street(n_frames: int, width: int = 320, height: int = 192) -> Iterator[NDArray[np.uint8]]:
-    """A still picture of soft noise with two dark figures who walk to and fro."""
+    """A still picture of soft noise with two dark shapes that walk to and fro."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(64, 192, (height // 16, width // 16, 3), dtype=np.uint8)
     ground = coarse.repeat(16, 0).repeat(16, 1)
@@ -245,7 +245,7 @@ def boxes_at(frame: int) -> list[tuple[int, int, int, int]]:
 
 
 def written_tracks(clip: Path, n_frames: int) -> Path:
-    """A tracks file that hides both figures in every frame."""
+    """A tracks file that hides both shapes in every frame."""
     info = probe(clip)
     people = tuple(
         Person(

@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--is-tiny", action="store_true", help="small networks; writes no results")
     asked = parser.parse_args()
-    warnings.filterwarnings("ignore")  # losses are logged to nobody
+    warnings.filterwarnings("ignore")  # losses are not logged
     rows = [
         row
         for is_compiled in (False, True)

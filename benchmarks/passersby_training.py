@@ -118,7 +118,7 @@ def trained(config: dict[str, Any], turns: Turns, n_turns: int, *, is_bare: bool
     module = build(config["module"])
     callbacks: list[Any] = []
     if not is_bare:
-        # Drawn, as on a terminal, though nobody sees it
+        # Drawn, as on a terminal, but into a string
         terminal = {"console_kwargs": {"force_terminal": True, "file": io.StringIO()}}
         nodes = config["callbacks"].items()
         callbacks = [build(node, **(terminal if name == "progress" else {})) for name, node in nodes]

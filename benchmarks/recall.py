@@ -2,7 +2,7 @@
 
     python benchmarks/recall.py [--finders mtcnn centerface people faces_and_people] [--clips breakdance pets_vtest ...]
 
-Everybody found is hidden. The masks are the program's own (its default masker); a feathered rim counts as not covered.
+Everyone found is hidden. The masks are the program's own (its default masker); a feathered rim counts as not covered.
 """
 
 from __future__ import annotations

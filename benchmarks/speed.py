@@ -1,24 +1,27 @@
 """Speed beside deface 1.5.0: whole processes on the same 1080p clip, in turns, and the recall of those very runs.
 
-    python benchmarks/speed.py [--frames 152] [--repeats 3]
+    python benchmarks/speed.py [--frames 152] [--repeats 3] [--add]
 
 The clip is two real walking clips enlarged to 1920 x 1080. Both tools blur, both read and write H.264, both look for
 faces with CenterFace at full resolution. deface looks at every frame; pa_lib at every other and follows people between
-(its default), and once more at every frame for comparison.
+(its default), and once more at every frame for comparison. `--add` adds rounds to those of the last result, so that
+they can be measured in several quiet stretches.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
-from dataclasses import dataclass
+import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import _deface
 import av
 import cv2
 from _annotations import AnnotatedClip, Recall, recall, walking_clip_1080p
-from _bench import WORK, ChildRun, Table, frames_of, pa_anonymize, publish, run_child
+from _bench import RESULTS, WORK, ChildRun, Table, frames_of, pa_anonymize, publish, run_child
 from _ours import replaced_from_tracks_file
 
 FACES_ONLY = ("people/finder=centerface", "people/chooser=all", "people/masker=ellipse", "module=conventional")
@@ -70,6 +73,14 @@ def recall_of(contender: Contender, clip: AnnotatedClip) -> Recall:
     return recall(clip.counted(), shares)
 
 
+def earlier(frames: int, names: list[str]) -> dict[str, list[ChildRun]]:
+    """The runs of the last result."""
+    values = json.loads((RESULTS / "speed.json").read_text())["values"]
+    if values.get("frames") != frames:
+        sys.exit(f"the last result has {values.get('frames')} frames, asked for {frames}: leave out --add")
+    return {name: [ChildRun(**run, output="") for run in values["runs"][name]] for name in names}
+
+
 def size_of(path: Path) -> str:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -80,10 +91,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=152)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--add", action="store_true", help="to the runs of the last result")
     asked = parser.parse_args()
     clip = walking_clip_1080p(asked.frames)
     ways = contenders(clip)
-    runs: dict[str, list[ChildRun]] = {way.name: [] for way in ways}
+    names = [way.name for way in ways]
+    runs: dict[str, list[ChildRun]] = earlier(asked.frames, names) if asked.add else {name: [] for name in names}
     for number in range(asked.repeats):
         for way in ways:
             runs[way.name].append(run_child(way.command))
@@ -105,8 +118,9 @@ def main() -> None:
     ]
     ratio = rates["pa_lib"] / rates["deface"]
     is_recall_kept = recalls["pa_lib"].n_covered >= recalls["deface"].n_covered
+    n_rounds = len(runs[names[0]])
     table = Table(
-        f"Whole process, blur, CenterFace, {asked.frames} frames of 1920x1080, median of {asked.repeats} in turns",
+        f"Whole process, blur, CenterFace, {asked.frames} frames of 1920x1080, median of {n_rounds} in turns",
         ("tool", "frames/s", "of deface's", "CPU s", "peak MiB", "face recall", "worst frame", "output"),
         rows,
         [
@@ -116,7 +130,10 @@ def main() -> None:
             "Start of the process, imports and the reading of weights are in the times of both.",
         ],
     )
-    spread = {name: [round(run.seconds, 2) for run in done] for name, done in runs.items()}
+    kept = {
+        name: [{key: value for key, value in asdict(run).items() if key != "output"} for run in done]
+        for name, done in runs.items()
+    }
     goals = {"twice_as_fast": ratio >= GOAL_RATIO, "recall_kept": is_recall_kept}
     publish(
         "speed",
@@ -125,7 +142,8 @@ def main() -> None:
             "goals": goals,
             "ratio": ratio,
             "rates_fps": rates,
-            "seconds": spread,
+            "frames": asked.frames,
+            "runs": kept,
             "recall": {n: vars(r) for n, r in recalls.items()},
         },
     )

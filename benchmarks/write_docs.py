@@ -1,4 +1,4 @@
-"""Write docs/benchmarks.md from benchmarks/results/*.json, so that no figure in it is typed by hand.
+"""Write docs/benchmarks.md from benchmarks/results/*.json, so that no value in it is typed by hand.
 
 python benchmarks/write_docs.py
 """
@@ -24,6 +24,7 @@ ORDER = (
     "attackers",
     "comparison",
     "embedded",
+    "before_after",
 )
 INTRODUCTION = (HERE / "introduction.md").read_text() if (HERE / "introduction.md").exists() else ""
 
@@ -33,7 +34,7 @@ def section(record: dict[str, Any]) -> str:
     machine = record["machine"]
     libraries = ", ".join(f"{name} {number}" for name, number in machine["libraries"].items())
     lines = [
-        f"## {record['benchmark'].capitalize()}",
+        f"## {record['benchmark'].replace('_', ' ').capitalize()}",
         "",
         f"`{record['command']}` on {record['date']}: {machine['cores']} cores ({machine['cpu']}), "
         f"{machine['memory_gib']} GiB, {machine['system']}, Python {machine['python']}, {libraries}; "
