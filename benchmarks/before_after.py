@@ -1,6 +1,6 @@
 """Before a change and after it: the same commands of two checkouts of the library, in turns, as whole processes.
 
-    python benchmarks/before_after.py --before ../old [--repeats 5] [--only "1080p, heads blurred" ...]
+    python benchmarks/before_after.py --before ../old [--repeats 5] [--only "80 frames of 1080p, heads blurred" ...]
 
 `--before` is a checkout of the library as it was (``git worktree add ../old 63dc5a2``, the last commit before the
 redesign). Both run in the same environment. Compared are processor time, which other work on the machine disturbs less
@@ -28,7 +28,7 @@ from _bench import HERE, WORK, ChildRun, Table, frames_of, publish, run_child, s
 FOLDER = WORK / "before_after"
 HEADS = ("people/finder=centerface", "people/chooser=all", "people/masker=ellipse")
 BLUR = "module=conventional"
-EMBEDDED = ("module=passersby", "device=cpu")
+EMBEDDED = ("module=compact", "device=cpu")
 SMALL = ("module.backbone.widths=[32,64]", "module.backbone.attention_levels=[1]", "module.backbone.layers=1")
 TRAINING = ("trainer.limit_val_batches=0", "trainer.enable_model_summary=false", "logger=none", "~callbacks.best")
 TRAINING += ("~callbacks.preview", "~callbacks.progress")
@@ -53,22 +53,22 @@ class Work:
 def works() -> dict[str, Work]:
     """All commands by the name of their row."""
     large = walking_clip_1080p(80).path
-    small = walking_clip_480x270(64)
+    small = walking_clip_480x270(24)
     dance = shared_data() / "clips_with_masks" / "davis_breakdance" / "frames"
     dancer = write_clip(FOLDER / "dancer.mp4", frames_of(dance))
-    training = ("experiment=passersby_1_spatial", "trainer.max_steps=30", "data.batch_size=4", *TRAINING)
-    temporal = ("experiment=passersby_2_temporal", "trainer.max_steps=6", "data.batch_size=1", *SMALL, *TRAINING)
+    training = ("experiment=passersby_1_spatial", "trainer.max_steps=12", "data.batch_size=4", *TRAINING)
+    temporal = ("experiment=passersby_2_temporal", "trainer.max_steps=3", "data.batch_size=1", *SMALL, *TRAINING)
     return {
         "--help": Work("pa-anonymize", ("--help",)),
-        "1080p, heads blurred": Work("pa-anonymize", (f"input={large}", *HEADS, BLUR), "large.mp4"),
+        "80 frames of 1080p, heads blurred": Work("pa-anonymize", (f"input={large}", *HEADS, BLUR), "large.mp4"),
         "crowd behind a dancer, default people, blur": Work("pa-anonymize", (f"input={dancer}", BLUR), "dancer.mp4"),
-        "480x270, heads blurred": Work("pa-anonymize", (f"input={small}", *HEADS, BLUR), "small.mp4"),
-        "480x270, heads of the embedded default": Work(
+        "24 frames of 480x270, heads blurred": Work("pa-anonymize", (f"input={small}", *HEADS, BLUR), "small.mp4"),
+        "24 frames of 480x270, heads of the embedded default": Work(
             "pa-anonymize", (f"input={small}", *HEADS, *EMBEDDED), "embedded.mp4"
         ),
-        "evaluation of 480x270, default metrics": Work("pa-evaluate", (f"original={small}",), "evaluation"),
-        "training, stage 1, 30 steps": Work("pa-train", training, "stage_1"),
-        "training, stage 2, 6 steps": Work("pa-train", temporal, "stage_2"),
+        "evaluation of 24 frames of 480x270, default metrics": Work("pa-evaluate", (f"original={small}",), "evaluation"),
+        "training, stage 1, 12 steps": Work("pa-train", training, "stage_1"),
+        "training, stage 2, 3 steps": Work("pa-train", temporal, "stage_2"),
     }
 
 
