@@ -20,7 +20,7 @@ import cv2
 import torch
 from _bench import WORK, Table, publish, shared_data
 
-from pa_lib.contracts import Clip, ClipMasks
+from pa_lib.contracts import Clip, ClipMasks, ProgressCallback
 from pa_lib.data import FaceDataModule
 from pa_lib.evaluation.attack import face_photos, run_attack
 from pa_lib.functional import blur, region_size
@@ -91,16 +91,16 @@ def attacked(row: str, make: Make, photos: Photos) -> dict[str, Any]:
     return told
 
 
-def _printed(what: str) -> Callable[[str, int, int], None]:
+def _printed(what: str) -> ProgressCallback:
     last = 0.0
 
-    def told(doing: str, done: int, of: int) -> None:
+    def report(task: str, done: int, total: int | None = None) -> None:
         nonlocal last
-        if done == of or time.perf_counter() - last > 20:
+        if done == total or time.perf_counter() - last > 20:
             last = time.perf_counter()
-            print(f"{what}: {doing} {done} of {of}", flush=True)
+            print(f"{what}: {task} {done} of {total}", flush=True)
 
-    return told
+    return report
 
 
 def share(figure: dict[str, Any]) -> str | None:

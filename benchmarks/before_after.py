@@ -30,8 +30,14 @@ HEADS = ("people/finder=centerface", "people/chooser=all", "people/masker=ellips
 BLUR = "module=conventional"
 EMBEDDED = ("module=compact", "device=cpu")
 SMALL = ("module.backbone.widths=[32,64]", "module.backbone.attention_levels=[1]", "module.backbone.layers=1")
-TRAINING = ("trainer.limit_val_batches=0", "trainer.enable_model_summary=false", "logger=none", "~callbacks.best")
-TRAINING += ("~callbacks.preview", "~callbacks.progress")
+TRAINING = (
+    "trainer.limit_val_batches=0",
+    "trainer.enable_model_summary=false",
+    "logger=none",
+    "~callbacks.best",
+    "~callbacks.preview",
+    "~callbacks.progress",
+)
 SIDES = ("before", "after")
 
 
@@ -66,7 +72,7 @@ def works() -> dict[str, Work]:
         "24 frames of 480x270, heads of the embedded default": Work(
             "pa-anonymize", (f"input={small}", *HEADS, *EMBEDDED), "embedded.mp4"
         ),
-        "evaluation of 24 frames of 480x270, default metrics": Work("pa-evaluate", (f"original={small}",), "evaluation"),
+        "evaluation of 24 frames, default metrics": Work("pa-evaluate", (f"original={small}",), "evaluation"),
         "training, stage 1, 12 steps": Work("pa-train", training, "stage_1"),
         "training, stage 2, 3 steps": Work("pa-train", temporal, "stage_2"),
     }

@@ -27,14 +27,14 @@ def parrot(weights: Weights, steps: int, n_photos: int | None, is_asked: bool) -
             portraits = _with_pairs(portraits, n_photos)
         last = time.perf_counter()
 
-        def tell(doing: str, done: int, of: int) -> None:
+        def report(task: str, done: int, total: int | None = None) -> None:
             nonlocal last
             if time.perf_counter() - last > 20:
                 last = time.perf_counter()
-                print(f"parrot: {doing} {done} of {of}", flush=True)
+                print(f"parrot: {task} {done} of {total}", flush=True)
 
         system = weights.with_steps(steps).system
-        measured = run_attack(attack, system, portraits.photos, on_progress=tell)
+        measured = run_attack(attack, system, portraits.photos, on_progress=report)
         return {"values": as_records(measured.values), "steps": steps, "n": len(portraits.photos)}
 
     return kept("parrot", what, measure if is_asked else None)
