@@ -19,6 +19,7 @@ import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def works() -> dict[str, Work]:
     training = ("experiment=passersby_1_spatial", "trainer.max_steps=12", "data.batch_size=4", *TRAINING)
     temporal = ("experiment=passersby_2_temporal", "trainer.max_steps=3", "data.batch_size=1", *SMALL, *TRAINING)
     return {
-        "--help": Work("pa-anonymize", ("--help",)),
+        "help": Work("pa-anonymize", ("--help",)),
         "80 frames of 1080p, heads blurred": Work("pa-anonymize", (f"input={large}", *HEADS, BLUR), "large.mp4"),
         "crowd behind a dancer, default people, blur": Work("pa-anonymize", (f"input={dancer}", BLUR), "dancer.mp4"),
         "24 frames of 480x270, heads blurred, lossless": Work(
@@ -161,9 +162,11 @@ def row_of(name: str, rounds: Rounds) -> tuple[Any, ...]:
 
 
 def values_of(checkout: Path, name: str) -> dict[str, Any]:
-    """The raw values of a benchmark's result; empty where it was not run."""
+    """The raw values of a benchmark's result; empty where it was not run today."""
     path = checkout / "benchmarks" / "results" / f"{name}.json"
     record = json.loads(path.read_text()) if path.is_file() else {}
+    if record.get("date") != date.today().isoformat():
+        return {}
     values: dict[str, Any] = record.get("values", record.get("figures", {}))
     return values
 
@@ -206,7 +209,7 @@ def tables(measured: dict[str, Rounds], checkouts: dict[str, Path]) -> list[Tabl
         ],
     )
     before, after = (ratios_of(checkouts[side]) for side in SIDES)
-    shared = [name for name in after if name in before]
+    shared = [name for name in after if after[name] != before.get(name, after[name])]  # equal: an older record of both
     within = Table(
         "Before and after the redesign: ratios that a benchmark takes within one run",
         ("what", "before", "after", "after/before"),
