@@ -93,8 +93,9 @@ def load_module(
 
     Raises:
         WeightsError: A file is missing, damaged, not ours or from a newer version, or the weights do not fit.
-        SettingError: The config names something outside the public parts and what is trusted, or a setting in
-            `changed` is not there.
+            So does one whose config names what is not public, or holds a setting that is out of range.
+        SettingError: The config names classes that `trusted` must permit, or a setting in `changed` is not there or out
+            of range.
     """
     path = Path(path)
     stored = read(path)
@@ -104,10 +105,14 @@ def load_module(
             "beside the checkpoint that it belongs to"
         )
     config = _checked_config(stored, path, trusted)
-    if changed:
-        config = _with_changes(config, changed, path)
-        check_targets(config, path, trusted)
-    module: LightningModule = _instantiate(config, path)
+    wished = _with_changes(config, changed, path) if changed else config
+    check_targets(wished, path, trusted)
+    try:
+        module: LightningModule = _instantiate(wished, path)
+    except SettingError as error:
+        if changed and _does_build(config):  # else the fault is the file's own
+            raise
+        raise WeightsError(f"{path}: its config does not build: {error}") from error
     wanted = None if slots is None else _known_slots(module, slots, path)
     weights, missing_ok = stored.weights, external_prefixes(module)
     if private is not None:
@@ -323,8 +328,9 @@ def _private_weights(module: nn.Module, path: Path, public: Stored) -> Mapping[s
 
 def _checked_config(stored: Stored, path: Path, trusted: Sequence[str]) -> dict[str, Any]:
     """The stored config with today's names, if it names nothing but public parts and what is trusted."""
-    config = migrated(stored.config)
+    check_targets({}, path, trusted)
     try:
+        config = migrated(stored.config)
         check_targets(config, path, trusted)
     except SettingError as error:
         if missing := [name for name in stored.trusted if not _is_trusted(name, trusted)]:
@@ -333,7 +339,7 @@ def _checked_config(stored: Stored, path: Path, trusted: Sequence[str]) -> dict[
                 f"{first_line(error)}. It was made with {listed(missing)}: where their code may run, pass "
                 f"trusted=({needed},)"
             ) from error
-        raise
+        raise WeightsError(str(error)) from error  # of the file, not of the call
     return config
 
 
@@ -367,6 +373,14 @@ def _is_taken(setting: str, node: Mapping[str, Any]) -> bool:
     parameters = inspect.signature(part).parameters
     # A part that passes named arguments on refuses unknown ones by itself.
     return setting in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+
+
+def _does_build(config: dict[str, Any]) -> bool:
+    try:
+        _instantiate(config, Path())
+    except PaLibError:
+        return False
+    return True
 
 
 def _instantiate(config: dict[str, Any], path: Path) -> Any:

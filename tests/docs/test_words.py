@@ -43,7 +43,6 @@ PROSE = {
 }
 OLD_NAMES = "renamed.py"  # lists them
 NOT_YET = (
-    "cli/",
     "modules/adapters/",
     "modules/inpainting/",
     "modules/systems/",

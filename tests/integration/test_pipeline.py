@@ -157,7 +157,7 @@ def test_a_folder_goes_on_after_a_broken_file(tmp_path: Path, capsys: pytest.Cap
     ("settings", "code", "message"),
     [
         (["input=missing.mp4"], 1, "does not exist"),
-        (["input=clip.mp4", "output=clip.mp4"], 1, "clip.mp4"),
+        (["input=clip.mp4", "output=clip.mp4"], 2, "clip.mp4"),
         (["input=clip.mp4", "output=no/such/folder/out.mp4"], 1, "no/such/folder"),
         (["input=clip.mp4", "output=out.xyz"], 2, ".xyz"),
         (["input=clip.mp4", "tracks=missing.json"], 1, "missing.json"),

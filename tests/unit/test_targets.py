@@ -32,6 +32,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         "import os\nfrom torch import nn\n\n\nclass MyAdapter(nn.Module):\n    value = 3\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "my_package"]:
+        monkeypatch.delitem(sys.modules, name)  # of another test
     return "my_package"
 
 

@@ -32,7 +32,7 @@ class Evaluator(AbstractStreamCallback):
 
     Raises:
         SettingError: No metrics, or a stream that the data does not have.
-        PaLibError: Validation gives something else than a `Result`, or a metric needs what the data does not have, or
+        SettingError: Validation gives something else than a `Result`, or a metric needs what the data does not have, or
             two metrics give a value of the same name.
     """
 
@@ -62,7 +62,7 @@ class Evaluator(AbstractStreamCallback):
     def take(self, trainer: Trainer, pl_module: LightningModule, outputs: Any) -> None:
         """Feed one batch."""
         if not isinstance(outputs, Result):
-            raise PaLibError(
+            raise SettingError(
                 f"{type(pl_module).__name__}.validation_step gives a {type(outputs).__name__}; metrics need a Result: "
                 "train without callbacks=evaluator"
             )
@@ -77,7 +77,7 @@ class Evaluator(AbstractStreamCallback):
         for metric in self.metrics:
             for name, value in self._values(metric, pl_module.device).items():
                 if name in logged:
-                    raise PaLibError(f"two metrics give a value called {name}; leave one of them")
+                    raise SettingError(f"two metrics give a value called {name}; leave one of them")
                 logged.add(name)
                 # Every process has the joined value already: nothing is left to be averaged.
                 pl_module.log(f"val/{name}", value, sync_dist=False, rank_zero_only=False)

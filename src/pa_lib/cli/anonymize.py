@@ -55,7 +55,7 @@ def _anonymize(config: dict[str, Any], changed: dict[str, Any], *, is_chosen: bo
     pairs = pair_files(config["input"], config["output"])
     if config["tracks"] is not None and len(pairs) > 1:
         raise ConfigError(f"tracks={config['tracks']} belongs to one video, but the input names {len(pairs)} files")
-    # A tracks file brings its own decisions; only a chooser named beside it decides anew.
+    # A tracks file brings its own decisions; only a chooser named beside it decides again.
     settings = _run_settings(config, is_chosen_again=is_chosen and config["tracks"] is not None)
     pipeline = build_pipeline(config, build_module(config, changed))
 

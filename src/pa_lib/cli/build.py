@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pa_lib.cli.compose import METRICS, ConfigError, as_trust, build, checked
-from pa_lib.errors import PaLibError, SettingError, first_line
+from pa_lib.errors import SettingError, WeightsError, first_line
 
 if TYPE_CHECKING:
     from lightning import Callback
@@ -42,23 +42,31 @@ def module_settings(overrides: Sequence[str], node: dict[str, Any]) -> dict[str,
 
 
 def build_module(config: dict[str, Any], changed: dict[str, Any]) -> AbstractAnonymizer:
-    """The system: as its config says, or as it was trained, with the settings that the command line names changed."""
+    """The system: as its config says, or as it was trained, with the settings that the command line names changed.
+
+    Raises:
+        ConfigError: The config or the weights hold something else than a system.
+        WeightsError: Parts of it have random weights, or the weights do not fit.
+    """
+    from pa_lib.modules import AbstractAnonymizer
+
     if config["weights"] is None:
-        module: AbstractAnonymizer = build(config["module"])
-        untrained: set[str] = getattr(module, "untrained_slots", set)()
-        if untrained:
-            raise PaLibError(
-                f"{type(module).__name__} would paint noise: {', '.join(sorted(untrained))} has random weights; give "
-                "weights=FILE, a checkpoint of pa-train, or a backbone with weights of its own"
+        module = build(config["module"])
+        if not isinstance(module, AbstractAnonymizer):
+            raise ConfigError(f"module is a {type(module).__name__}, expected a system of pa_lib.modules")
+        if untrained := module.untrained_slots():
+            raise WeightsError(
+                f"{type(module).__name__} would generate noise: {', '.join(sorted(untrained))} has random weights; "
+                "give weights=FILE, a checkpoint of pa-train, or a backbone with weights of its own"
             )
     else:
         from pa_lib import load_module
 
         try:
             loaded: Any = load_module(config["weights"], changed=changed, trusted=config.get("trust") or ())
-        except SettingError as error:
-            raise SettingError(as_trust(error)) from error
-        if not callable(getattr(loaded, "anonymize", None)):
+        except (SettingError, WeightsError) as error:
+            raise type(error)(as_trust(error)) from error
+        if not isinstance(loaded, AbstractAnonymizer):
             raise ConfigError(f"weights={config['weights']} holds a {type(loaded).__name__}, which does not anonymize")
         module = loaded
     return _on_device(module, config["device"])
@@ -76,7 +84,7 @@ def _on_device(module: Any, device: str) -> AbstractAnonymizer:
     try:
         module.eval().to(device)
     except (RuntimeError, AssertionError) as error:
-        raise PaLibError(f"device={device}: {first_line(error)}; device=cpu works everywhere") from error
+        raise SettingError(f"device={device}: {first_line(error)}; device=cpu works everywhere") from error
     return anonymizer
 
 

@@ -25,7 +25,7 @@ class Command:
 
     Args:
         name: Name of the installed command, e.g. ``pa-train``; every line on stderr begins with it.
-        body: Takes the arguments without the command's name and returns the exit code.
+        body: Function of the arguments without the command's name that returns the exit code.
         interrupted: State of the output after Ctrl-C, for the message. The text of the `KeyboardInterrupt` comes first.
         is_ended_by_sigterm: Whether SIGTERM raises `SystemExit`, so that unfinished files are removed. Leave it False
             where a library (Lightning) handles the signal.

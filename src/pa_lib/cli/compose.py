@@ -123,7 +123,7 @@ def compose(name: str, overrides: Sequence[str], config_dir: Path | None = None)
 
 
 def composition(name: str, overrides: Sequence[str], config_dir: Path | None = None) -> Composition:
-    """Compose ``conf/<name>.yaml`` with `overrides`, and tell which option each group took.
+    """Compose ``conf/<name>.yaml`` with `overrides`; the result names the option that each group took.
 
     Raises:
         ConfigError: One line that names the unknown option or setting and the ones there are, a missing value, or a
@@ -181,7 +181,7 @@ def _own_hydra() -> Iterator[None]:
             GlobalHydra.instance().initialize(outer)
 
 
-def as_trust(error: SettingError) -> str:
+def as_trust(error: PaLibError) -> str:
     """The text of a refused ``_target_``, with the permission as it is written on the command line."""
     return re.sub(r"trusted=\('([^']+)',\)", r"trust=[\1]", str(error))
 

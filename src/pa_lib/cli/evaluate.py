@@ -99,7 +99,7 @@ def _check(config: dict[str, Any]) -> None:
     elif config["original"] is None:
         raise ConfigError("give original=VIDEO (or a folder), or module=NAME data=NAME; see --help")
     elif has_module and config["anonymized"] is not None:
-        raise ConfigError("anonymized= is measured as it is, module= anonymizes anew; give one of them")
+        raise ConfigError("anonymized= is measured as it is, module= anonymizes again; give one of them")
 
 
 def _output_folder(config: dict[str, Any], choices: dict[str, str]) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 from pathlib import Path
 
-from pa_lib.errors import InputError, PaLibError
+from pa_lib.errors import InputError, PaLibError, SettingError
 from pa_lib.video import find_inputs
 
 
@@ -17,7 +17,7 @@ def pair_files(source: str, output: str | None) -> list[tuple[Path, Path | None]
 
     Raises:
         InputError: Nothing is found.
-        PaLibError: The output is a file, but several results go there.
+        SettingError: The output is a file, but several results go there.
     """
     path = Path(source).expanduser()
     target = None if output is None else Path(output).expanduser()
@@ -48,7 +48,7 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise PaLibError(f"output={folder}: got a file, expected a folder, since several results go there") from error
+        raise SettingError(f"output={folder}: got a file, expected a folder, since several results go there") from error
     except OSError as error:
         raise PaLibError(f"output={folder}: the folder cannot be made: {error.strerror}") from error
 

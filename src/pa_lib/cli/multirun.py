@@ -1,13 +1,15 @@
 """pa-train -m: several runs by Hydra's sweepers and launchers, each in a process of its own, and a table of them all.
 
 Hydra's sweeper makes the combinations (``hydra/sweeper=optuna`` chooses them by results) and its launcher starts the
-runs: one after the other (``basic``), several at a time (``joblib``), or as jobs of a cluster (``submitit_slurm``).
+runs: one after the other (``basic``), several at a time (``joblib``, ``submitit_local``), or as jobs of a cluster
+(``submitit_slurm``).
 Each run is a process ``pa-train ...``: processes of a distributed run inherit what an earlier run in the same process
 has set, and then hang or share a folder.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -23,8 +25,13 @@ from pa_lib.cli.command import FAILED, INTERRUPTED, OK
 from pa_lib.cli.compose import Composition, ConfigError, composition, config_folder, one_line, spread
 from pa_lib.cli.run_folder import composed_run, file_name, outcome_line, quoted, read_outcome, title_of
 from pa_lib.cli.sweep_table import SweepRow, write_tables
+from pa_lib.errors import PaLibError, first_line
 
 _SLOTS = ("adapter", "temporal")  # whose parts have no effect before they have learned
+
+
+class _NoValueError(PaLibError):
+    """A run of a search gave nothing to search by."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +39,9 @@ class Member:
     """One run of a sweep.
 
     Args:
-        overrides: Its command line.
-        label: What tells it from the others, e.g. ``module/adapter=none seed=1``; the recipe where nothing does.
-        composed: Its config.
+        overrides: Settings of its command line.
+        label: Settings in which it differs from the others, e.g. ``module/adapter=none seed=1``; the recipe where none.
+        composed: Composed config.
         same_as: The part that makes it the same as another run, as text. None for a run of its own.
     """
 
@@ -68,7 +75,13 @@ def train_many(overrides: Sequence[str], config_dir: Path | None) -> int:
         if own in known and known[own].same_as:
             return float("nan")
         label = known[own].label if own in known else _label(own, _as_given(overrides))
-        return _run_process(own, label, config_dir, folder, total)
+        best = _run_process(own, label, config_dir, folder, total)
+        if best is None and not is_known_ahead:  # a sweeper that searches takes an exception for a failed run, not NaN
+            raise _NoValueError(
+                f"{label}: failed, or has no value of monitor= to search by; hydra.sweeper.max_failure_rate=1 goes on "
+                "without it"
+            )
+        return float("nan") if best is None else best
 
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("member_*.json"):
@@ -76,7 +89,17 @@ def train_many(overrides: Sequence[str], config_dir: Path | None) -> int:
     for one in planned or ():
         if one.same_as:
             print(f"left out: {one.label}: {one.same_as}")
-    _call_hydra(run_member, overrides, config_dir, folder)
+    is_ended_early = False
+    try:
+        _call_hydra(run_member, overrides, config_dir, folder)
+    except _NoValueError as error:  # what has run is listed all the same
+        print(f"pa-train: error: {error}", file=sys.stderr)
+        is_ended_early = True
+    except ValueError as error:
+        if is_known_ahead or isinstance(error, PaLibError):
+            raise
+        print(f"pa-train: error: the search has no result: {first_line(error)}", file=sys.stderr)  # optuna: all failed
+        is_ended_early = True
     rows = [SweepRow.read(path) for path in sorted(folder.glob("member_*.json"))]
     print()
     for row in rows:
@@ -84,7 +107,7 @@ def train_many(overrides: Sequence[str], config_dir: Path | None) -> int:
     files = write_tables(rows, folder)
     for name, path in files.items():
         print(f"  {name:<8} {path}")
-    return FAILED if any(row.exit_code for row in rows) or not rows else OK
+    return FAILED if is_ended_early or any(row.exit_code for row in rows) or not rows else OK
 
 
 def members(overrides: Sequence[str], config_dir: Path | None = None) -> list[Member]:
@@ -126,8 +149,8 @@ def _without_effect(composed: Composition, all_runs: Sequence[Composition]) -> s
 
 def _run_process(
     overrides: Sequence[str], label: str, config_dir: Path | None, sweep: Path, total: int | None
-) -> float:
-    """One run as a process of its own; returns the best value of its monitor, or NaN for a run without."""
+) -> float | None:
+    """One run as a process of its own; returns the best value of its monitor, or None for a run without."""
     from hydra.core.hydra_config import HydraConfig
 
     number = int(HydraConfig.get().job.num)
@@ -135,15 +158,16 @@ def _run_process(
     folder = Path(composed.config["output"])
     print(f"[{number + 1}{f'/{total}' if total else ''}] {label}", flush=True)
     code = OK
-    if read_outcome(folder) is not None and not composed.config["is_overwrite"]:
-        print(f"  finished earlier: {folder}", flush=True)
-    else:
-        shared = [] if config_dir is None else ["--config-dir", str(config_dir)]
-        resumed = [] if composed.config["ckpt"] or composed.config["is_overwrite"] else ["ckpt=last"]
-        named = [*overrides, *resumed]
-        if not any(override.startswith("output=") for override in overrides):
-            named.append(f"output={quoted(str(folder))}")
-        code = subprocess.run([sys.executable, "-m", "pa_lib.cli.train", *shared, *named], check=False).returncode
+    with _alone_in(folder, sweep):
+        if read_outcome(folder) is not None and not composed.config["is_overwrite"]:
+            print(f"  finished earlier: {folder}", flush=True)
+        else:
+            shared = [] if config_dir is None else ["--config-dir", str(config_dir)]
+            resumed = [] if composed.config["ckpt"] or composed.config["is_overwrite"] else ["ckpt=last"]
+            named = [*overrides, *resumed]
+            if not any(override.startswith("output=") for override in overrides):
+                named.append(f"output={quoted(str(folder))}")
+            code = subprocess.run([sys.executable, "-m", "pa_lib.cli.train", *shared, *named], check=False).returncode
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     outcome = read_outcome(folder) if code == OK else None
@@ -151,7 +175,15 @@ def _run_process(
     row = SweepRow(label, str(folder), code, result, outcome or {})
     row.write(sweep / f"member_{number:04d}.json")
     best = row.outcome.get("best")
-    return float("nan") if best is None else float(best)
+    return None if best is None else float(best)
+
+
+@contextmanager
+def _alone_in(folder: Path, sweep: Path) -> Iterator[None]:
+    """Waits for another run in the same folder: a search may try the same settings twice at the same time."""
+    with (sweep / f".{folder.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _own_overrides() -> tuple[str, ...]:

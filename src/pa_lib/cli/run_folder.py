@@ -1,4 +1,4 @@
-"""The folder of a training run: its name, what lies in it, and what came of the run."""
+"""The folder of a training run: its name, its content, and the result of the run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pa_lib.cli.compose import Composition, ConfigError, composition
-from pa_lib.errors import InputError, WeightsError
+from pa_lib.errors import PaLibError, WeightsError
 
 CONFIG, OUTCOME, LAST = "config.yaml", "outcome.json", Path("checkpoints/last.ckpt")
 _MADE_HERE = ("checkpoints", "previews", "csv", "tensorboard", "wandb", CONFIG, OUTCOME)
@@ -23,9 +23,9 @@ def composed_run(overrides: Sequence[str], config_dir: Path | None, label: str =
     """The config of a run with its folder and with the checkpoint to resume from, if any.
 
     Args:
-        overrides: The command line.
-        config_dir: The user's own configs.
-        label: What tells the run from the others of a sweep; part of the folder's name.
+        overrides: Settings of the command line.
+        config_dir: Folder of the user's own configs.
+        label: Settings in which the run differs from the others of a sweep; part of the folder's name.
 
     Raises:
         ConfigError: The command line is wrong.
@@ -93,7 +93,7 @@ def prepare_folder(folder: Path, config: Mapping[str, Any]) -> None:
 
     Raises:
         ConfigError: It holds a run that this one neither resumes nor may overwrite.
-        InputError: The folder cannot be written.
+        PaLibError: The folder cannot be written.
     """
     import yaml
 
@@ -114,20 +114,23 @@ def prepare_folder(folder: Path, config: Mapping[str, Any]) -> None:
         (folder / OUTCOME).unlink(missing_ok=True)
         (folder / CONFIG).write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
     except OSError as error:
-        raise InputError(f"output={folder}: {error.strerror}") from error
+        raise PaLibError(f"output={folder}: {error.strerror}; name another folder") from error
 
 
 def write_outcome(folder: Path, outcome: Mapping[str, Any]) -> None:
-    """Record what came of a run: the run is finished."""
+    """Record the result of a run: the run is finished."""
     (folder / OUTCOME).write_text(json.dumps(outcome, indent=2) + "\n", encoding="utf-8")
 
 
 def read_outcome(folder: Path) -> dict[str, Any] | None:
-    """What came of a run; None for one that has not finished."""
+    """The result of a run; None for one that has not finished, or was killed while it wrote it."""
     path = folder / OUTCOME
     if not path.is_file():
         return None
-    outcome: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        outcome: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
     return outcome
 
 

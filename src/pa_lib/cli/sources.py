@@ -24,7 +24,7 @@ class MetricsOfConfig:
     """Makes the metrics of a config; those made by one object share parts with the same settings.
 
     Args:
-        node: As in `build_metrics`.
+        node: Config of a metric, or names with such configs below them; see `build_metrics`.
     """
 
     node: Config
@@ -39,9 +39,9 @@ def source_of(config: Config, changed: Config, folder: Path) -> AbstractSource:
     """What the settings ask for; `cli.evaluate` has refused those that contradict each other.
 
     Args:
-        config: That of ``conf/evaluate.yaml``, resolved.
+        config: Config of ``conf/evaluate.yaml``, resolved.
         changed: Settings of a trained module that are changed, by dotted name.
-        folder: Where videos that are anonymized here are written.
+        folder: Folder of the videos that are anonymized here.
     """
     if config["attack"] is not None:
         return attack_on_faces(config, changed)

@@ -16,10 +16,10 @@ class SweepRow:
     """One run of a sweep.
 
     Args:
-        label: What the sweep has chosen for it, e.g. ``module/adapter=none seed=1``.
-        folder: Its run folder.
-        exit_code: Of its process; 0 is success.
-        result: What came of it, in a few words.
+        label: The settings that the sweep gives it, e.g. ``module/adapter=none seed=1``.
+        folder: Run folder.
+        exit_code: Exit code of its process; 0 is success.
+        result: Best and last monitored values, or how it failed, in a few words.
         outcome: Content of its ``outcome.json``; empty for a failed run.
     """
 

@@ -45,7 +45,7 @@ class ProgressBars:
     """Progress bars on the error stream, one for each file and task, that appear when work begins.
 
     Args:
-        is_shown: False shows nothing, for all processes but the first.
+        is_shown: Whether anything is shown; set it in the first process only.
         units: Task -> what is counted in it, where that is not frames.
     """
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pa_lib.cli.command import FAILED, OK, command, entry_point
 from pa_lib.cli.compose import build, checked, compose, parse
-from pa_lib.errors import InputError, PaLibError
+from pa_lib.errors import InputError, PaLibError, SettingError
 
 if TYPE_CHECKING:  # torch and the codecs are not needed to answer --help or to refuse a wrong setting
     from pa_lib.pipeline.cut_tracklets import CutOutcome, TrackletCutter
@@ -45,7 +45,7 @@ def _cut(config: dict[str, Any]) -> int:
 
     output = Path(config["output"]).expanduser()
     if output.exists() and not output.is_dir():
-        raise PaLibError(f"output={output}: got a file, expected a folder")
+        raise SettingError(f"output={output}: got a file, expected a folder")
     sources = find_inputs(config["input"], has_images=False, besides=output)
     if not sources:
         raise InputError(f"input={config['input']}: no video there; give a video, a folder of them, or a glob")

@@ -35,7 +35,7 @@ Train an anonymization system, or some of its parts.
 settings (all of them, with their meaning: conf/train.yaml, and the groups below):
   seed=N  ckpt=FILE|last  init_from=FILE  init_slots=[NAME,...]  output=FOLDER  is_overwrite=true  monitor=NAME
   trainer.max_steps=N  trainer.precision=bf16-mixed  trainer.accumulate_grad_batches=N  trainer.gradient_clip_val=X  ...
-  with -m: hydra/launcher=basic|joblib|submitit_slurm  hydra/sweeper=basic|optuna
+  with -m: hydra/launcher=basic|joblib|submitit_local|submitit_slurm  hydra/sweeper=basic|optuna
 """
 
 USE = "pa-anonymize input=clip.mp4 module=passersby weights={checkpoint}"
@@ -119,7 +119,7 @@ def _train_one(overrides: list[str], config_dir: Path | None) -> int:
 
 
 def _outcome(trainer: Trainer, monitor: str, took_s: float) -> dict[str, Any]:
-    """What came of a run: steps, time, the monitored value at its best and at last, and all values of validation."""
+    """The result of a run: steps, time, the monitored value at its best and at last, and all values of validation."""
     from lightning.pytorch.callbacks import ModelCheckpoint
 
     values = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}

@@ -105,5 +105,5 @@ def _made(node: Any, path: Path) -> Any:
     package, _, name = str(node["_target_"]).rpartition(".")
     try:
         return getattr(importlib.import_module(package), name)(**arguments)
-    except TypeError as error:
+    except (TypeError, SettingError) as error:  # of the file, not of the command
         raise InputError(f"{path}: {node['_target_']}: {' '.join(str(error).split())}") from error

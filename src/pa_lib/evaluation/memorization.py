@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from pa_lib.data import FaceDataModule
-from pa_lib.errors import InputError, PaLibError, SettingError
+from pa_lib.errors import InputError, SettingError
 from pa_lib.evaluation.attack import anonymized_views, digest_of, face_photos
 from pa_lib.evaluation.shard import AbstractSource, MakeMetrics, OnProgress, Shard, described, under
 from pa_lib.functional.intervals import t_interval, wilson_interval, within
@@ -175,14 +175,15 @@ def nearest_faces(
             many left as the others: the nearest of more faces is nearer.
 
     Raises:
-        PaLibError: Shapes that do not fit, identities that are not finite, or pictures with more faces than others.
+        SettingError: Shapes that do not fit, or pictures with more faces than others.
+        InputError: Identities that are not finite.
 
     >>> faces = nearest_faces(torch.tensor([[0.0], [5.0]]), torch.tensor([[1.0], [2.0]]), 1.5)
     >>> faces.distance.tolist(), faces.face.tolist(), faces.near_share.tolist()
     ([1.0, 3.0], [0, 1], [0.5, 0.0])
     """
     if pictures.ndim != 2 or training.ndim != 2 or pictures.shape[1] != training.shape[1] or not len(training):
-        raise PaLibError(
+        raise SettingError(
             f"identities of shape {tuple(pictures.shape)} and {tuple(training.shape)}: expected n d and m d, m > 0"
         )
     if not (pictures.isfinite().all() and training.isfinite().all()):
@@ -192,10 +193,10 @@ def nearest_faces(
     n_faces = len(training)
     if own is not None:
         if tuple(own.shape) != (len(pictures), len(training)):
-            raise PaLibError(f"own has shape {tuple(own.shape)}, expected {(len(pictures), len(training))}")
+            raise SettingError(f"own has shape {tuple(own.shape)}, expected {(len(pictures), len(training))}")
         left = (~own).sum(1)
         if len(left) and (int(left.min()) != int(left.max()) or int(left.min()) == 0):
-            raise PaLibError(
+            raise SettingError(
                 f"pictures are compared with {int(left.min())} to {int(left.max())} faces: expected one number above 0 "
                 "for all; the nearest of more faces is nearer"
             )
@@ -274,10 +275,10 @@ def is_no_more_frequent(generated: MetricValue, real: MetricValue) -> bool:
     """Whether a share among generated faces is at most what the interval of the same share among real ones allows.
 
     Raises:
-        PaLibError: One of them is of no pictures at all.
+        InputError: One of them is of no pictures at all.
     """
     if real.interval is None or math.isnan(generated.value) or math.isnan(real.value):
-        raise PaLibError(f"{generated.name} of {generated.n} and {real.name} of {real.n}: expected pictures in both")
+        raise InputError(f"{generated.name} of {generated.n} and {real.name} of {real.n}: expected pictures in both")
     return generated.value <= real.interval[1]
 
 

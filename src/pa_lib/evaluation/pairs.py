@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import InputError, SettingError
 from pa_lib.video import find_inputs, is_supported
 
 
@@ -39,12 +39,12 @@ def pair_clips(original: Path, anonymized: Path | None, tracks: Path | None = No
         The pairs, and one line for each video that has no partner.
 
     Raises:
-        PaLibError: There is no pair, or a tracks file is given for several.
+        InputError, SettingError: There is no pair, or a tracks file is given for several.
     """
     if not original.exists():
-        raise PaLibError(f"original={original}: no such file or folder")
+        raise InputError(f"original={original}: no such file or folder")
     if anonymized is not None and not anonymized.exists():
-        raise PaLibError(f"anonymized={anonymized}: no such file or folder")
+        raise InputError(f"anonymized={anonymized}: no such file or folder")
     sources = find_inputs(original)
     if sources == [original]:
         partner = anonymized
@@ -52,14 +52,14 @@ def pair_clips(original: Path, anonymized: Path | None, tracks: Path | None = No
             folder = partner or original.parent
             partner = _partner(original, folder, Path(original.name), is_same_name_taken=anonymized is not None)
             if partner is None:
-                raise PaLibError(
+                raise InputError(
                     f"{folder} holds no {_stem(original)}.anonymized.*; say anonymized=FILE, or anonymize it first: "
                     f"pa-anonymize input={original}"
                 )
         return [_with_records(original, partner, tracks)], []
     folder = anonymized or original.with_name(f"{original.name}.anonymized")
     if not folder.is_dir():
-        raise PaLibError(f"original={original} is a folder of videos, so anonymized={folder} must be a folder too")
+        raise SettingError(f"original={original} is a folder of videos, so anonymized={folder} must be a folder too")
     sources = find_inputs(original, besides=None if folder == original else folder)
     is_other = folder.resolve() != original.resolve()
     partners = {
@@ -68,12 +68,14 @@ def pair_clips(original: Path, anonymized: Path | None, tracks: Path | None = No
     lonely = [f"{file.relative_to(original)}: no anonymized video" for file, partner in partners.items() if not partner]
     pairs = [_with_records(file, partner, None) for file, partner in partners.items() if partner is not None]
     if not pairs:
-        raise PaLibError(
+        raise InputError(
             f"no video of {original} has a partner in {folder}; expected clip.anonymized.mp4 for clip.mp4, as "
             "pa-anonymize names them"
         )
     if tracks is not None:
-        raise PaLibError(f"tracks={tracks} belongs to one video, but {len(pairs)} are compared; put them beside these")
+        raise SettingError(
+            f"tracks={tracks} belongs to one video, but {len(pairs)} are compared; put them beside these"
+        )
     return pairs, lonely
 
 

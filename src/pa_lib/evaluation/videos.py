@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pa_lib.contracts import ClipMasks, Kind, ProgressCallback, Result, Sighting
-from pa_lib.errors import PaLibError
+from pa_lib.errors import InputError
 from pa_lib.evaluation.maskers import Maskers
 from pa_lib.evaluation.pairs import ClipPair
 from pa_lib.evaluation.shard import no_progress, under
@@ -44,7 +44,7 @@ class OpenedPair:
         limits: Limits on what is read.
 
     Raises:
-        PaLibError: Sizes or rates differ, or the tracks file or report belongs to another video.
+        InputError: Sizes or rates differ, or the tracks file or report belongs to another video.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class OpenedPair:
         """The videos side by side, window after window; counts on the way.
 
         Raises:
-            PaLibError: One of them has fewer frames.
+            InputError: One of them has fewer frames.
         """
         yield from windows(self._moments(on_progress or under("", no_progress)), self.clip)
 
@@ -103,7 +103,7 @@ class OpenedPair:
         done = 0
         for one, two in zip_longest(read_frames(self.before), read_frames(self.after)):
             if one is None or two is None:
-                raise PaLibError(
+                raise InputError(
                     f"{self.pair.original.name} and {self.pair.anonymized.name} are not equally long: "
                     f"the {'original' if one is None else 'anonymized'} one ends after {done} frames; was one of them "
                     "cut, or made of another file?"
@@ -120,7 +120,7 @@ class OpenedPair:
             on_progress("measuring", done, total if total is None else max(total, done))
         on_progress("measuring", done, done)
         if self.record is not None and done != self.record.n_frames:
-            raise PaLibError(
+            raise InputError(
                 f"{self.pair.original.name} has {done} frames, its tracks file knows {self.record.n_frames}; "
                 "was it changed?"
             )
@@ -287,17 +287,17 @@ def check_alike(before: VideoInfo, after: VideoInfo) -> None:
     """Refuses two videos whose frames cannot be compared.
 
     Raises:
-        PaLibError: Sizes or rates differ.
+        InputError: Sizes or rates differ.
     """
     names = f"{before.path.name} and {after.path.name}"
     if (before.width, before.height) != (after.width, after.height):
-        raise PaLibError(
+        raise InputError(
             f"{names} are not of one size: {before.width} x {before.height} and {after.width} x {after.height} px; "
             "scale one of them, or compare what belongs together"
         )
     is_timed = "image" not in before.container and "image" not in after.container
     if is_timed and abs(before.fps - after.fps) > _RATE_TOLERANCE * before.fps:
-        raise PaLibError(
+        raise InputError(
             f"{names} are not of one rate: {before.fps:.4g} and {after.fps:.4g} frames per second; their frames are "
             "not of the same moments"
         )
@@ -314,7 +314,7 @@ def _read_report(pair: ClipPair, sha256: str) -> RunReport | None:
         return None
     report = RunReport.read_json(pair.report)
     if report.source.sha256 != sha256:
-        raise PaLibError(
+        raise InputError(
             f"{pair.report} is the report of another video ({report.source.name}); move it away, or give the video it "
             "belongs to"
         )

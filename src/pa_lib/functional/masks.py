@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pa_lib.contracts import Box
-from pa_lib.errors import PaLibError
+from pa_lib.errors import InputError
 from pa_lib.functional.boxes import bounding_box
 
 
@@ -239,15 +239,15 @@ def from_run_lengths(counts: Sequence[int], height: int, width: int) -> Bool[Ten
     """The mask of a whole frame from COCO run lengths: down the columns, left to right, zeros first.
 
     Raises:
-        PaLibError: A count is no whole number >= 0, or they do not add up to the frame.
+        InputError: A count is no whole number >= 0, or they do not add up to the frame.
 
     >>> from_run_lengths([0, 2, 1, 1], height=2, width=2).int().tolist()
     [[1, 0], [1, 1]]
     """
     if any(isinstance(count, bool) or not isinstance(count, int) or count < 0 for count in counts):
-        raise PaLibError("the run lengths of a mask must be whole numbers >= 0; correct or remove that mask")
+        raise InputError("the run lengths of a mask must be whole numbers >= 0; correct or remove that mask")
     if sum(counts) != height * width:
-        raise PaLibError(
+        raise InputError(
             f"the run lengths of a mask add up to {sum(counts)} pixels, expected {height * width} "
             f"for a frame of {width} x {height}; correct or remove that mask"
         )

@@ -1,5 +1,5 @@
 from .choosers.base import AbstractChooser, Choice, Embeddings, VideoTimeline
-from .choosers.by_face import KeepMatching
+from .choosers.by_face import KeepEmbedded, KeepMatching
 from .choosers.by_id import ChooseByIds, HideIds, KeepIds
 from .choosers.by_place import ChooseByPlace, HideAt, KeepAt
 from .choosers.everybody import HideAll
@@ -34,6 +34,7 @@ __all__ = [
     "HideIds",
     "KalmanTracker",
     "KeepAt",
+    "KeepEmbedded",
     "KeepIds",
     "KeepMatching",
     "KeepSubject",

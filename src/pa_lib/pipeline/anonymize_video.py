@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pa_lib.contracts import FaceNetwork, Person, ProgressCallback
-from pa_lib.errors import DamagedInputError, InputError, PaLibError, ProtectionError, SettingError
+from pa_lib.errors import DamagedInputError, InputError, ProtectionError, SettingError
 from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.people import (
     AbstractChooser,
@@ -206,7 +206,7 @@ class AnonymizationPipeline:
         own = None if settings.tracks is None else settings.tracks.resolve()
         old = [path for path in files.values() if path.exists() and path.resolve() != own]
         if old and not settings.is_overwrite:
-            raise PaLibError(f"output {old[0]} exists; choose another name or set is_overwrite=true")
+            raise SettingError(f"output {old[0]} exists; choose another name or set is_overwrite=true")
         check_output(output, info, self.write)
         return files
 
@@ -215,28 +215,27 @@ class AnonymizationPipeline:
     def _find(self, info: VideoInfo, sha256: str, settings: RunSettings, on_progress: ProgressCallback) -> TracksRecord:
         """Search, track, link and choose: one pass, and another one if faces are compared."""
         found = search_people(info, self.finder, self.tracker, self.search, on_progress)
-        embeddings = self._embeddings(info, found.people, on_progress)
-        choice = self.chooser.choose(found.people, found.timeline, embeddings)
+        chooser, embeddings = self._with_faces(info, found.people, on_progress)
+        choice = chooser.choose(found.people, found.timeline, embeddings)
         self.finder.release()
         made_with = {"people": settings.config["people"]} if settings.config else {}
         return TracksRecord.of(info, sha256, found.findings, found.people, choice, made_with)
 
     def _choose(self, info: VideoInfo, record: TracksRecord, on_progress: ProgressCallback) -> TracksRecord:
         """Other decisions about the people of a tracks file: one pass if faces are compared, else none."""
-        embeddings = self._embeddings(info, record.people, on_progress)
-        return record.decided(self.chooser.choose(record.people, record.timeline, embeddings))
+        chooser, embeddings = self._with_faces(info, record.people, on_progress)
+        return record.decided(chooser.choose(record.people, record.timeline, embeddings))
 
-    def _embeddings(
+    def _with_faces(
         self, info: VideoInfo, people: Sequence[Person], on_progress: ProgressCallback
-    ) -> Embeddings | None:
-        """Embeddings of all faces, where the chooser compares faces; else None, without a pass over the video."""
+    ) -> tuple[AbstractChooser, Embeddings | None]:
+        """The chooser with its photos embedded, and embeddings of all faces; None where it compares none."""
         if not self.chooser.needs_identity:
-            return None
+            return self.chooser, None
         if self.identity is None:
             raise SettingError(f"{type(self.chooser).__name__} compares faces: give it a face network, identity=...")
         network = self.identity()
-        self.chooser.learn(network, self.finder)
-        return compare_faces(info, people, network, on_progress)
+        return self.chooser.learned(network, self.finder), compare_faces(info, people, network, on_progress)
 
     # -- results -------------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pa_lib.contracts import Box, Decision, Person
-from pa_lib.errors import PaLibError
+from pa_lib.errors import SettingError
 from pa_lib.reports.sheet_frames import Candidate, body_or_face, candidates, overview_frames
 from pa_lib.video.staging import StagedFile
 
@@ -60,7 +60,7 @@ class PeopleSheet:
         title: Title of the sheet, usually the name of the video.
 
     Raises:
-        PaLibError: A person has no decision.
+        SettingError: A person has no decision.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class PeopleSheet:
         self.decisions = {decision.person_id: decision for decision in decisions}
         undecided = [person.person_id for person in self.people if person.person_id not in self.decisions]
         if undecided:
-            raise PaLibError(f"person {undecided[0]} has no decision: every person found must be hidden or kept")
+            raise SettingError(f"person {undecided[0]} has no decision: every person found must be hidden or kept")
         self.width, self.height = width, height
         self.times_s = times_s
         self.title = title

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BeforeValidator
 
 from pa_lib.contracts import Decision, Kind, Person, Track, stored_kind
-from pa_lib.errors import PaLibError
+from pa_lib.errors import InputError, PaLibError, SettingError
 from pa_lib.reports.frame_log import FrameLog, Status
 from pa_lib.reports.json import plain, read_content, record_of
 from pa_lib.reports.software import software_versions
@@ -108,10 +108,10 @@ class TrackRecord:
         """Summary of a track, found on every `stride`-th frame.
 
         Raises:
-            PaLibError: The track has no frames.
+            InputError: The track has no frames.
         """
         if len(track.frames) == 0:
-            raise PaLibError(f"track {track.track_id} has no frames: remove it from the tracks file")
+            raise InputError(f"track {track.track_id} has no frames: remove it from the tracks file")
         is_detected = np.isfinite(track.scores)
         seen = track.frames[is_detected]
         breaks = np.flatnonzero(np.diff(seen) > stride)
@@ -175,17 +175,17 @@ def people_records(
         stride: Stride of the finder in frames: longer gaps between detections are shown as filled in.
 
     Raises:
-        PaLibError: A person has no decision, or more than one.
+        SettingError: A person has no decision, or more than one.
     """
     by_id: dict[int, Decision] = {}
     for decision in decisions:
         if decision.person_id in by_id:
-            raise PaLibError(f"person {decision.person_id} has two decisions: leave one")
+            raise SettingError(f"person {decision.person_id} has two decisions: leave one")
         by_id[decision.person_id] = decision
     records = []
     for person in people:
         if person.person_id not in by_id:
-            raise PaLibError(f"person {person.person_id} has no decision: every person found must be hidden or kept")
+            raise SettingError(f"person {person.person_id} has no decision: every person found must be hidden or kept")
         decision = by_id[person.person_id]
         records.append(
             PersonRecord(

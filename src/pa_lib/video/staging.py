@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import PaLibError, SettingError
 from pa_lib.video import rollback
 from pa_lib.video.rollback import Name, Plan
 
@@ -184,7 +184,7 @@ class StagedFolder(AbstractStaged):
         self._janitor = _Janitor(Plan(remove=[str(self.path.absolute())]))
         try:
             if final.is_dir() and any(final.iterdir()):
-                raise PaLibError(f"output folder {final} is not empty; empty it or choose another name")
+                raise SettingError(f"output folder {final} is not empty; empty it or choose another name")
             self.path.mkdir()
         except OSError as error:
             self._janitor.dismiss()
@@ -251,7 +251,7 @@ def commit_together(beside: Sequence[StagedFile], last: AbstractStaged) -> None:
     except BaseException as error:
         problems = rollback.settle(plan)
         if problems and isinstance(error, PaLibError):
-            raise PaLibError(f"{error}; {'; '.join(problems)}") from error
+            raise type(error)(f"{error}; {'; '.join(problems)}") from error
         raise
     finally:
         rollback.settle(plan)
@@ -289,7 +289,7 @@ def check_writable(final: Path) -> None:
     """
     if final.is_dir():
         if any(final.iterdir()):
-            raise PaLibError(f"output {final} is a folder that is not empty; empty it or choose another name")
+            raise SettingError(f"output {final} is a folder that is not empty; empty it or choose another name")
         return
     with StagedFile(final):
         pass

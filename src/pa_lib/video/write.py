@@ -176,7 +176,7 @@ def _check_not_input(path: Path, info: VideoInfo) -> None:
     for file in (info.path, *info.files):
         same = os.path.realpath(file) == os.path.realpath(path)
         if same or (path.exists() and file.exists() and os.path.samefile(file, path)):
-            raise PaLibError(f"output {path} is the input {file} itself; choose another name")
+            raise SettingError(f"output {path} is the input {file} itself; choose another name")
 
 
 @contextmanager

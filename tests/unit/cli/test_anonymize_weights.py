@@ -156,14 +156,14 @@ def test_a_checkpoint_that_does_not_anonymize(source: Path, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [
-        (["module=passersby"], FAILED, "would paint noise: backbone has random weights; give weights=FILE"),
+        (["module=passersby"], FAILED, "would generate noise: backbone has random weights; give weights=FILE"),
         (["module=passersby", "weights=nowhere.ckpt"], FAILED, "nowhere.ckpt: no such checkpoint"),
         (["weights=text.ckpt"], FAILED, "text.ckpt: damaged"),
         (["weights=text.safetensors"], FAILED, "text.safetensors: damaged"),
         (["weights=bare.ckpt"], FAILED, "bare.ckpt: no checkpoint of pa_lib"),
         (["weights=folder"], FAILED, "folder: no such checkpoint"),
-        (["weights=a.safetensors", "device=nonsense"], FAILED, "device=nonsense: "),
-        (["weights=a.safetensors", "device=cuda:77"], FAILED, "device=cuda:77: "),
+        (["weights=a.safetensors", "device=nonsense"], USAGE, "device=nonsense: "),
+        (["weights=a.safetensors", "device=cuda:77"], USAGE, "device=cuda:77: "),
         (["weights=a.safetensors", "module=passersby", "module.sampler.steps=0"], USAGE, "steps"),
         (["weights=a.safetensors", "module=passersby", "module.sampler.stepz=1"], USAGE, "module.sampler.stepz"),
         (["weights=a.safetensors", "module.sampler.steps=1"], USAGE, "module.sampler.steps"),

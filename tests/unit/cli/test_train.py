@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -306,8 +308,57 @@ def test_a_sweep_leaves_a_table_over_its_seeds(config: Path, monkeypatch: pytest
 def test_plugins_of_hydra_that_are_not_installed(
     config: Path, capsys: pytest.CaptureFixture[str], override: str, package: str
 ) -> None:
+    if importlib.util.find_spec(f"hydra_plugins.{package.replace('-', '_')}"):
+        pytest.skip("it is installed here")
     assert call(config, "-m", "seed=0,1", override) == USAGE
     assert f"{override} is not installed; pip install {package}" in capsys.readouterr().err
+
+
+def sweep(config: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """A real sweep of tiny runs, each a process, as launchers start them."""
+    short = ["trainer.max_steps=1", "trainer.val_check_interval=1"]
+    command = [sys.executable, "-m", "pa_lib.cli.train", "-m", "--config-dir", str(config), *TINY, *short, *more]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("plugin", "settings"),
+    [
+        ("hydra_joblib_launcher", ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]),
+        ("hydra_submitit_launcher", ["hydra/launcher=submitit_local"]),
+    ],
+)
+def test_launchers_leave_what_runs_one_by_one_leave(config: Path, plugin: str, settings: list[str]) -> None:
+    pytest.importorskip(f"hydra_plugins.{plugin}")
+    done = sweep(config, "seed=0,1", *settings)
+    assert done.returncode == OK, done.stderr
+    values = {path.parent.name: json.loads(path.read_text())["last"] for path in Path("runs").rglob("outcome.json")}
+    assert len(values) == 2
+    (folder,) = Path("runs/standin").glob("sweep-*")
+    (row,) = csv.DictReader((folder / "summary.csv").read_text().splitlines())
+    assert (row["runs"], row["failed"]) == ("2", "0")
+    done = sweep(config, "seed=0,1", "is_overwrite=true")
+    assert done.returncode == OK, done.stderr
+    assert values == {
+        path.parent.name: json.loads(path.read_text())["last"] for path in Path("runs").rglob("outcome.json")
+    }
+
+
+@pytest.mark.slow
+def test_a_search_ends_with_a_failed_run_or_goes_on_without_it(config: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=1", "+module.nan_at=0"]
+    search.append("+module.lr=interval(0.01,0.1)")
+    hint = "hydra.sweeper.max_failure_rate=1 goes on"
+    for more, n_runs in ([], 1), (["hydra.sweeper.max_failure_rate=1"], 2):
+        done = sweep(config, *search, f"paths.runs=runs_{n_runs}", *more)
+        assert done.returncode == FAILED  # as a sweep with a failed run does
+        assert "a bug" not in done.stderr
+        assert (hint in done.stderr.splitlines()[-1]) == (n_runs == 1)
+        assert done.stdout.count("failed (exit code 1)") == n_runs
+        assert len(list(Path(f"runs_{n_runs}").rglob("summary.md"))) == 1
 
 
 @pytest.mark.parametrize(

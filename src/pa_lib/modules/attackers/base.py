@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import SettingError
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Photos:
             attacker knows them: an attack that fails only because the face was not found would say little.
 
     Raises:
-        PaLibError: Shapes or types that do not fit.
+        SettingError: Shapes or types that do not fit.
     """
 
     frames: UInt8[Tensor, "n 3 h w"]
@@ -39,10 +39,10 @@ class Photos:
         n, _, height, width = self.frames.shape
         expected = {"masks": (n, 1, height, width), "people": (n,), "landmarks": (n, 5, 2)}
         if self.frames.dtype != torch.uint8:
-            raise PaLibError(f"photos of {self.frames.dtype}: expected uint8 in 0..255")
+            raise SettingError(f"photos of {self.frames.dtype}: expected uint8 in 0..255")
         for name, shape in expected.items():
             if tuple(getattr(self, name).shape) != shape:
-                raise PaLibError(f"photos: {name} has shape {tuple(getattr(self, name).shape)}, expected {shape}")
+                raise SettingError(f"photos: {name} has shape {tuple(getattr(self, name).shape)}, expected {shape}")
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -66,14 +66,14 @@ class Anonymized:
         """The rows of `frames` that show these photos, in order of the photos; all of each, or the first of each.
 
         Raises:
-            PaLibError: One of the photos was not anonymized.
+            SettingError: One of the photos was not anonymized.
         """
         of: dict[int, list[int]] = {}
         for row, photo in enumerate(self.photo.tolist()):
             of.setdefault(photo, []).append(row)
         missing = [photo for photo in photos.tolist() if photo not in of]
         if missing:
-            raise PaLibError(f"photo {missing[0]} was not anonymized; anonymize all that attack.views() asks for")
+            raise SettingError(f"photo {missing[0]} was not anonymized; anonymize all that attack.views() asks for")
         return torch.tensor([row for photo in photos.tolist() for row in of[photo][: 1 if is_first else None]])
 
 

@@ -9,7 +9,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import SettingError
 
 
 def frame_by_frame(
@@ -25,10 +25,10 @@ def checked_chunk(chunk: int) -> int:
     """The same number.
 
     Raises:
-        PaLibError: It is not a positive whole number.
+        SettingError: It is not a positive whole number.
     """
     if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
-        raise PaLibError(f"chunk {chunk!r} of the autoencoder; expected a whole number of images from 1")
+        raise SettingError(f"chunk {chunk!r} of the autoencoder; expected a whole number of images from 1")
     return chunk
 
 
@@ -36,13 +36,13 @@ def check_size(pixels: Float[Tensor, "b t _ h w"], multiple: int) -> None:
     """Refuse clips whose sides an autoencoder would round.
 
     Raises:
-        PaLibError: They are no clips, have not 3 channels, or sides that are no multiples.
+        SettingError: They are no clips, have not 3 channels, or sides that are no multiples.
     """
     if pixels.ndim != 5:
-        raise PaLibError(f"the autoencoder got pixels of shape {tuple(pixels.shape)}, expected clips b t 3 h w")
+        raise SettingError(f"the autoencoder got pixels of shape {tuple(pixels.shape)}, expected clips b t 3 h w")
     channels, height, width = pixels.shape[-3:]
     if channels != 3 or height % multiple or width % multiple:
-        raise PaLibError(
+        raise SettingError(
             f"the autoencoder got {channels} channels of {width} x {height} px, expected 3 and multiples of "
             f"{multiple} px; choose another crop size or another autoencoder"
         )
@@ -52,12 +52,12 @@ def check_channels(latents: Float[Tensor, "b t _ h w"], channels: int) -> None:
     """Refuse latents of another autoencoder.
 
     Raises:
-        PaLibError: They are no clips, or have another number of channels.
+        SettingError: They are no clips, or have another number of channels.
     """
     if latents.ndim != 5:
-        raise PaLibError(f"the autoencoder got latents of shape {tuple(latents.shape)}, expected clips b t c h w")
+        raise SettingError(f"the autoencoder got latents of shape {tuple(latents.shape)}, expected clips b t c h w")
     if latents.shape[2] != channels:
-        raise PaLibError(
+        raise SettingError(
             f"the autoencoder got latents of {latents.shape[2]} channels, expected {channels}; "
             "choose a backbone and an autoencoder with the same number of latent channels"
         )

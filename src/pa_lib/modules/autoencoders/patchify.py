@@ -6,7 +6,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import SettingError
 from pa_lib.modules.autoencoders._chunks import check_channels, check_size
 from pa_lib.modules.autoencoders.base import AbstractAutoencoder
 
@@ -20,7 +20,7 @@ class Patchify(AbstractAutoencoder):
         patch: Side length of the square in pixels, >= 1. Latents have 3 patch^2 channels.
 
     Raises:
-        PaLibError: `patch` is not a positive whole number.
+        SettingError: `patch` is not a positive whole number.
 
     >>> import torch
     >>> latents = Patchify(2).encode(torch.full((1, 1, 3, 4, 6), 0.75))
@@ -31,7 +31,7 @@ class Patchify(AbstractAutoencoder):
     def __init__(self, patch: int = 4) -> None:
         super().__init__()
         if isinstance(patch, bool) or not isinstance(patch, int) or patch < 1:
-            raise PaLibError(f"patch {patch!r} of the patchify autoencoder; expected a whole number of pixels from 1")
+            raise SettingError(f"patch {patch!r} of the patchify autoencoder; expected a whole number of pixels from 1")
         self.channels = 3 * patch**2
         self.downscale = patch
 

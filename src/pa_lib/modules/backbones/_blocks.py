@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import SettingError, WeightsError
 from pa_lib.modules.backbones.base import Site
 from pa_lib.modules.backbones.context import ForwardContext, RunningContext
 
@@ -29,7 +29,7 @@ def block_sites(unet: nn.Module) -> tuple[Site, ...]:
         unet: A diffusers UNet: ``down_blocks``, ``mid_block`` and ``up_blocks`` of ``resnets`` and ``attentions``.
 
     Raises:
-        PaLibError: A block is of a kind in which ResNets and attentions do not pair up.
+        WeightsError: A block is of a kind in which ResNets and attentions do not pair up.
     """
     return tuple(_walk(unet))
 
@@ -46,7 +46,7 @@ def _walk(unet: Any) -> Iterator[Site]:
 def _stage(block: nn.Module, name: str, layers: int) -> Iterator[Site]:
     attentions: Sequence[nn.Module | None] = list(getattr(block, "attentions", ())) or [None] * layers
     if len(attentions) != layers:
-        raise PaLibError(
+        raise WeightsError(
             f"block {name} of the UNet is a {type(block).__name__} with {len(attentions)} attentions for {layers} "
             "ResNets; choose a UNet whose blocks have one attention per ResNet, or none"
         )
@@ -86,28 +86,28 @@ def flat_input(
     """Latents with the condition behind them, every frame an image of its own.
 
     Raises:
-        PaLibError: Shapes do not fit each other, the context or the backbone.
+        SettingError: Shapes do not fit each other, the context or the backbone.
     """
     condition = context.concat
     if noisy.ndim != 5 or noisy.shape[2] != channels:
-        raise PaLibError(
+        raise SettingError(
             f"the backbone got latents of shape {tuple(noisy.shape)}, expected b t {channels} h w; "
             "choose an autoencoder and a backbone with the same number of latent channels"
         )
     if (len(noisy), noisy.shape[1]) != (len(context.timesteps), context.frames):
-        raise PaLibError(
+        raise SettingError(
             f"the backbone got {len(noisy)} clips of {noisy.shape[1]} frames with a context of "
             f"{len(context.timesteps)} clips of {context.frames} frames; give both the same clips"
         )
     given = 0 if condition is None else condition.shape[2]
     if given != condition_channels:
-        raise PaLibError(
+        raise SettingError(
             f"the backbone got {given} condition channels, expected {condition_channels} (mask and background); "
             "set condition_channels of the backbone to what the system gives"
         )
     if condition is not None:
         if condition.shape[:2] != noisy.shape[:2] or condition.shape[3:] != noisy.shape[3:]:
-            raise PaLibError(
+            raise SettingError(
                 f"the condition has shape {tuple(condition.shape)}, the latents {tuple(noisy.shape)}; "
                 "give both the same clips, frames and size"
             )

@@ -10,7 +10,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import SettingError
 from pa_lib.modules.backbones._blocks import flat_input
 from pa_lib.modules.backbones.context import ForwardContext
 from pa_lib.modules.backbones.unet import AbstractUNetBackbone
@@ -35,7 +35,7 @@ class CompactUNet(AbstractUNetBackbone):
             one.
 
     Raises:
-        PaLibError: A setting is out of range, or widths do not divide.
+        SettingError: A setting is out of range, or widths do not divide.
 
     >>> import torch
     >>> backbone = CompactUNet(channels=4, condition_channels=5, widths=(8, 16), layers=1, attention_levels=(1,),
@@ -88,15 +88,17 @@ class CompactUNet(AbstractUNetBackbone):
         """The prediction for every frame; see `AbstractBackbone.forward`.
 
         Raises:
-            PaLibError: Channels or sizes do not fit, or text or residuals are given.
+            SettingError: Channels or sizes do not fit, or text or residuals are given.
         """
         if context.text is not None:
-            raise PaLibError("the compact backbone takes no text and got some; choose module/text=none")
+            raise SettingError("the compact backbone takes no text and got some; choose module/text=none")
         if context.residuals is not None:
-            raise PaLibError("the compact backbone takes no residuals of a control network; choose a UNet of diffusers")
+            raise SettingError(
+                "the compact backbone takes no residuals of a control network; choose a UNet of diffusers"
+            )
         images = flat_input(noisy, context, self.channels, self.condition_channels)
         if images.shape[-2] % self._multiple or images.shape[-1] % self._multiple:
-            raise PaLibError(
+            raise SettingError(
                 f"the compact backbone got latents of {images.shape[-1]} x {images.shape[-2]}, expected multiples of "
                 f"{self._multiple}; choose another crop size or fewer widths"
             )
@@ -126,23 +128,23 @@ def _check(
     head_width: int,
 ) -> None:
     if channels < 1 or condition_channels < 0 or layers < 1 or head_width < 1:
-        raise PaLibError(
+        raise SettingError(
             f"compact backbone: channels {channels}, condition_channels {condition_channels}, layers {layers} and "
             f"head_width {head_width} must be at least 1, 0, 1 and 1"
         )
     if not widths or min(widths) < 1 or math.gcd(*widths) < _LEAST_PER_GROUP:
-        raise PaLibError(
+        raise SettingError(
             f"compact backbone: widths {list(widths)} have no common divisor of {_LEAST_PER_GROUP} or more, which "
             "group normalization needs; choose multiples of 8, better of 32"
         )
     if not attending <= set(range(len(widths))):
-        raise PaLibError(
+        raise SettingError(
             f"compact backbone: attention_levels {sorted(attending)} name levels that {len(widths)} widths do not "
             f"have; choose from 0 to {len(widths) - 1}"
         )
     undivided = [widths[level] for level in sorted(attending | {len(widths) - 1}) if widths[level] % head_width]
     if attending and undivided:
-        raise PaLibError(
+        raise SettingError(
             f"compact backbone: head_width {head_width} does not divide the attending widths {undivided}; "
             "choose a head_width that divides them all"
         )

@@ -11,7 +11,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import SettingError, WeightsError
 from pa_lib.modules.backbones._blocks import flat_input, text_widths
 from pa_lib.modules.backbones.base import TrainedWith
 from pa_lib.modules.backbones.context import ForwardContext, Residuals, TextCondition
@@ -45,8 +45,9 @@ class DiffusersUNet(AbstractUNetBackbone):
             weights that learn another one (AnimateDiff trains on linear betas over Stable Diffusion).
 
     Raises:
-        PaLibError: Not exactly one of the three is given; nothing can be loaded; the UNet wants a condition that we
-            do not have (classes, images), or its channels fit neither way.
+        SettingError: Not exactly one of the three is given, or another setting is out of range.
+        WeightsError: Nothing can be loaded, the UNet wants a condition that we do not have (classes, images), or its
+            channels fit neither way.
 
     >>> config = dict(block_out_channels=[8, 16], layers_per_block=1, norm_num_groups=4, attention_head_dim=2,
     ...               cross_attention_dim=8, down_block_types=["CrossAttnDownBlock2D", "DownBlock2D"],
@@ -96,7 +97,7 @@ class DiffusersUNet(AbstractUNetBackbone):
         """The prediction for every frame; see `AbstractBackbone.forward`.
 
         Raises:
-            PaLibError: Channels or sizes do not fit; text is missing, or not as wide as the UNet's.
+            SettingError: Channels or sizes do not fit; text is missing, or not as wide as the UNet's.
         """
         images = flat_input(noisy, context, self.channels, self.condition_channels).to(self.unet.dtype)
         states = self._states(context.text, len(noisy))
@@ -119,7 +120,7 @@ class DiffusersUNet(AbstractUNetBackbone):
     def _stand_in(self, tokens: int) -> nn.Parameter | None:
         if tokens and (self.text_width is None or self._wants_pooled):
             why = "also wants pooled text" if self._wants_pooled else "has no cross-attention"
-            raise PaLibError(f"null_tokens is {tokens} but this UNet {why}; set null_tokens to 0")
+            raise SettingError(f"null_tokens is {tokens} but this UNet {why}; set null_tokens to 0")
         return nn.Parameter(torch.randn(1, tokens, self.text_width or 0)) if tokens else None
 
     def _states(self, text: TextCondition | None, clips: int) -> Float[Tensor, "b l d"] | None:
@@ -127,13 +128,13 @@ class DiffusersUNet(AbstractUNetBackbone):
             return None  # diffusers' networks without cross-attention look at no states
         if text is None:
             if self.null_text is None:
-                raise PaLibError(
+                raise SettingError(
                     f"the UNet wants text of width {self.text_width} and got none; choose module/text=clip "
                     "(the empty prompt is the unconditional one), or set null_tokens of a UNet trained from nothing"
                 )
             return self.null_text.expand(clips, -1, -1)
         if text.states.shape[0] != clips or text.states.shape[-1] != self.text_width:
-            raise PaLibError(
+            raise SettingError(
                 f"the UNet got text of shape {tuple(text.states.shape)}, expected {clips} l {self.text_width}; "
                 "use the text encoder of the same model (module.text.path) and one prompt per clip"
             )
@@ -146,7 +147,7 @@ class DiffusersUNet(AbstractUNetBackbone):
         if not self._wants_pooled:
             return None
         if text is None or text.pooled is None:
-            raise PaLibError("the UNet wants pooled text and got none; use the text encoders of the same SDXL model")
+            raise SettingError("the UNet wants pooled text and got none; use the text encoders of the same SDXL model")
         clips, frames, _, height, width = noisy.shape
         size = (height * _PIXELS_PER_LATENT, width * _PIXELS_PER_LATENT)
         time_ids = torch.tensor([*size, 0, 0, *size], dtype=noisy.dtype, device=noisy.device)
@@ -171,13 +172,17 @@ def _refuse_other_conditions(unet: UNet2DConditionModel) -> None:
     ]
     if unknown or added not in (None, "text_time"):
         names = ", ".join(f"{name}={config[name]}" for name in unknown) or f"addition_embed_type={added}"
-        raise PaLibError(f"this UNet wants conditions that we do not have ({names}); choose an SD 1, SD 2 or SDXL one")
+        raise WeightsError(
+            f"this UNet wants conditions that we do not have ({names}); choose an SD 1, SD 2 or SDXL one"
+        )
 
 
 def _text_width(unet: UNet2DConditionModel) -> int | None:
     widths = text_widths(unet)
     if len(widths) > 1:
-        raise PaLibError(f"this UNet's blocks want text of {len(widths)} widths {sorted(widths)}; choose one with one")
+        raise WeightsError(
+            f"this UNet's blocks want text of {len(widths)} widths {sorted(widths)}; choose one with one"
+        )
     return widths.pop() if widths else None
 
 
@@ -188,7 +193,7 @@ def _widen_input(unet: UNet2DConditionModel, channels: int, condition_channels: 
     if old.in_channels == wanted:
         return
     if old.in_channels != channels:
-        raise PaLibError(
+        raise WeightsError(
             f"this UNet takes {old.in_channels} channels and predicts {channels}, expected it to take {channels} (it is"
             f" widened then) or {wanted} (with the condition); choose another UNet, or another condition_channels than "
             f"{condition_channels}"

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from pa_lib.contracts import Box, PersonMask
-from pa_lib.errors import PaLibError
+from pa_lib.errors import SettingError
 from pa_lib.functional.crops import Interpolation, cut_and_hide, extent, resample, square_boxes
 from pa_lib.modules.fit import Fitting
 
@@ -73,7 +73,7 @@ class CropAligner(Fitting):
             them. Smoothed squares depend on the other frames given, so windows that overlap may cut differently.
 
     Raises:
-        PaLibError: A setting is out of range.
+        SettingError: A setting is out of range.
 
     Source: squares with black bars are the paper's figure; sizes and filters are ours.
 
@@ -86,11 +86,11 @@ class CropAligner(Fitting):
 
     def __init__(self, side: int = 64, expansion: float = 1.25, temporal_smoothing: float = 0.0) -> None:
         if side < 1:
-            raise PaLibError(f"side of the crops is {side} px, expected at least 1")
+            raise SettingError(f"side of the crops is {side} px, expected at least 1")
         if not 1 <= expansion < float("inf"):
-            raise PaLibError(f"expansion of the crops is {expansion}, expected at least 1 (1.25 is usual)")
+            raise SettingError(f"expansion of the crops is {expansion}, expected at least 1 (1.25 is usual)")
         if not 0 <= temporal_smoothing < float("inf"):
-            raise PaLibError(
+            raise SettingError(
                 f"temporal_smoothing of the crops is {temporal_smoothing}, expected a number of frames, 0 or more"
             )
         self.side = side
@@ -113,7 +113,7 @@ class CropAligner(Fitting):
             Float crops on the device of `frames`.
 
         Raises:
-            PaLibError: The person is in none of the frames.
+            SettingError: The person is in none of the frames.
             ValueError: Sizes do not fit each other, or a mask reaches beyond the frame.
         """
         n_frames, _, height, width = frames.shape
@@ -136,7 +136,7 @@ class CropAligner(Fitting):
         nowhere = (float("nan"),) * 4
         boxes = torch.tensor([_extent(masks) or nowhere for masks in own], dtype=torch.float64).reshape(-1, 4)
         if not bool(boxes.isfinite().any()):
-            raise PaLibError(f"the person to crop is hidden in none of {len(own)} frames; leave the person out")
+            raise SettingError(f"the person to crop is hidden in none of {len(own)} frames; leave the person out")
         return square_boxes(boxes, self.expansion, self.temporal_smoothing)
 
 
@@ -147,12 +147,12 @@ class Reintegrator:
         interpolation: ``bicubic`` (sharper) or ``bilinear``. Both widen their kernel where a crop shrinks.
 
     Raises:
-        PaLibError: The interpolation is unknown.
+        SettingError: The interpolation is unknown.
     """
 
     def __init__(self, interpolation: Interpolation = "bicubic") -> None:
         if interpolation not in ("bicubic", "bilinear"):
-            raise PaLibError(f"unknown interpolation {interpolation!r} of crops; choose bicubic or bilinear")
+            raise SettingError(f"unknown interpolation {interpolation!r} of crops; choose bicubic or bilinear")
         self.interpolation = interpolation
 
     def paste(

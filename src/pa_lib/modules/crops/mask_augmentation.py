@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import max_pool2d, pad
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import SettingError
 from pa_lib.functional.boxes import bounding_box
 from pa_lib.functional.draws import uniform
 from pa_lib.modules.slot import Recorded
@@ -42,7 +42,7 @@ class MaskAugmentation(Recorded):
             layers trained with it learn not to follow.
 
     Raises:
-        PaLibError: A setting is out of range.
+        SettingError: A setting is out of range.
 
     Ours: the paper gives no augmentation; numbers follow what video inpainting does.
 
@@ -67,7 +67,7 @@ class MaskAugmentation(Recorded):
         }
         for name, value in shares.items():
             if not 0 <= value <= 1:
-                raise PaLibError(f"{name} of the mask augmentation is {value}, expected a share from 0 to 1")
+                raise SettingError(f"{name} of the mask augmentation is {value}, expected a share from 0 to 1")
         self.max_dilation = max_dilation
         self.box_probability = box_probability
         self.body_probability = body_probability

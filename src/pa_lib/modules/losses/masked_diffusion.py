@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import SettingError
 from pa_lib.modules.losses.base import AbstractDiffusionLoss
 from pa_lib.modules.losses.weighted_error import checked_gamma, min_snr_weights, weighted_error
 
@@ -27,7 +27,7 @@ class MaskedDiffusionLoss(AbstractDiffusionLoss):
             its two.
 
     Raises:
-        PaLibError: A setting is out of range.
+        SettingError: A setting is out of range.
 
     Ours: the paper names a mask-aware training strategy and gives no formula.
 
@@ -41,9 +41,13 @@ class MaskedDiffusionLoss(AbstractDiffusionLoss):
     ) -> None:
         super().__init__()
         if not 0 <= background_weight < float("inf"):
-            raise PaLibError(f"background_weight of the loss is {background_weight}, expected 0 or more (0.1 is usual)")
+            raise SettingError(
+                f"background_weight of the loss is {background_weight}, expected 0 or more (0.1 is usual)"
+            )
         if not 0 <= temporal_weight < float("inf"):
-            raise PaLibError(f"temporal_weight of the loss is {temporal_weight}, expected 0 or more (0 leaves it out)")
+            raise SettingError(
+                f"temporal_weight of the loss is {temporal_weight}, expected 0 or more (0 leaves it out)"
+            )
         self.background_weight = background_weight
         self.temporal_weight = temporal_weight
         self.min_snr_gamma = checked_gamma(min_snr_gamma)

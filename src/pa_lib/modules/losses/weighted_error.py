@@ -9,7 +9,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, distributed
 
-from pa_lib.errors import PaLibError, SettingError
+from pa_lib.errors import SettingError
 
 
 def weighted_error(
@@ -25,7 +25,7 @@ def weighted_error(
     however the weight is distributed. Such a call is collective: all processes must make as many.
 
     Raises:
-        PaLibError: The shapes do not fit.
+        SettingError: The shapes do not fit.
     """
     _check(prediction, target, weights)
     weights = weights.float()
@@ -49,7 +49,7 @@ def min_snr_weights(snr: Float[Tensor, " b"] | None, gamma: float, prediction_ty
     Source: Hang et al. 2023, section 3.4. Ours: flow matching, by the same reasoning.
 
     Raises:
-        PaLibError: The ratios are missing, or the prediction is unknown.
+        SettingError: The ratios are missing, or the prediction is unknown.
 
     >>> min_snr_weights(torch.tensor([1.0, 10.0]), 5.0, "epsilon").tolist()
     [1.0, 0.5]
@@ -93,13 +93,13 @@ def _mean_over_processes(total: Tensor) -> Tensor:
 
 def _check(prediction: Tensor, target: Tensor, weights: Tensor) -> None:
     if prediction.ndim != 5 or prediction.shape != target.shape:
-        raise PaLibError(
+        raise SettingError(
             f"the loss got a prediction of shape {tuple(prediction.shape)} and a target of {tuple(target.shape)}; "
             "expected both alike, b t c h w"
         )
     b, t, _, h, w = prediction.shape
     if tuple(weights.shape) != (b, t, 1, h, w):
-        raise PaLibError(
+        raise SettingError(
             f"the loss got a mask of shape {tuple(weights.shape)} for latents of {tuple(prediction.shape)}; "
             f"expected {(b, t, 1, h, w)}: bring the mask to the latent grid"
         )

@@ -48,6 +48,10 @@ class AbstractAnonymizer(ABC):
         """What a user should know of the results of the system as it is set, one line each; reports show them."""
         return ()
 
+    def untrained_slots(self) -> set[str]:
+        """Names of the parts that have random weights: the system would generate noise. Most systems have none."""
+        return set()
+
     @property
     def remarks(self) -> tuple[str, ...]:
         """The old name of `notes`, for one version."""

@@ -10,7 +10,7 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from pa_lib.contracts import Clip, ClipMasks
-from pa_lib.errors import PaLibError
+from pa_lib.errors import SettingError
 from pa_lib.modules.systems.conventional.system import ConventionalAnonymizer
 
 Body = Literal["generate", "mosaic", "fill", "keep"]
@@ -39,10 +39,10 @@ def checked_body(body: Body) -> Body:
     """The setting as it came.
 
     Raises:
-        PaLibError: There is no such way to treat bodies.
+        SettingError: There is no such way to treat bodies.
     """
     if body not in get_args(Body):
-        raise PaLibError(f"unknown body {body!r} of PassersbyAnonymizer; choose {', '.join(get_args(Body))}")
+        raise SettingError(f"unknown body {body!r} of PassersbyAnonymizer; choose {', '.join(get_args(Body))}")
     return body
 
 

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from pa_lib.checkpoint import entry_of, load_module, private_path, read_private
-from pa_lib.errors import PaLibError, SettingError
+from pa_lib.errors import PaLibError, SettingError, WeightsError
 from pa_lib.modules.backbones.base import AbstractBackbone
 from pa_lib.modules.optimization import (
     MAIN,
@@ -249,14 +249,14 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
             retain_graph: Keep what the loss was computed from for the loss of another optimizer.
 
         Raises:
-            PaLibError: There is no such optimizer, or the loss does not depend on its slots.
+            SettingError: There is no such optimizer, or the loss does not depend on its slots.
         """
         spec = self._spec(name)
         self._count_training_step()
         if not self.is_due(name):
             return
         if not loss.requires_grad:
-            raise PaLibError(f"the loss of optimizer {name} depends on no weight of {', '.join(spec.slots)}")
+            raise SettingError(f"the loss of optimizer {name} depends on no weight of {', '.join(spec.slots)}")
         optimizer = self.trainer.optimizers[self.optimizer_names.index(name)]
         parameters = self._parameters_of(spec)
         optimizer.zero_grad()
@@ -397,7 +397,7 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
         """
         loaded = load_module(checkpoint_path, map_location=map_location or "cpu", **kwargs)
         if not isinstance(loaded, cls):
-            raise PaLibError(f"{checkpoint_path} holds a {type(loaded).__name__}, expected a {cls.__name__}")
+            raise WeightsError(f"{checkpoint_path} holds a {type(loaded).__name__}, expected a {cls.__name__}")
         return loaded
 
     def configure_model(self) -> None:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from pa_lib.errors import PaLibError
+from pa_lib.errors import SettingError
 from pa_lib.modules.backbones.context import TextCondition
 from pa_lib.modules.text.base import AbstractText
 from pa_lib.modules.weights_folder import from_folder, settings_file, torch_dtype
@@ -37,7 +37,7 @@ class ClipText(AbstractText):
         variant: Variant of the files in `path`, e.g. ``fp16``.
 
     Raises:
-        PaLibError: Neither is given, or both; or it cannot be loaded.
+        SettingError, WeightsError: Neither is given, or both; or it cannot be loaded.
 
     Source: diffusers' `StableDiffusionPipeline` and `StableDiffusionXLPipeline`, ``encode_prompt``.
     """
@@ -63,7 +63,7 @@ class ClipText(AbstractText):
             if any(index.get("text_encoder_2") or ()):
                 encoder_2, tokenizer_2 = _loaded(CLIPTextModelWithProjection, path, "_2", variant)
         elif path is not None or encoder is None or tokenizer is None or (encoder_2 is None) != (tokenizer_2 is None):
-            raise PaLibError(
+            raise SettingError(
                 "clip text: expected either path (folder or hub id), or encoder and tokenizer (and encoder_2 and "
                 "tokenizer_2 together for SDXL)"
             )
@@ -85,10 +85,10 @@ class ClipText(AbstractText):
         """One condition per prompt; see `AbstractText.forward`.
 
         Raises:
-            PaLibError: There is no prompt, or it is one string instead of several.
+            SettingError: There is no prompt, or it is one string instead of several.
         """
         if isinstance(prompts, str) or not prompts:
-            raise PaLibError(f"clip text got {prompts!r}, expected a list of prompts, one per clip")
+            raise SettingError(f"clip text got {prompts!r}, expected a list of prompts, one per clip")
         embeddings = [self._embedding(prompt) for prompt in prompts]
         states = torch.stack([states for states, _ in embeddings])
         pooled = [pooled for _, pooled in embeddings if pooled is not None]

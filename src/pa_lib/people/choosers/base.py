@@ -58,18 +58,22 @@ class AbstractChooser(ABC):
     """Decides who is hidden.
 
     Attributes:
-        needs_identity: Whether `choose` needs to know faces: `learn` is called before it then, and it gets embeddings.
+        needs_identity: Whether faces are compared: what `learned` returns chooses then, and gets embeddings.
     """
 
     needs_identity: bool = False
 
-    def learn(self, network: FaceNetwork, finder: AbstractFinder) -> None:  # noqa: B027, most choosers compare no faces
-        """Take in the faces to compare with, by the networks that will see the video.
+    def learned(self, network: FaceNetwork, finder: AbstractFinder) -> AbstractChooser:
+        """A chooser that knows the faces to compare with, embedded by the networks that will see the video.
+
+        This one is not changed: it can serve other videos and other networks. Most choosers compare no faces and
+        return themselves.
 
         Args:
             network: Network that embeds faces.
             finder: Finder of faces with landmarks.
         """
+        return self
 
     @abstractmethod
     def choose(self, people: Sequence[Person], timeline: VideoTimeline, embeddings: Embeddings | None = None) -> Choice:

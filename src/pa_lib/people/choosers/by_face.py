@@ -38,30 +38,47 @@ class KeepMatching(AbstractChooser):
             raise SettingError(f"keep_matching max_distance={max_distance}: expected a number above 0")
         self.photos = tuple(Path(photo) for photo in photos)
         self.max_distance = max_distance
-        self._references: NDArray[np.float32] | None = None
 
-    def learn(self, network: FaceNetwork, finder: AbstractFinder) -> None:
-        """See `AbstractChooser.learn`; each photo must show exactly one face."""
+    def learned(self, network: FaceNetwork, finder: AbstractFinder) -> KeepEmbedded:
+        """See `AbstractChooser.learned`; each photo must show exactly one face."""
         from pa_lib.people.identify import embed_photos
 
-        self._references = embed_photos(self.photos, network, finder)
-        if self.max_distance is None:
-            self.max_distance = float(network.same_person_distance)
+        limit = float(network.same_person_distance) if self.max_distance is None else self.max_distance
+        return KeepEmbedded([photo.name for photo in self.photos], embed_photos(self.photos, network, finder), limit)
+
+    def choose(self, people: Sequence[Person], timeline: VideoTimeline, embeddings: Embeddings | None = None) -> Choice:
+        """Refused: photos are compared by what `learned` returns."""
+        raise SettingError("keep_matching does not know the photos' faces yet: choose with what `learned` returns")
+
+
+class KeepEmbedded(AbstractChooser):
+    """Keeps the people whose faces are near known ones; see `KeepMatching`.
+
+    Args:
+        names: Names of the known faces for the reasons, e.g. those of the photos.
+        references: Embeddings of the known faces, one row per name.
+        max_distance: Largest Euclidean distance between two faces of one person, > 0.
+    """
+
+    needs_identity = True
+
+    def __init__(self, names: Sequence[str], references: NDArray[np.float32], max_distance: float) -> None:
+        self.names, self.references, self.max_distance = tuple(names), references, max_distance
 
     def choose(self, people: Sequence[Person], timeline: VideoTimeline, embeddings: Embeddings | None = None) -> Choice:
         """See `AbstractChooser.choose`."""
-        if self._references is None or self.max_distance is None or embeddings is None:
-            raise ValueError("KeepMatching.choose needs `learn` before and embeddings of the people")
+        if embeddings is None:
+            raise SettingError("keep_matching got no embeddings of the people; pass those of their faces")
         decisions = []
         for person in people:
             faces = embeddings.get(person.person_id)
             if faces is None or not len(faces):
                 decisions.append(Decision(person.person_id, True, "no face to compare"))
                 continue
-            distances = np.linalg.norm(faces[:, None] - self._references[None], axis=2)
+            distances = np.linalg.norm(faces[:, None] - self.references[None], axis=2)
             # The median over a person's faces: one blurred frame that happens to be near keeps no one.
             distance = float(np.median(distances, axis=0).min())
-            which = self.photos[int(np.median(distances, axis=0).argmin())].name
+            which = self.names[int(np.median(distances, axis=0).argmin())]
             is_near = distance <= self.max_distance
             reason = (
                 f"{'matches' if is_near else 'nearest is'} {which} at {distance:.2f}, limit {self.max_distance:.2f}"

@@ -1,12 +1,23 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from _people import person, scene, standing
 from pa_lib.contracts import Person
-from pa_lib.errors import PaLibError
-from pa_lib.people import Choice, HideAll, HideAt, HideIds, KeepAt, KeepIds, KeepMatching
+from pa_lib.errors import PaLibError, SettingError
+from pa_lib.people import (
+    CenterFaceFinder,
+    Choice,
+    HideAll,
+    HideAt,
+    HideIds,
+    KeepAt,
+    KeepEmbedded,
+    KeepIds,
+    KeepMatching,
+)
 
 
 def three() -> list[Person]:
@@ -105,12 +116,13 @@ class _Network:
     n_dimensions = 2
     same_person_distance = 0.6
 
+    def embed(self, image: Any, landmarks: Any) -> Any:
+        raise AssertionError("no picture is embedded here")
 
-def matching(references: list[list[float]], max_distance: float | None = None) -> KeepMatching:
-    chooser = KeepMatching([f"photo{i}.jpg" for i in range(len(references))], max_distance)
-    chooser._references = np.array(references, dtype=np.float32)
-    chooser.max_distance = max_distance or _Network.same_person_distance
-    return chooser
+
+def matching(references: list[list[float]], max_distance: float = _Network.same_person_distance) -> KeepEmbedded:
+    names = [f"photo{i}.jpg" for i in range(len(references))]
+    return KeepEmbedded(names, np.array(references, dtype=np.float32), max_distance)
 
 
 def test_the_people_on_the_photos_are_kept() -> None:
@@ -146,5 +158,27 @@ def test_matching_needs_photos_and_a_sane_limit() -> None:
     with pytest.raises(PaLibError, match="max_distance"):
         KeepMatching(["a.jpg"], -1)
     assert KeepMatching("a.jpg").photos == (Path("a.jpg"),)
-    with pytest.raises(ValueError, match="needs `learn` before"):
+    with pytest.raises(SettingError, match="choose with what `learned` returns"):
         KeepMatching(["a.jpg"]).choose(three(), scene(), {})
+    with pytest.raises(SettingError, match="no embeddings"):
+        matching([[0.0, 0.0]]).choose(three(), scene())
+
+
+def test_learning_the_photos_leaves_the_chooser_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def embedded(photos: Any, network: Any, finder: Any) -> Any:
+        asked.append((network, finder))
+        return np.array([[0.0, 0.0]], dtype=np.float32)
+
+    monkeypatch.setattr("pa_lib.people.identify.embed_photos", embedded)
+    chooser = KeepMatching(["a.jpg"])
+    before = dict(vars(chooser))
+    near, far, finder = _Network(), _Network(), CenterFaceFinder()
+    far.same_person_distance = 2.0
+    faces = {1: np.array([[1.0, 0.0]], dtype=np.float32)}
+    # A limit taken from the first network does not stay for the second.
+    assert hidden(chooser.learned(near, finder).choose(three(), scene(), faces)) == {1, 2, 3}
+    assert hidden(chooser.learned(far, finder).choose(three(), scene(), faces)) == {2, 3}
+    assert vars(chooser) == before
+    assert [network for network, _ in asked] == [near, far]

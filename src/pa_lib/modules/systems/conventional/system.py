@@ -10,7 +10,7 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from pa_lib.contracts import Clip, ClipMasks, PersonMask
-from pa_lib.errors import PaLibError
+from pa_lib.errors import SettingError
 from pa_lib.functional.conventional import blur, fill, mean_outside, mosaic, noise, region_size
 from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.modules.systems.sizes import check_same_size
@@ -47,7 +47,7 @@ class ConventionalAnonymizer(AbstractAnonymizer):
         is_flickering: Only for noise: whether it is drawn for every frame. Still noise costs far fewer bits.
 
     Raises:
-        PaLibError: A setting is unknown or out of range.
+        SettingError: A setting is unknown or out of range.
 
     >>> import torch
     >>> frames = torch.arange(48, dtype=torch.uint8).reshape(1, 3, 4, 4)
@@ -67,9 +67,11 @@ class ConventionalAnonymizer(AbstractAnonymizer):
         is_flickering: bool = False,
     ) -> None:
         if method not in _METHODS:
-            raise PaLibError(f"unknown method {method!r} of the conventional anonymizer; choose {', '.join(_METHODS)}")
+            raise SettingError(
+                f"unknown method {method!r} of the conventional anonymizer; choose {', '.join(_METHODS)}"
+            )
         if isinstance(strength, bool) or not isinstance(strength, int | float) or not _is_within(strength):
-            raise PaLibError(
+            raise SettingError(
                 f"strength {strength!r} of the conventional anonymizer is out of range; "
                 f"choose a number from {_WEAKEST} (weak) to {_STRONGEST} (coarse), 1 is usual"
             )
@@ -156,7 +158,7 @@ def _is_within(strength: float) -> bool:
 def _checked_color(color: Sequence[int] | str) -> tuple[int, int, int]:
     parts = () if isinstance(color, str) else tuple(color)
     if len(parts) != 3 or not all(isinstance(part, int) and 0 <= part <= 255 for part in parts):
-        raise PaLibError(
+        raise SettingError(
             f"color {color!r} is neither 'surroundings' nor three whole numbers in 0..255, for red, green, blue"
         )
     red, green, blue = parts

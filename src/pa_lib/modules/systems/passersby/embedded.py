@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pa_lib.checkpoint import load_config, load_module
-from pa_lib.errors import PaLibError, SettingError
+from pa_lib.errors import SettingError, WeightsError
 from pa_lib.modules.systems.bodies import Body
 from pa_lib.modules.systems.passersby.system import PassersbyAnonymizer
 from pa_lib.pretrained import asset_path
@@ -49,7 +49,9 @@ def embedded_passersby(
         changed["guidance"] = _guided(load_config(path).get("guidance") or {}, guidance)
     system = load_module(path, changed=changed)
     if not isinstance(system, PassersbyAnonymizer):
-        raise PaLibError(f"{path} holds a {type(system).__name__}, expected a PassersbyAnonymizer; give it as weights=")
+        raise WeightsError(
+            f"{path} holds a {type(system).__name__}, expected a PassersbyAnonymizer; give it as weights="
+        )
     system.comes_from(path)
     system.rebuilt_by(embedded_passersby, steps=steps, body=body, guidance=guidance, weights=weights)
     return system
