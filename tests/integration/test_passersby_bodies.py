@@ -20,7 +20,7 @@ from _clips import make_clip
 from _heads import HEIGHT, N_FRAMES, WIDTH, clip, painter, people
 from pa_lib.contracts import Clip, ClipMasks, Detection, PersonMask
 from pa_lib.errors import PaLibError
-from pa_lib.modules import ConventionalAnonymizer, interference
+from pa_lib.modules import ConventionalAnonymizer, InpaintingRequest, interference
 from pa_lib.people import AbstractFinder, BoxMasker, HideAll, KalmanTracker
 from pa_lib.pipeline import AnonymizationPipeline
 
@@ -55,9 +55,9 @@ def watched(made: Any) -> list[Tensor]:
     seen: list[Tensor] = []
     generate: Callable[..., Tensor] = made.generate
 
-    def watching(frames: Tensor, hidden: Tensor, *more: Any, **named: Any) -> Tensor:
-        seen.append(torch.cat([frames, hidden], dim=2))
-        return generate(frames, hidden, *more, **named)
+    def watching(request: InpaintingRequest) -> Tensor:
+        seen.append(torch.cat([request.frames, request.hidden], dim=2))
+        return generate(request)
 
     made.generate = watching
     return seen

@@ -80,4 +80,4 @@ def test_a_strength_of_zero_is_off_and_looks_at_nothing() -> None:
     off, on = IdentityGuidance(0.0), IdentityGuidance(0.1)
     assert (off.is_active, off.looks_at_hidden, off.notes) == (False, False, ())
     assert (on.is_active, on.looks_at_hidden) == (True, True)
-    assert "depends on whom it hides" in on.notes[0]
+    assert "depends on the person it hides" in on.notes[0]
