@@ -35,6 +35,9 @@ def build_trainer(node: Mapping[str, Any], callbacks: Sequence[Callback], logger
         raise ConfigError(
             f"trainer.precision={node['precision']}: half weights cannot take small steps; take bf16-mixed"
         )
+    most, every = node.get("max_steps"), node.get("log_every_n_steps")
+    if most and every and 0 < most < every:
+        node = {**node, "log_every_n_steps": most}  # else a short run logs nothing
     make = build({**node, "_partial_": True})  # Hydra would copy the callbacks on their way in
     try:
         with one_line_errors(None):
