@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -119,7 +120,8 @@ def load_module(
         weights = {**weights, **_private_weights(module, Path(private), stored)}
     else:
         missing_ok += _private_prefixes(module)
-    _load_weights(module, weights, path, slots=wanted, missing_ok=missing_ok)
+    with _told_apart(config, wished):
+        _load_weights(module, weights, path, slots=wanted, missing_ok=missing_ok)
     return module.eval().to(map_location)
 
 
@@ -288,7 +290,8 @@ def load_slots(module: nn.Module, path: str | Path, slots: Sequence[str]) -> Non
     for slot in _known_slots(module, slots, path):
         if _is_there_already(module, slot, stored):
             continue
-        _load_weights(module, stored.weights, path, slots={slot}, missing_ok=())
+        with _told_apart(migrated(stored.config), entry_of(module).get("config") or {}):
+            _load_weights(module, stored.weights, path, slots={slot}, missing_ok=())
 
 
 def _is_there_already(module: nn.Module, slot: str, stored: Stored) -> bool:
@@ -334,10 +337,11 @@ def _checked_config(stored: Stored, path: Path, trusted: Sequence[str]) -> dict[
         check_targets(config, path, trusted)
     except SettingError as error:
         if missing := [name for name in stored.trusted if not _is_trusted(name, trusted)]:
-            needed = ", ".join(repr(name) for name in missing)
+            outer = list(dict.fromkeys(name.partition(".")[0] for name in missing))
+            refused = first_line(error).partition(": expected")[0]  # whose own advice is for one class only
             raise SettingError(
-                f"{first_line(error)}. It was made with {listed(missing)}: where their code may run, pass "
-                f"trusted=({needed},)"
+                f"{refused}: it was made with {listed(outer)}: where their code may run, pass "
+                f"trusted=({', '.join(map(repr, outer))},)"
             ) from error
         raise WeightsError(str(error)) from error  # of the file, not of the call
     return config
@@ -408,6 +412,51 @@ def _known_slots(module: nn.Module, slots: Sequence[str], path: Path) -> set[str
     return set(slots)
 
 
+class _MisfitError(WeightsError):
+    """Weights that do not fit.
+
+    Args:
+        path: The file.
+        what: The names or shapes that differ.
+        slots: Slots that these are of.
+    """
+
+    def __init__(self, path: Path, what: str, slots: Collection[str]) -> None:
+        super().__init__(f"{path}: the weights do not fit: {what}")
+        self.path, self.what, self.slots = path, what, slots
+
+
+@contextmanager
+def _told_apart(made: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[None]:
+    """Let weights that do not fit say which settings of their slots are others than those they were made with."""
+    try:
+        yield
+    except _MisfitError as error:
+        missing = object()
+        pairs = [(slot, made.get(slot, missing), asked.get(slot, missing)) for slot in sorted(error.slots)]
+        pairs = [(slot, old, new) for slot, old, new in pairs if missing not in (old, new) and old != new]
+        if not pairs:
+            raise WeightsError(str(error)) from error
+        told = [
+            f"made with {slot} {_differing(old, new)}, asked for {_differing(new, old)}" for slot, old, new in pairs
+        ]
+        leave = " and ".join(f"module.{slot}" for slot, *_ in pairs)
+        raise WeightsError(
+            f"{error.path}: the weights do not fit: {'; '.join(told)}; leave out what changes {leave}, or train "
+            f"weights for it ({error.what})"
+        ) from error
+
+
+def _differing(node: Any, other: Any) -> str:
+    """A slot's part as text: its class, and the settings in which it differs from another one of this class."""
+    if not isinstance(node, Mapping):
+        return "none" if node is None else repr(node)
+    name = str(node.get("_target_", "")).rpartition(".")[2]
+    if not isinstance(other, Mapping) or node.get("_target_") != other.get("_target_"):
+        return name
+    return f"{name}({listed(f'{key}={value!r}' for key, value in node.items() if other.get(key) != value)})"
+
+
 def _load_weights(
     module: nn.Module,
     weights: Mapping[str, Tensor],
@@ -431,11 +480,14 @@ def _load_weights(
     if missing or unexpected:
         parts = [f"lacks {listed(missing)}"] if missing else []
         parts += [f"has {listed(unexpected)}, which the module has not"] if unexpected else []
-        raise WeightsError(f"{path}: the weights do not fit: the file {' and '.join(parts)}")
+        raise _MisfitError(path, f"the file {' and '.join(parts)}", _slots_of([*missing, *unexpected]))
     for name, tensor in given.items():
         if tensor.shape != own[name].shape:
             got, expected = tuple(tensor.shape), tuple(own[name].shape)
-            raise WeightsError(
-                f"{path}: {name} has shape {got}, expected {expected}; was another backbone or size used?"
-            )
+            what = f"{name} has shape {got}, expected {expected}; was another backbone or size used?"
+            raise _MisfitError(path, what, _slots_of([name]))
     module.load_state_dict(dict(given), strict=False)
+
+
+def _slots_of(names: Iterable[str]) -> set[str]:
+    return {name.split(".", 1)[0] for name in names}

@@ -54,10 +54,15 @@ def read(path: Path) -> Stored:
         WeightsError: The file is missing, damaged, not ours, from a newer version, or was saved without its config.
     """
     if not path.is_file():
-        raise WeightsError(f"{path}: no such checkpoint")
+        raise WeightsError(
+            f"{path}: no such checkpoint; expected a .ckpt of a training or a .safetensors of save_module"
+        )
     found = _read_safetensors(path) if path.suffix == ".safetensors" else _read_lightning(path)
     if found is None:
-        raise WeightsError(f"{path}: no checkpoint of pa_lib: it holds no entry '{KEY}' with the config and version")
+        raise WeightsError(
+            f"{path}: no checkpoint of pa_lib: it holds no entry '{KEY}' with the config and version; give a .ckpt of "
+            "a training or a .safetensors of save_module (the file of a single network belongs to that part's own path)"
+        )
     weights, record, content = found
     if isinstance(record.get("no_config"), str):
         raise WeightsError(f"{path}: was saved without its config: {record['no_config']}")

@@ -9,8 +9,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pa_lib.cli.compose import METRICS, ConfigError, as_trust, build, checked
+from pa_lib.cli.compose import METRICS, ConfigError, as_trust, build, checked, named
 from pa_lib.errors import SettingError, WeightsError, first_line
+from pa_lib.setting_types import check_partial, wrong_types
 
 if TYPE_CHECKING:
     from lightning import Callback
@@ -45,8 +46,8 @@ def build_module(config: dict[str, Any], changed: dict[str, Any]) -> AbstractAno
     """The system: as its config says, or as it was trained, with the settings that the command line names changed.
 
     Raises:
-        ConfigError: The config or the weights hold something else than a system.
-        WeightsError: Parts of it have random weights, or the weights do not fit.
+        ConfigError: The config or the weights hold something else than a system, or parts of it have random weights.
+        WeightsError: The weights are missing or do not fit.
     """
     from pa_lib.modules import AbstractAnonymizer
 
@@ -55,7 +56,7 @@ def build_module(config: dict[str, Any], changed: dict[str, Any]) -> AbstractAno
         if not isinstance(module, AbstractAnonymizer):
             raise ConfigError(f"module is a {type(module).__name__}, expected a system of pa_lib.modules")
         if untrained := module.untrained_slots():
-            raise WeightsError(
+            raise ConfigError(
                 f"{type(module).__name__} would generate noise: {', '.join(sorted(untrained))} has random weights; "
                 "give weights=FILE, a checkpoint of pa-train, or a backbone with weights of its own"
             )
@@ -65,7 +66,7 @@ def build_module(config: dict[str, Any], changed: dict[str, Any]) -> AbstractAno
         try:
             loaded: Any = load_module(config["weights"], changed=changed, trusted=config.get("trust") or ())
         except (SettingError, WeightsError) as error:
-            raise type(error)(as_trust(error)) from error
+            raise type(error)(named(type(error)(as_trust(error)), "weights", config["weights"])) from error
         if not isinstance(loaded, AbstractAnonymizer):
             raise ConfigError(f"weights={config['weights']} holds a {type(loaded).__name__}, which does not anonymize")
         module = loaded
@@ -108,12 +109,14 @@ def build_pipeline(config: dict[str, Any], module: AbstractAnonymizer) -> Anonym
 def build_callbacks(config: Mapping[str, Any]) -> list[Callback]:
     """The callbacks of a training config, in its order; those with metrics get them as `build_metrics` makes them."""
     callbacks: list[Callback] = []
-    for node in (config["callbacks"] or {}).values():
+    for name, node in (config["callbacks"] or {}).items():
         if not node:
             continue
         if isinstance(node.get("metrics"), Mapping):  # Hydra would copy the metrics, and their parts, on their way in
             rest = {key: value for key, value in node.items() if key != "metrics"}
-            callbacks.append(build({**rest, "_partial_": True})(metrics=build_metrics(node["metrics"])))
+            make = build({**rest, "_partial_": True})
+            check_partial(make, f"callbacks.{name}")
+            callbacks.append(make(metrics=build_metrics(node["metrics"])))
         else:
             callbacks.append(build(node))
     return callbacks
@@ -182,4 +185,5 @@ def assembled(node: Mapping[str, Any], shared: dict[str, Any]) -> Any:
     try:
         return make(**arguments)
     except TypeError as error:
-        raise ConfigError(f"{node['_target_']}: {' '.join(str(error).split())}") from error
+        wrong = next((f"{name}: {text}" for name, text in wrong_types(make.func, arguments)), "")
+        raise ConfigError(f"{node['_target_']}: {wrong or ' '.join(str(error).split())}") from error

@@ -61,7 +61,7 @@ def _compare(runs: Sequence[Path], config: Mapping[str, Any]) -> int:
 
     files = evaluations_in(runs)
     if len(files) < 2:
-        raise ConfigError(f"got {len(files)} evaluations, expected two or more; see pa-compare --help")
+        raise ConfigError("got one evaluation, expected two or more; see pa-compare --help")
     from pa_lib.cli.terminal import comparison_table, show_line, wide_console
     from pa_lib.reports import compare, write_comparison
 

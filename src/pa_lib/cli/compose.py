@@ -10,7 +10,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, NoReturn, TypeVar
 from pa_lib import __version__
 from pa_lib.errors import PaLibError, SettingError
 from pa_lib.renamed import renamed_overrides
+from pa_lib.setting_types import wrong_types
 from pa_lib.targets import COMMAND_LINE, check_targets
 
 T = TypeVar("T")
@@ -31,6 +32,8 @@ _PLUGINS = {  # Hydra's own, by the first word of the option
     "submitit": "hydra-submitit-launcher",
     "optuna": "hydra-optuna-sweeper",
 }
+
+_UNKNOWN = re.compile(r"Could not override '([^']+)'")  # Hydra's words
 
 
 class ConfigError(SettingError):
@@ -148,7 +151,7 @@ def composition(name: str, overrides: Sequence[str], config_dir: Path | None = N
         missing = sorted(OmegaConf.missing_keys(composed))
         config = OmegaConf.to_container(composed)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(one_line(error, name)) from error
+        raise ConfigError(one_line(error, name, _settings_beside(error, name, overrides, config_dir))) from error
     if missing:
         raise ConfigError(f"missing setting: {', '.join(missing)}; give it as {missing[0]}=...")
     assert isinstance(config, dict)
@@ -184,6 +187,11 @@ def _own_hydra() -> Iterator[None]:
 def as_trust(error: PaLibError) -> str:
     """The text of a refused ``_target_``, with the permission as it is written on the command line."""
     return re.sub(r"trusted=\('([^']+)',\)", r"trust=[\1]", str(error))
+
+
+def named(error: PaLibError, setting: str, path: str | Path) -> str:
+    """The text of an error about a file, with the setting that gave the file before its name."""
+    return f"{setting}={error}" if str(error).startswith(str(Path(path))) else str(error)
 
 
 def process_rank() -> int:
@@ -241,7 +249,22 @@ def build(node: dict[str, Any], **extra: Any) -> Any:
         if isinstance(error.__cause__, PaLibError):
             raise error.__cause__ from error
         cause = error.__cause__ or error
-        raise ConfigError(f"{node.get('_target_')}: {' '.join(str(cause).split())}") from error
+        text = _wrong_type(node) if isinstance(cause, TypeError | ValueError) else ""
+        raise ConfigError(f"{node.get('_target_')}: {text or ' '.join(str(cause).split())}") from error
+
+
+def _wrong_type(node: Any, path: str = "") -> str:
+    """The first setting of a config node, to any depth, that is of a wrong type, and what is wrong; empty: none."""
+    if isinstance(node, list):
+        return next(filter(None, (_wrong_type(item, path) for item in node)), "")
+    if not isinstance(node, Mapping):
+        return ""
+    if target := node.get("_target_"):
+        from hydra.utils import get_object
+
+        for name, text in wrong_types(get_object(target), {k: v for k, v in node.items() if not k.startswith("_")}):
+            return f"{path}{name}: {text}"
+    return next(filter(None, (_wrong_type(value, f"{path}{key}.") for key, value in node.items())), "")
 
 
 def checked(settings: type[T], node: dict[str, Any], name: str) -> T:
@@ -260,8 +283,35 @@ def checked(settings: type[T], node: dict[str, Any], name: str) -> T:
         raise ConfigError(f"{where}: got {first['input']!r}: {first['msg']}") from error
 
 
-def one_line(error: Exception, name: str) -> str:
-    """Hydra's message as one line, with a suggestion where a name is nearly right."""
+def _settings_beside(error: Exception, name: str, overrides: Sequence[str], config_dir: Path | None) -> list[str]:
+    """Dotted names of all settings that a command line would have without the one that `error` calls unknown."""
+    match = _UNKNOWN.search(str(error))
+    others = [one for one in overrides if match and one.partition("=")[0].lstrip("+~") != match[1]]
+    if match is None or len(others) == len(overrides):
+        return []
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    search = [] if config_dir is None else [f"hydra.searchpath=[{config_dir.resolve().as_uri()}]"]
+    try:
+        with _own_hydra(), hydra.initialize_config_dir(str(config_folder().resolve()), version_base="1.3"):
+            composed = hydra.compose(name, [*search, *spread(others, config_dir)])
+        return list(_dotted(OmegaConf.to_container(composed)))
+    except (HydraException, OmegaConfBaseException):  # another mistake
+        return []
+
+
+def _dotted(node: Any, path: str = "") -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield f"{path}{key}"
+            yield from _dotted(value, f"{path}{key}.")
+
+
+def one_line(error: Exception, name: str, settings: Sequence[str] = ()) -> str:
+    """Hydra's message as one line, with a suggestion among `settings` where a name is nearly right."""
     text = " ".join(str(error).split())
     if match := re.search(r"Could not find '([^']+)'", text):
         group, _, option = match[1].rpartition("/")
@@ -271,15 +321,18 @@ def one_line(error: Exception, name: str) -> str:
         if package := _PLUGINS.get(option.partition("_")[0]):
             return f"{group}={option} is not installed; pip install {package}"
         return f"no config '{match[1]}'; see --help for the groups and their options"
-    if match := re.search(r"Could not override '([^']+)'", text):
-        return f"no setting '{match[1]}'{_nearest(match[1], name)}; see --help or conf/{name}.yaml"
+    if match := _UNKNOWN.search(text):
+        return f"no setting '{match[1]}'{_nearest(match[1], name, settings)}; see --help or conf/{name}.yaml"
     return text
 
 
-def _nearest(setting: str, name: str) -> str:
+def _nearest(setting: str, name: str, settings: Sequence[str]) -> str:
     import yaml
 
-    known = yaml.safe_load((config_folder() / f"{name}.yaml").read_text(encoding="utf-8"))
-    names = [*known, *option_groups(config_folder())]
-    near = difflib.get_close_matches(setting.replace(".", "/"), names, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
+    top = yaml.safe_load((config_folder() / f"{name}.yaml").read_text(encoding="utf-8"))
+    groups = option_groups(config_folder())
+    known = [*settings, *top, *(group.replace("/", ".") for group in groups)]
+    for near in difflib.get_close_matches(setting.replace("/", "."), known, n=1):
+        as_group = near.replace(".", "/")
+        return f" (did you mean {as_group if as_group in groups else near}?)"
+    return ""

@@ -14,6 +14,7 @@ from pa_lib.contracts import Kind, stored_kind
 from pa_lib.evaluation import AttackOnFaces, FilePairs, ModuleOnClips, ModuleOnVideos
 from pa_lib.evaluation.shard import AbstractSource
 from pa_lib.metrics import AbstractMetric
+from pa_lib.setting_types import check_partial
 from pa_lib.video import Limits
 
 Config = Mapping[str, Any]
@@ -95,6 +96,7 @@ def attack_on_faces(config: Config, changed: Config) -> AbstractSource:
     """An attack, or another source that takes a system and photos, by a partial in its group."""
     attack = build(config["attack"])
     make = attack if isinstance(attack, partial) else partial(AttackOnFaces, attack)
+    check_partial(make, "attack")
     system, data = build_module(dict(config), dict(changed)), build(config["data"])
     source: AbstractSource = make(system, data, seed=config["seed"], data_settings=_without_path(config["data"]))
     return source

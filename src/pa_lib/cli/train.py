@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pa_lib.cli.build import build_callbacks
 from pa_lib.cli.command import OK, command, entry_point
-from pa_lib.cli.compose import ConfigError, build, parse, process_rank
+from pa_lib.cli.compose import ConfigError, build, compose, parse, process_rank
 from pa_lib.cli.run_folder import LAST, composed_run, outcome_line, prepare_folder, title_of, write_outcome
 
 if TYPE_CHECKING:  # torch and Lightning are not needed to answer --help or to refuse a wrong setting
@@ -37,8 +37,6 @@ settings (all of them, with their meaning: conf/train.yaml, and the groups below
   trainer.max_steps=N  trainer.precision=bf16-mixed  trainer.accumulate_grad_batches=N  trainer.gradient_clip_val=X  ...
   with -m: hydra/launcher=basic|joblib|submitit_local|submitit_slurm  hydra/sweeper=basic|optuna
 """
-
-USE = "pa-anonymize input=clip.mp4 module=passersby weights={checkpoint}"
 
 
 @command("pa-train")
@@ -107,14 +105,16 @@ def _train_one(overrides: list[str], config_dir: Path | None) -> int:
     except SystemExit as error:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt(_how_to_resume(folder)) from error
     if is_main:
-        shared = [] if config_dir is None else ["--config-dir", str(config_dir)]
         outcome = _outcome(trainer, config["monitor"], time.monotonic() - started)
         outcome |= {"title": title_of(composed), "overrides": overrides, "seed": config["seed"]}
         values = outcome_line(outcome)
         print(f"{outcome['steps']} steps in {outcome['took_s']:.0f} s" + (f"; {values}" if values else ""))
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             write_outcome(folder, outcome)
+            shared = [] if config_dir is None else ["--config-dir", str(config_dir)]
             _print_files(folder, [*shared, *overrides], trainer)
+            if (folder / LAST).is_file():
+                print(f"  {'use':<11} {_how_to_use(folder / LAST, composed.choices['module'], overrides, config_dir)}")
     return OK
 
 
@@ -138,7 +138,7 @@ def _outcome(trainer: Trainer, monitor: str, took_s: float) -> dict[str, Any]:
 
 
 def _print_files(folder: Path, arguments: Sequence[str], trainer: Trainer) -> None:
-    """Where everything lies, and the two commands that come next."""
+    """Where everything lies, and the command that goes on."""
     checkpoint = folder / LAST
     lines = {"run": folder}
     if checkpoint.is_file():
@@ -153,7 +153,18 @@ def _print_files(folder: Path, arguments: Sequence[str], trainer: Trainer) -> No
         longer = [f"ckpt={checkpoint}", f"trainer.max_steps={2 * trainer.global_step}"]
         if trainer.global_step:
             print(f"  {'go on':<11} {shlex.join(['pa-train', *more, *longer])}{_rate_after(trainer)}")
-        print(f"  {'use':<11} {USE.format(checkpoint=shlex.quote(str(checkpoint)))}")
+
+
+def _how_to_use(checkpoint: Path, module: str | None, overrides: Sequence[str], config_dir: Path | None) -> str:
+    """The command that uses what was trained, with the permission and the config folder that it was trained with."""
+    trust = [override for override in overrides if override.startswith("trust=")]
+    named = [f"module={module}"]
+    try:
+        compose("anonymize", ["input=clip.mp4", *named, *trust], config_dir)
+    except ConfigError:  # a system that takes settings of its training; the checkpoint brings all that is needed
+        named = []
+    folder = [] if config_dir is None else ["--config-dir", str(config_dir)]
+    return shlex.join(["pa-anonymize", *folder, "input=clip.mp4", *named, *trust, f"weights={checkpoint}"])
 
 
 def _rate_after(trainer: Trainer) -> str:

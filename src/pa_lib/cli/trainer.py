@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pa_lib.cli.compose import ConfigError, build
+from pa_lib.cli.compose import ConfigError, build, named
 from pa_lib.errors import PaLibError, SettingError, WeightsError
+from pa_lib.setting_types import wrong_types
 
 if TYPE_CHECKING:
     from lightning import Callback, LightningModule, Trainer
@@ -47,8 +48,12 @@ def build_trainer(node: Mapping[str, Any], callbacks: Sequence[Callback], logger
                 enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
                 enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
             )
+    except PaLibError:
+        raise
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+        types = wrong_types(make.func, make.keywords) if isinstance(error, TypeError) else ()
+        wrong = next((f".{name}: {text}" for name, text in types), "")
+        raise ConfigError(f"trainer{wrong or ': ' + ' '.join(str(error).split())}") from error
     if str(trainer.precision).startswith("bf16") and trainer.strategy.root_device.type == "cpu" and is_bf16_slow():
         _warn(
             f"trainer.precision={trainer.precision} is many times slower than float32 here, as this CPU has no "
@@ -145,4 +150,7 @@ def load_initial_slots(module: LightningModule, path: str, slots: Sequence[str])
     children = dict(module.named_children())
     if unknown := [slot for slot in slots if slot not in children]:
         raise SettingError(f"init_slots names {', '.join(unknown)}; the slots are {', '.join(children)}")
-    load_slots(module, path, [slot for slot in slots if children[slot].state_dict()])
+    try:
+        load_slots(module, path, [slot for slot in slots if children[slot].state_dict()])
+    except WeightsError as error:
+        raise WeightsError(named(error, "init_from", path)) from error

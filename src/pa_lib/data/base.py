@@ -133,8 +133,9 @@ class AbstractDataModule(LightningDataModule, ABC):
         val_share: float = 0.1,
     ) -> None:
         super().__init__()
-        if n_workers < 0 or batch_size < 1:
-            raise SettingError(f"batch_size {batch_size}, n_workers {n_workers}: expected at least 1 and at least 0")
+        for name, value, least in (("batch_size", batch_size, 1), ("n_workers", n_workers, 0)):
+            if value < least:
+                raise SettingError(f"{name} {value}: expected at least {least}")
         if not 0 <= val_share < 1:
             raise SettingError(f"val_share {val_share}: expected a share in [0, 1)")
         self.batch_size = batch_size

@@ -151,7 +151,9 @@ def compare(
     """
     files = evaluations_in(paths)
     if len(files) < 2:
-        raise SettingError(f"got {len(files)} evaluations, expected two or more to compare")
+        raise SettingError(
+            f"got {len(files) or 'no'} evaluation{'' if files else 's'}, expected two or more to compare"
+        )
     runs = [Evaluation.read_json(file) for file in files]
     columns = columns_of(files, runs, is_grouped_by_seed=is_grouped_by_seed)
     keys: dict[tuple[str, str, str], None] = {}

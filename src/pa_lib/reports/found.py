@@ -17,11 +17,13 @@ def evaluations_in(paths: Iterable[str | Path]) -> list[Path]:
         paths: Output folders of `pa-evaluate`, their ``metrics.json``, or folders with evaluations further down.
 
     Raises:
-        InputError: A folder holds no evaluation.
+        InputError: A path does not exist, or a folder holds no evaluation.
         SettingError: An evaluation is named twice.
     """
     found: list[Path] = []
     for path in map(Path, paths):
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder; give outputs of pa-evaluate")
         own = path / FILE_NAME
         if not path.is_dir() or own.is_file():
             found.append(own if path.is_dir() else path)

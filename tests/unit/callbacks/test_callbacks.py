@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from _training import Standin
-from pa_lib.callbacks import ExponentialAverage, LastCheckpoint, NanGuard, Preview, RandomState
+from pa_lib.callbacks import ExponentialAverage, LastCheckpoint, NanGuard, Preview, Progress, RandomState
 from pa_lib.callbacks.preview import contact_sheet
 from pa_lib.contracts import Batch, Result
 from pa_lib.data import SyntheticDataModule
@@ -61,10 +61,10 @@ def fit(
     module: LightningModule, callbacks: list[Callback], steps: int, ckpt: Path | None = None, **more: Any
 ) -> Trainer:
     settings: dict[str, Any] = {"max_steps": steps, "max_epochs": -1, "num_sanity_val_steps": 0} | more
+    settings.setdefault("enable_progress_bar", False)
     trainer = Trainer(
         accelerator="cpu",
         logger=False,
-        enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=any(isinstance(callback, LastCheckpoint) for callback in callbacks),
         callbacks=callbacks,
@@ -279,3 +279,21 @@ def test_callbacks_can_be_copied_with_a_module() -> None:
     module = Standin()
     assert copy.deepcopy(module)(torch.rand(1, 3, 4, 4)).shape == (1, 3, 4, 4)
     assert isinstance(Batch(torch.zeros(1), torch.zeros(1), torch.zeros(1)).to("cpu"), Batch)
+
+
+class Watched(Progress):
+    """Notes what the bar shows at the end of the training."""
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        task = self.train_progress_bar
+        self.shown = (task.description, task.completed, task.total)
+        super().on_train_end(trainer, pl_module)
+
+
+@quiet
+def test_progress_counts_the_steps_of_the_run_also_after_a_resume(tmp_path: Path) -> None:
+    last, bar = tmp_path / "last.ckpt", Watched()
+    fit(Counting(), [LastCheckpoint(last)], 2)
+    fit(Counting(), [bar], 4, ckpt=last, enable_progress_bar=True)
+    assert bar.shown[0].endswith("Epoch 1, from step 2 of 4")
+    assert bar.shown[1:] == (4, 4)

@@ -156,12 +156,16 @@ def test_a_checkpoint_that_does_not_anonymize(source: Path, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [
-        (["module=passersby"], FAILED, "would generate noise: backbone has random weights; give weights=FILE"),
-        (["module=passersby", "weights=nowhere.ckpt"], FAILED, "nowhere.ckpt: no such checkpoint"),
+        (["module=passersby"], USAGE, "would generate noise: backbone has random weights; give weights=FILE"),
+        (["module=passersby", "weights=nowhere.ckpt"], FAILED, "error: weights=nowhere.ckpt: no such checkpoint"),
         (["weights=text.ckpt"], FAILED, "text.ckpt: damaged"),
         (["weights=text.safetensors"], FAILED, "text.safetensors: damaged"),
         (["weights=bare.ckpt"], FAILED, "bare.ckpt: no checkpoint of pa_lib"),
-        (["weights=folder"], FAILED, "folder: no such checkpoint"),
+        (["weights=folder"], FAILED, "error: weights=folder: no such checkpoint"),
+        (["weights=network.pth"], FAILED, "give a .ckpt of a training or a .safetensors"),
+        (["people.finder.min_scor=0.3"], USAGE, "(did you mean people.finder.min_score?)"),
+        (["people.findr=mtcnn"], USAGE, "did you mean people/finder?"),
+        (["people/findr=mtcnn"], USAGE, "did you mean people/finder?"),
         (["weights=a.safetensors", "device=nonsense"], USAGE, "device=nonsense: "),
         (["weights=a.safetensors", "device=cuda:77"], USAGE, "device=cuda:77: "),
         (["weights=a.safetensors", "module=passersby", "module.sampler.steps=0"], USAGE, "steps"),
@@ -170,8 +174,17 @@ def test_a_checkpoint_that_does_not_anonymize(source: Path, capsys: pytest.Captu
         (["weights=a.safetensors", "module=passersby", "+module.speed=1"], USAGE, "no setting speed"),
         (["weights=a.safetensors", "module=passersby", "~module.text_dropout"], USAGE, "~module.text_dropout"),
         (["weights=a.safetensors", "module=passersby", "module/backbone=huge"], USAGE, "no option 'huge'"),
-        (["weights=a.safetensors", "module=passersby", *COMPACT], FAILED, "a.safetensors: the weights do not fit"),
-        (["weights=a.safetensors", "module=passersby", "module/temporal=none"], FAILED, "the weights do not fit"),
+        (
+            ["weights=a.safetensors", "module=passersby", *COMPACT],
+            FAILED,
+            "weights=a.safetensors: the weights do not fit: made with backbone DiffusersUNet, asked for CompactUNet; "
+            "leave out what changes module.backbone, or train weights for it (the file lacks",
+        ),
+        (
+            ["weights=a.safetensors", "module=passersby", "module/temporal=none"],
+            FAILED,
+            "made with temporal TemporalContentStabilizer, asked for none; leave out what changes module.temporal",
+        ),
         (
             ["weights=a.safetensors", "module=passersby", "module.adapter.rank=3"],
             FAILED,
@@ -188,6 +201,7 @@ def test_mistakes_get_one_line_and_leave_nothing(
     for name in ("text.ckpt", "text.safetensors"):
         Path(name).write_text("no weights")
     torch.save({"state_dict": {}}, "bare.ckpt")
+    torch.save({"0.weight": torch.zeros(1)}, "network.pth")
     Path("folder").mkdir()
     assert call(source, "out.mkv", *more) == code
     lines = [line for line in capsys.readouterr().err.splitlines() if line]
@@ -205,6 +219,6 @@ def test_a_file_of_another_architecture(source: Path, capsys: pytest.CaptureFixt
     save_module(build(config), other, "mixed.safetensors")
     assert call(source, "out.mkv", "weights=mixed.safetensors") == FAILED
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line]
-    assert line.startswith("pa-anonymize: error: mixed.safetensors: ")
+    assert line.startswith("pa-anonymize: error: weights=mixed.safetensors: ")
     assert "the weights do not fit" in line
     assert not list(Path().glob("out*"))

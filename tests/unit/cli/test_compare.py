@@ -50,12 +50,12 @@ def test_refuses_to_rank_other_protocols_and_says_what_differs(
 def test_wrong_command_lines_get_one_line(runs: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([runs["blur"]]) == USAGE
     assert main([runs["blur"], runs["fill"], "outptu=x"]) == USAGE
-    assert main([runs["blur"], "/nowhere"]) == FAILED
+    assert main(["/nowhere"]) == FAILED
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 3
-    assert "expected two or more" in told[0]
+    assert "got one evaluation, expected two or more" in told[0]
     assert "did you mean output?" in told[1]
-    assert "/nowhere cannot be read (No such file or directory)" in told[2]
+    assert "/nowhere: no such file or folder; give outputs of pa-evaluate" in told[2]
 
 
 def test_folders_with_an_equals_sign_are_evaluations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,11 @@ def test_a_run_leaves_a_checkpoint_its_config_and_previews(config: Path, capsys:
     ]
     assert "go on       pa-train --config-dir" in told
     assert "ckpt=out/checkpoints/last.ckpt trainer.max_steps=8" in told
-    assert "module=passersby weights=out/checkpoints/last.ckpt" in told
+    (use,) = [line.split()[1:] for line in told.splitlines() if line.split()[:1] == ["use"]]
+    assert use == [
+        *("pa-anonymize", "--config-dir", str(config), "input=clip.mp4", "module=standin"),
+        *("'trust=[_training]'", "weights=out/checkpoints/last.ckpt"),
+    ]
     assert "Tip" not in told
     assert "litlogger" not in told
     module = pa_lib.load_module(folder / "checkpoints" / "last.ckpt", trusted=("_training",))
@@ -149,7 +153,11 @@ def test_optimizer_and_schedule_reach_the_module(config: Path, option: str) -> N
     ("more", "code", "message"),
     [
         (["ckpt=nowhere.ckpt"], FAILED, "ckpt=nowhere.ckpt: no such file"),
-        (["init_from=nowhere.ckpt"], FAILED, "nowhere.ckpt: no such checkpoint"),
+        (["init_from=nowhere.ckpt"], FAILED, "error: init_from=nowhere.ckpt: no such checkpoint"),
+        (["trainer.max_steps=-5"], USAGE, "error: trainer: `max_steps` must be"),
+        (["trainer.max_steps=many"], USAGE, "error: trainer.max_steps: got 'many', expected a valid integer"),
+        (["data.batch_size=many"], USAGE, "batch_size: got 'many', expected a valid integer, e.g. 8"),
+        (["data.batch_sice=3"], USAGE, "(did you mean data.batch_size?)"),
         (["trainer=cloud"], USAGE, "no option 'cloud' for trainer; there are: cpu, ddp"),
         (["trainer.max_stepz=3"], USAGE, "max_stepz"),
         (["+trainer.speed=3"], USAGE, "trainer: Trainer.__init__() got an unexpected keyword argument 'speed'"),

@@ -169,6 +169,11 @@ def test_wrong_settings_are_refused(arguments: dict[str, Any]) -> None:
         TinyData(**arguments)
 
 
+def test_only_the_setting_that_is_wrong_is_named() -> None:
+    with pytest.raises(PaLibError, match=r"^batch_size 0: expected at least 1$"):
+        TinyData(batch_size=0, n_workers=0)
+
+
 def test_held_out_groups_are_stable_and_never_all() -> None:
     names = [f"person {i}" for i in range(50)]
     out = held_out(names, 0.2, seed=1)

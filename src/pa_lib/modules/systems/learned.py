@@ -31,6 +31,7 @@ from pa_lib.modules.systems.division import divide
 from pa_lib.modules.systems.losses import LossLog
 from pa_lib.modules.systems.private import merge_private, positions_of, take_private
 from pa_lib.modules.temporal.base import AbstractTemporal
+from pa_lib.setting_types import check_partial
 
 _HALF = ("bf16-true", "16-true")
 
@@ -219,9 +220,13 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
             where = "" if self._specs is None else f"optimizers.{name}."
             making = f"{where}make" if where else "optimizer"
             try:
+                check_partial(spec.make, f"module.{making}")
                 optimizer = spec.make(learning)
                 making = f"{where}schedule" if where else "lr_schedule"
+                check_partial(spec.schedule, f"module.{making}")
                 schedule = None if spec.schedule is None else spec.schedule(optimizer)
+            except PaLibError:
+                raise
             except (TypeError, ValueError) as error:  # torch's words on a wrong rate or an unknown argument
                 raise SettingError(f"module.{making}: {' '.join(str(error).split())}") from error
             made.append((name, optimizer, schedule))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -219,4 +220,24 @@ def test_specs_out_of_range(settings: dict[str, Any], message: str) -> None:
 def test_torchs_words_on_a_wrong_rate_name_the_setting() -> None:
     specs = two() | {"critic": OptimizerSpec(("critic",), partial(torch.optim.SGD, lr=-1.0))}
     with pytest.raises(SettingError, match=r"module\.optimizers\.critic\.make: Invalid learning rate: -1"):
+        ToyGan(optimizers=specs).configure_optimizers()
+
+
+@pytest.mark.parametrize(
+    ("critic", "message"),
+    [
+        ({"make": partial(torch.optim.AdamW, lr="fast")}, "make.lr: got 'fast', expected a valid number, e.g. 0.001"),
+        (
+            {"make": partial(torch.optim.AdamW, betas=[0.9, "much"])},
+            r"make.betas: got [0.9, 'much'], expected a valid nu",
+        ),
+        (
+            {"make": SGD, "schedule": partial(torch.optim.lr_scheduler.LinearLR, total_iters="ten")},
+            "schedule.total_iters: got 'ten', expected a valid integer, e.g. 5",
+        ),
+    ],
+)
+def test_a_setting_of_a_wrong_type_is_named(critic: dict[str, Any], message: str) -> None:
+    specs = two() | {"critic": OptimizerSpec(("critic",), **critic)}
+    with pytest.raises(SettingError, match=re.escape(f"module.optimizers.critic.{message}")):
         ToyGan(optimizers=specs).configure_optimizers()
