@@ -33,11 +33,18 @@ _LIGHTNING = (
     "lightning.pytorch.strategies",
 )
 
+_INTERPRETERS = ("hydra", "omegaconf", "pip", "setuptools", "pkg_resources", "importlib_metadata")
+
 _KNOWN = ("pa_lib", "torch", "lightning", "torchmetrics")
 
 
 def check_targets(
-    config: Any, where: object, trusted: Sequence[str] = (), *, packages: Sequence[str] = STORED
+    config: Any,
+    where: object,
+    trusted: Sequence[str] = (),
+    *,
+    packages: Sequence[str] = STORED,
+    libraries: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """Refuse a config that names anything but public parts and classes of trusted packages.
 
@@ -49,6 +56,8 @@ def check_targets(
             ``my_package.os.system`` nor what they import from elsewhere.
         packages: Packages of pa_lib that may be named: `STORED`, or `COMMAND_LINE`, which adds torchmetrics and
             Lightning.
+        libraries: Packages of others of which what is defined in them may be named, as with `trusted`, but without
+            permission.
 
     Returns:
         Those of `trusted` that the config makes use of; what it must be given again to be built elsewhere.
@@ -62,21 +71,28 @@ def check_targets(
     Traceback (most recent call last):
     pa_lib.errors.SettingError: m.ckpt: refused _target_ os.system: expected a public name of pa_lib.modules, ...
     """
-    if standard := [root for root in trusted if root.partition(".")[0] in sys.stdlib_module_names]:
-        raise SettingError(f"{where}: trusted names {standard[0]}, a part of Python itself; expected packages of yours")
+    if not isinstance(trusted, list | tuple) or not all(isinstance(root, str) for root in trusted):
+        example = f"trusted=('{trusted}',)" if isinstance(trusted, str) else "trusted=('my_package',)"
+        raise SettingError(f"{where}: got {trusted!r}, expected a list of names of packages; write {example}")
+    for root in trusted:
+        first = root.partition(".")[0]
+        if first in sys.stdlib_module_names or first in _INTERPRETERS:
+            kind = "a library that runs whatever it is told" if first in _INTERPRETERS else "a part of Python itself"
+            raise SettingError(f"{where}: trusted names {root}, {kind}; expected packages of yours")
     used: set[str] = set()
     is_command_line = any(package not in STORED for package in packages)
+    allowed = (*libraries, "torchmetrics") if is_command_line else libraries
     for target in targets_in(config):
         package, _, name = target.rpartition(".")
         if package in packages:
             if name in importlib.import_module(package).__all__:
                 continue
         elif package in _TORCH or (is_command_line and package in _LIGHTNING):
-            if inspect.isclass(getattr(importlib.import_module(package), name, None)):
-                continue
-        elif is_command_line and package.partition(".")[0] == "torchmetrics":
-            if _is_own(target, "torchmetrics"):
-                continue
+            found = getattr(importlib.import_module(package), name, None)
+            if inspect.isclass(found) and _is_below(found.__module__, package.partition(".")[0]):
+                continue  # defined there, and not imported from elsewhere, as functools.partial is
+        elif any(_is_own(target, library) for library in allowed):
+            continue
         elif root := next((root for root in trusted if _is_own(target, root)), None):
             used.add(root)
             continue

@@ -79,6 +79,25 @@ def test_python_itself_is_never_trusted(root: str) -> None:
         check_targets({}, "x", (root,))
 
 
+@pytest.mark.parametrize("root", ["hydra", "hydra.utils", "omegaconf", "pip", "setuptools", "importlib_metadata"])
+def test_libraries_that_run_what_they_are_given_are_never_trusted(root: str) -> None:
+    with pytest.raises(SettingError, match=f"trusted names {root}, a library that runs whatever it is told"):
+        check_targets({"_target_": "hydra.utils.get_method", "path": "os.system"}, "x", (root,))
+
+
+def test_trusted_packages_are_a_list() -> None:
+    with pytest.raises(SettingError, match=r"got 'pip', expected a list.*trusted=\('pip',\)"):
+        check_targets({}, "x", "pip")
+
+
+@pytest.mark.parametrize(
+    "target", ["torch.optim.lr_scheduler.partial", "torch.optim.lr_scheduler.Counter", "lightning.pytorch.plugins.Any"]
+)
+def test_what_a_package_imports_from_elsewhere_is_refused(target: str) -> None:
+    with pytest.raises(SettingError, match="refused _target_"):
+        check_targets(node(target), "x", packages=COMMAND_LINE)
+
+
 @pytest.mark.parametrize(
     "target",
     [

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from pa_lib import __version__
+from pa_lib.cli.hydra_node import WITHOUT_LOGS, check_hydra_node
 from pa_lib.errors import PaLibError, SettingError
 from pa_lib.renamed import renamed_overrides
 from pa_lib.setting_types import wrong_types
@@ -137,12 +138,11 @@ def composition(name: str, overrides: Sequence[str], config_dir: Path | None = N
     from omegaconf import OmegaConf, open_dict
     from omegaconf.errors import OmegaConfBaseException
 
-    if config_dir is not None and not config_dir.is_dir():
-        raise ConfigError(f"--config-dir: got {config_dir}, which is no folder")
-    search = [] if config_dir is None else [f"hydra.searchpath=[{config_dir.resolve().as_uri()}]"]
+    settings = [*searched(config_dir), *WITHOUT_LOGS, *spread(overrides, config_dir)]
     try:
-        with _own_hydra(), hydra.initialize_config_dir(str(config_folder().resolve()), version_base="1.3"):
-            composed = hydra.compose(name, [*search, *spread(overrides, config_dir)], return_hydra_config=True)
+        with own_hydra(), hydra.initialize_config_dir(str(config_folder().resolve()), version_base="1.3"):
+            composed = hydra.compose(name, settings, return_hydra_config=True)
+        check_hydra_node(composed, settings)
         with open_dict(composed):
             own = composed.pop("hydra")
         choices = OmegaConf.to_container(own.runtime.choices)
@@ -152,16 +152,15 @@ def composition(name: str, overrides: Sequence[str], config_dir: Path | None = N
         config = OmegaConf.to_container(composed)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(one_line(error, name, _settings_beside(error, name, overrides, config_dir))) from error
+    except SettingError as error:
+        raise ConfigError(as_trust(error)) from error
     if missing:
         raise ConfigError(f"missing setting: {', '.join(missing)}; give it as {missing[0]}=...")
     assert isinstance(config, dict)
     assert isinstance(choices, dict)
     assert isinstance(swept, dict)
-    trusted = config.get("trust") or []
-    if trusted and not any(override.startswith("trust=") for override in overrides):
-        raise ConfigError(f"trust={trusted} comes from a config file; only the command line may give it")
     try:
-        check_targets(config, "settings", trusted, packages=COMMAND_LINE)
+        check_targets(config, "settings", config.get("trust") or (), packages=COMMAND_LINE)
     except SettingError as error:
         raise ConfigError(as_trust(error)) from error
     plain = {str(key): value for key, value in config.items()}
@@ -169,8 +168,19 @@ def composition(name: str, overrides: Sequence[str], config_dir: Path | None = N
     return Composition(plain, own_choices, {str(key): str(value) for key, value in swept.items()})
 
 
+def searched(config_dir: Path | None) -> list[str]:
+    """The override by which Hydra reads the user's own config folder too.
+
+    Raises:
+        ConfigError: It is no folder.
+    """
+    if config_dir is not None and not config_dir.is_dir():
+        raise ConfigError(f"--config-dir: got {config_dir}, which is no folder")
+    return [] if config_dir is None else [f"hydra.searchpath=[{quoted(f'file://{config_dir.resolve()}')}]"]
+
+
 @contextmanager
-def _own_hydra() -> Iterator[None]:
+def own_hydra() -> Iterator[None]:
     """Room for a composition within an application of Hydra, such as a sweep: Hydra has one global instance."""
     from hydra.core.global_hydra import GlobalHydra
 
@@ -192,6 +202,20 @@ def as_trust(error: PaLibError) -> str:
 def named(error: PaLibError, setting: str, path: str | Path) -> str:
     """The text of an error about a file, with the setting that gave the file before its name."""
     return f"{setting}={error}" if str(error).startswith(str(Path(path))) else str(error)
+
+
+def quoted(text: str) -> str:
+    """Text as a value of a Hydra override, whatever is in it."""
+    if re.fullmatch(r"[A-Za-z][\w./+-]*|/[\w./+-]*", text) and text.lower() not in (
+        "null",
+        "true",
+        "false",
+        "nan",
+        "inf",
+    ):
+        return text
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
+    return f"'{escaped}'"
 
 
 def process_rank() -> int:

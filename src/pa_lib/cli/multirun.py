@@ -14,7 +14,6 @@ import hashlib
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from pa_lib.cli.command import FAILED, INTERRUPTED, OK
-from pa_lib.cli.compose import Composition, ConfigError, composition, config_folder, one_line, spread
-from pa_lib.cli.run_folder import composed_run, file_name, outcome_line, quoted, read_outcome, title_of
+from pa_lib.cli.compose import Composition, ConfigError, composition, config_folder, one_line, quoted, spread
+from pa_lib.cli.run_folder import composed_run, file_name, outcome_line, read_outcome, title_of
+from pa_lib.cli.sweep_plan import SAME_FOLDER, SweepPlan, plan_sweep
 from pa_lib.cli.sweep_table import SweepRow, write_tables
 from pa_lib.errors import PaLibError, first_line
 
@@ -64,8 +64,9 @@ def train_many(overrides: Sequence[str], config_dir: Path | None) -> int:
     Raises:
         ConfigError: A mistake in any of the command lines.
     """
-    is_known_ahead = not any(override.startswith("hydra/sweeper=") for override in overrides)
-    planned = members(overrides, config_dir) if is_known_ahead else None
+    plan = plan_sweep(overrides, config_dir)
+    is_known_ahead = plan.is_known_ahead
+    planned = _composed(plan, overrides, config_dir) if is_known_ahead else None
     folder = _sweep_folder(overrides, config_dir, planned)
     total = len(planned) if planned else None
     known = {one.overrides: one for one in planned or ()}
@@ -91,7 +92,7 @@ def train_many(overrides: Sequence[str], config_dir: Path | None) -> int:
             print(f"left out: {one.label}: {one.same_as}")
     is_ended_early = False
     try:
-        _call_hydra(run_member, overrides, config_dir, folder)
+        _call_hydra(run_member, plan.settings, folder)
     except _NoValueError as error:  # what has run is listed all the same
         print(f"pa-train: error: {error}", file=sys.stderr)
         is_ended_early = True
@@ -116,18 +117,26 @@ def members(overrides: Sequence[str], config_dir: Path | None = None) -> list[Me
     Raises:
         ConfigError: A mistake in any of the command lines.
     """
-    found: list[tuple[str, ...]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        here = [override for override in overrides if not override.startswith("hydra/launcher")]
-        here = [override for override in here if not override.startswith("hydra.launcher.")]
-        _call_hydra(lambda config: found.append(_own_overrides()), here, config_dir, Path(folder))
+    return _composed(plan_sweep(overrides, config_dir), overrides, config_dir)
+
+
+def _composed(plan: SweepPlan, overrides: Sequence[str], config_dir: Path | None) -> list[Member]:
+    """The runs of a plan, each with its config, label and folder."""
+    found = plan.runs
     shared = set.intersection(*map(set, found)) if len(found) > 1 else _as_given(overrides)
     labels = [_label(own, shared) for own in found]
     made = [composed_run(own, config_dir, label) for own, label in zip(found, labels, strict=True)]
-    return [
+    runs = [
         Member(own, label or title_of(composed), composed, _without_effect(composed, made))
         for own, label, composed in zip(found, labels, made, strict=True)
     ]
+    first: dict[Path, Member] = {}
+    for run in runs:  # the outcome of one would be taken for that of the other
+        other = first.setdefault(run.folder, run)
+        if other.composed.config != run.composed.config and not (other.same_as or run.same_as):
+            both = f"{other.label} and {run.label}"
+            raise ConfigError(SAME_FOLDER.format(runs=both, folder=run.folder))
+    return runs
 
 
 def _without_effect(composed: Composition, all_runs: Sequence[Composition]) -> str | None:
@@ -227,10 +236,13 @@ def _is_sweep(override: str) -> bool:
         raise ConfigError(" ".join(str(error).split())) from error
 
 
-def _call_hydra(
-    task: Callable[[Any], Any], overrides: Sequence[str], config_dir: Path | None, sweep_folder: Path
-) -> None:
+def _call_hydra(task: Callable[[Any], Any], settings: Sequence[str], sweep_folder: Path) -> None:
     """Hydra's multirun, as ``@hydra.main`` starts it: a public interface that reads the process's command line.
+
+    Args:
+        task: Function of each run's config.
+        settings: Command line of Hydra that `plan_sweep` has checked.
+        sweep_folder: Folder of the sweep.
 
     Raises:
         ConfigError: What Hydra refuses, as one line.
@@ -239,21 +251,13 @@ def _call_hydra(
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    arguments = ["--multirun", *([] if config_dir is None else ["--config-dir", str(config_dir.resolve())])]
-    arguments += [  # no log files and no folder for each run: pa-train makes its own
-        f"hydra.sweep.dir={quoted(str(sweep_folder))}",
-        "hydra.sweep.subdir=.",
-        "hydra.output_subdir=null",
-        "hydra/hydra_logging=none",
-        "hydra/job_logging=none",
-    ]
-    if config_dir is not None and not config_dir.is_dir():
-        raise ConfigError(f"--config-dir: got {config_dir}, which is no folder")
+    # No folder for each run: pa-train makes its own.
+    folders = [f"hydra.sweep.dir={quoted(str(sweep_folder))}", "hydra.sweep.subdir=.", "hydra.output_subdir=null"]
 
     def started(config: Any) -> Any:
         return task(config)
 
-    with _command_line(["pa-train", *arguments, *spread(overrides, config_dir)]):
+    with _command_line(["pa-train", "--multirun", *folders, *settings]):
         try:
             hydra.main(config_path=str(config_folder().resolve()), config_name="train", version_base="1.3")(started)()
         except (HydraException, OmegaConfBaseException) as error:

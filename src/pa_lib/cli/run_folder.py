@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pa_lib.cli.compose import Composition, ConfigError, composition
+from pa_lib.cli.compose import Composition, ConfigError, composition, quoted
 from pa_lib.errors import PaLibError, WeightsError
 
 CONFIG, OUTCOME, LAST = "config.yaml", "outcome.json", Path("checkpoints/last.ckpt")
@@ -34,10 +34,7 @@ def composed_run(overrides: Sequence[str], config_dir: Path | None, label: str =
     composed = composition("train", overrides, config_dir)
     folder = composed.config["output"]
     if folder is None:
-        ckpt = composed.config["ckpt"]
-        resumed = None if ckpt in (None, "last") else Path(ckpt).parent.parent
-        is_of_a_run = resumed is not None and (resumed / CONFIG).is_file()
-        folder = resumed if is_of_a_run else _named_folder(composed, label)
+        folder = resumed_run(composed.config["ckpt"]) or _named_folder(composed, label)
         # Once more, so that whatever is written relative to the run folder finds it.
         composed = composition("train", [*overrides, f"output={quoted(str(folder))}"], config_dir)
     config = composed.config
@@ -47,6 +44,12 @@ def composed_run(overrides: Sequence[str], config_dir: Path | None, label: str =
     elif config["ckpt"] is not None and not Path(config["ckpt"]).exists():
         raise WeightsError(f"ckpt={config['ckpt']}: no such file")
     return composed
+
+
+def resumed_run(ckpt: str | None) -> Path | None:
+    """Folder of the run that ``ckpt=`` resumes; None for ``last`` and for a file that is in no run folder."""
+    folder = None if ckpt in (None, "last") else Path(ckpt).parent.parent
+    return folder if folder is not None and (folder / CONFIG).is_file() else None
 
 
 def title_of(composed: Composition) -> str:
@@ -72,20 +75,6 @@ def _named_folder(composed: Composition, label: str) -> Path:
     parent = Path(composed.config["paths"]["runs"]) / title_of(composed)
     there = sorted(path for path in parent.glob(f"*{mark}") if path.is_dir())
     return there[0] if there else parent / (f"{file_name(label)}-{mark}" if label else mark)
-
-
-def quoted(text: str) -> str:
-    """Text as a value of a Hydra override, whatever is in it."""
-    if re.fullmatch(r"[A-Za-z][\w./+-]*|/[\w./+-]*", text) and text.lower() not in (
-        "null",
-        "true",
-        "false",
-        "nan",
-        "inf",
-    ):
-        return text
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
-    return f"'{escaped}'"
 
 
 def prepare_folder(folder: Path, config: Mapping[str, Any]) -> None:
