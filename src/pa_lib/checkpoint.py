@@ -134,7 +134,7 @@ def load_config(path: str | Path) -> dict[str, Any]:
     Raises:
         WeightsError: The file is missing, damaged, not ours or from a newer version.
     """
-    return migrated(read(Path(path)).config)
+    return _with_todays_names(read(Path(path)).config, Path(path))
 
 
 def save_module(
@@ -329,11 +329,18 @@ def _private_weights(module: nn.Module, path: Path, public: Stored) -> Mapping[s
     return stored.weights
 
 
+def _with_todays_names(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    try:
+        return migrated(config)
+    except SettingError as error:
+        raise WeightsError(f"{path}: {error}") from error
+
+
 def _checked_config(stored: Stored, path: Path, trusted: Sequence[str]) -> dict[str, Any]:
     """The stored config with today's names, if it names nothing but public parts and what is trusted."""
     check_targets({}, path, trusted)
     try:
-        config = migrated(stored.config)
+        config = _with_todays_names(stored.config, path)
         check_targets(config, path, trusted)
     except SettingError as error:
         if missing := [name for name in stored.trusted if not _is_trusted(name, trusted)]:

@@ -97,7 +97,7 @@ def migrated(
     rows: Sequence[Renamed] | None = None,
     targets: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """A stored config with today's names. Where both names are there, the new one holds.
+    """A stored config with today's names.
 
     Args:
         config: The stored config. Not changed.
@@ -105,6 +105,9 @@ def migrated(
             only. Empty for a whole config.
         rows: Table of renamed settings; None = `RENAMED`.
         targets: Table of renamed classes; None = `TARGETS`.
+
+    Raises:
+        SettingError: The old and the new name of a setting are both there.
 
     >>> migrated({"crops": {"old": 1}}, rows=[Renamed("module.crops.old", "module.crops.new", lambda value: 2 * value)])
     {'crops': {'new': 2}}
@@ -123,8 +126,65 @@ def migrated(
         *above, last = new.split(".")
         node = _node(result, above, is_made=True)
         if node is not None:
-            node.setdefault(last, value if row.change is None else row.change(value))
+            if last in node:
+                raise _both_names(row)
+            node[last] = value if row.change is None else row.change(value)
     return result
+
+
+def renamed_config(
+    config: dict[str, Any], overrides: Sequence[str] = (), rows: Sequence[Renamed] | None = None
+) -> list[str]:
+    """Give the old names that a user's config file adds to the shipped ones today's names, in place.
+
+    The value of the file replaces the shipped one, as it would under today's name.
+
+    Args:
+        config: Composed config, changed.
+        overrides: Settings of the command line, with today's names; they go over the files'.
+        rows: Table of renamed settings; None = `RENAMED`.
+
+    Returns:
+        One line of warning for each old name.
+
+    >>> config = {"data": {"old": 1, "new": 0}}
+    >>> renamed_config(config, rows=[Renamed("data.old", "data.new")]), config
+    (['data.old is called data.new now; the old name works in this version'], {'data': {'new': 1}})
+    """
+    given = {_key(override) for override in overrides}
+    warnings = []
+    for old, row in {row.old: row for row in (RENAMED if rows is None else rows)}.items():
+        *above, last = old.split(".")
+        node = _node(config, above)
+        same = [one for one in (RENAMED if rows is None else rows) if one.old == old]
+        if node is None or last not in node or (same[0].on and node.get("_target_") != same[0].on):
+            continue
+        if row.new in given:
+            node.pop(last)
+        else:
+            value = node.pop(last)
+            *above, last = row.new.split(".")
+            if _node(config, above) is None:  # the part that holds the number is not there: it is made
+                row = same[0]
+                *above, last = row.new.split(".")
+            made = _node(config, above, is_made=True)
+            if made is None:
+                raise SettingError(f"{old} is called {row.new} now, and there is no {'.'.join(above)}")
+            made[last] = value if row.change is None else row.change(value)
+        warnings.append(_warning(row))
+    return warnings
+
+
+def _warning(row: Renamed) -> str:
+    return f"{row.old} is called {row.new} now; the old name works in this version"
+
+
+def _both_names(row: Renamed) -> SettingError:
+    return SettingError(f"got both {row.old} and {row.new}, the old and the new name of one setting; give {row.new}")
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
 
 
 def renamed_setting(name: str, prefix: str = "module", rows: Sequence[Renamed] | None = None) -> str:
@@ -140,13 +200,15 @@ def renamed_overrides(overrides: Sequence[str], rows: Sequence[Renamed] | None =
     """The overrides of a command line with today's names, and one line of warning for each that had an old one.
 
     Raises:
-        SettingError: Several values at once (a sweep) for a setting whose values have changed with its name.
+        SettingError: Several values at once (a sweep) for a setting whose values have changed with its name; or the
+            old and the new name at once.
 
     >>> renamed_overrides(["seed=1", "module.colour=red"], [Renamed("module.colour", "module.color")])
     (['seed=1', 'module.color=red'], ['module.colour is called module.color now; the old name works in this version'])
     """
     table = {row.old: row for row in (RENAMED if rows is None else rows)}
     result, warnings = [], []
+    given = {_key(override) for override in overrides}
     for override in overrides:
         key, has_value, text = override.partition("=")
         mark = key[: len(key) - len(key.lstrip("+~"))]
@@ -154,10 +216,12 @@ def renamed_overrides(overrides: Sequence[str], rows: Sequence[Renamed] | None =
         if row is None:
             result.append(override)
             continue
+        if row.new in given:
+            raise _both_names(row)
         if has_value and row.change is not None:
             text = _changed(row, text)
         result.append(f"{mark}{row.new}{has_value}{text}")
-        warnings.append(f"{row.old} is called {row.new} now; the old name works in this version")
+        warnings.append(_warning(row))
     return result, warnings
 
 

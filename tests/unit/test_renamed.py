@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
+from typing import Any
 
+import pytest
+import yaml
+
+from pa_lib.cli import compose as cli_compose
 from pa_lib.cli.compose import build, compose, parse
 from pa_lib.errors import SettingError
 from pa_lib.renamed import RENAMED, Renamed, migrated, renamed_overrides, renamed_setting
@@ -27,9 +32,54 @@ def test_a_stored_config_gets_todays_names() -> None:
 
 
 def test_what_has_todays_name_already_stays() -> None:
-    config = {"crops": {"steadiness": 2.0, "temporal_smoothing": 5.0}}
-    assert migrated(config, rows=ROWS) == {"crops": {"temporal_smoothing": 5.0}}
-    assert migrated({"crops": None, "veil_p": 1}, rows=ROWS) == {"crops": None, "veil_p": 1}
+    assert migrated({"crops": None, "haze_p": 1}, rows=ROWS) == {"crops": None, "haze_p": 1}
+
+
+def test_both_names_at_once_are_refused() -> None:
+    message = r"got both module\.crops\.steadiness and module\.crops\.temporal_smoothing.*give module\.crops\.temporal"
+    with pytest.raises(SettingError, match=message):
+        migrated({"crops": {"steadiness": 2.0, "temporal_smoothing": 5.0}}, rows=ROWS)
+    for mark in ("", "+", "++", "~"):
+        given = ["module.crops.steadiness=2", f"{mark}module.crops.temporal_smoothing=5"]
+        for overrides in (given, given[::-1]):
+            with pytest.raises(SettingError, match=message):
+                renamed_overrides(overrides, ROWS)
+
+
+@pytest.mark.parametrize(
+    ("node", "more", "read", "value"),
+    [
+        ({"module": {"crops": {"steadiness": 0.3}}}, [], ("crops", "temporal_smoothing"), 0.3),
+        (
+            {"module": {"crops": {"steadiness": 0.3}}},
+            ["module.crops.temporal_smoothing=4"],
+            ("crops", "temporal_smoothing"),
+            4,
+        ),
+        ({"module": {"sampler": {"guidance": 3.5}}}, [], ("guidance", "text", "scale"), 3.5),
+    ],
+)
+def test_old_names_in_a_users_config_files(
+    node: dict[str, Any],
+    more: list[str],
+    read: tuple[str, ...],
+    value: float,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cli_compose, "_NOTED", set())
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/mine.yaml").write_text(f"# @package _global_\n{yaml.safe_dump(node)}")
+    for _ in range(2):
+        config = compose("train", ["module=passersby", "experiment=mine", *more], tmp_path)["module"]
+        assert {"steadiness", "guidance"}.isdisjoint({*config["crops"], *config["sampler"]})
+        for name in read:
+            config = config[name]
+        assert config == value
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("pa-train: note: module.")
+    assert f"is called module.{'.'.join(read)} now" in line
 
 
 def test_a_name_may_have_changed_in_one_class_only() -> None:

@@ -19,7 +19,7 @@ from typing import Any, NoReturn, TypeVar
 from pa_lib import __version__
 from pa_lib.cli.hydra_node import WITHOUT_LOGS, check_hydra_node
 from pa_lib.errors import PaLibError, SettingError
-from pa_lib.renamed import renamed_overrides
+from pa_lib.renamed import renamed_config, renamed_overrides
 from pa_lib.setting_types import wrong_types
 from pa_lib.targets import COMMAND_LINE, check_targets
 
@@ -35,6 +35,9 @@ _PLUGINS = {  # Hydra's own, by the first word of the option
 }
 
 _UNKNOWN = re.compile(r"Could not override '([^']+)'")  # Hydra's words
+
+
+_NOTED: set[str] = set()  # lines that this process has written
 
 
 class ConfigError(SettingError):
@@ -147,6 +150,11 @@ def composition(name: str, overrides: Sequence[str], config_dir: Path | None = N
             own = composed.pop("hydra")
         choices = OmegaConf.to_container(own.runtime.choices)
         swept = OmegaConf.to_container(own.sweeper.params or OmegaConf.create())
+        stored = OmegaConf.to_container(composed)
+        assert isinstance(stored, dict)
+        if notes := renamed_config(stored, overrides):  # old names in the user's own config files
+            composed = OmegaConf.create(stored)
+            _note_once(name, notes)
         OmegaConf.resolve(composed)
         missing = sorted(OmegaConf.missing_keys(composed))
         config = OmegaConf.to_container(composed)
@@ -166,6 +174,14 @@ def composition(name: str, overrides: Sequence[str], config_dir: Path | None = N
     plain = {str(key): value for key, value in config.items()}
     own_choices = {str(group): option for group, option in choices.items() if not str(group).startswith("hydra/")}
     return Composition(plain, own_choices, {str(key): str(value) for key, value in swept.items()})
+
+
+def _note_once(name: str, notes: Sequence[str]) -> None:
+    """Notes on stderr; a command composes its config several times."""
+    for note in notes:
+        if note not in _NOTED and process_rank() == 0:
+            print(f"pa-{name}: note: {note}", file=sys.stderr)
+            _NOTED.add(note)
 
 
 def searched(config_dir: Path | None) -> list[str]:
@@ -318,10 +334,9 @@ def _settings_beside(error: Exception, name: str, overrides: Sequence[str], conf
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    search = [] if config_dir is None else [f"hydra.searchpath=[{config_dir.resolve().as_uri()}]"]
     try:
-        with _own_hydra(), hydra.initialize_config_dir(str(config_folder().resolve()), version_base="1.3"):
-            composed = hydra.compose(name, [*search, *spread(others, config_dir)])
+        with own_hydra(), hydra.initialize_config_dir(str(config_folder().resolve()), version_base="1.3"):
+            composed = hydra.compose(name, [*searched(config_dir), *spread(others, config_dir)])
         return list(_dotted(OmegaConf.to_container(composed)))
     except (HydraException, OmegaConfBaseException):  # another mistake
         return []
