@@ -41,9 +41,8 @@ def write(config: Path, name: str, node: dict[str, Any], package: str = "_global
     [
         {"callbacks": {"x": TOUCH}},
         {"callbacks": {"x": "${hidden}"}},
-        {"launcher": {"x": TOUCH}},
-        {"sweeper": {"x": TOUCH}},
-        {"sweeper": {"custom_search_space": "os.system"}},
+        {"launcher": {"_target_": "os.getcwd"}},
+        {"sweeper": {"_target_": "os.getcwd"}},
         {"job_logging": {"filters": {"x": FACTORY}}},
         {"hydra_logging": {"filters": {"x": FACTORY}}},
         {"job": {"env_set": {"PYTHONPATH": "/elsewhere"}}},
@@ -135,6 +134,12 @@ def test_a_search_is_checked_with_every_option_that_it_may_take(config: Path, se
     ]
     with pytest.raises(ConfigError, match="leave it out"):
         plan_sweep([*settings, "experiment=good,evil"], config)
+
+
+def test_a_search_calls_no_function_without_permission(config: Path, search: str) -> None:
+    settings = ["module=standin", "trust=[_training]", search, "seed=0,1"]
+    with pytest.raises(ConfigError, match=r"refused _target_ os\.mkdir"):
+        plan_sweep([*settings, "+hydra.sweeper.custom_search_space=os.mkdir"], config)
 
 
 @pytest.mark.parametrize("given", [["output=out"], ["output=a,b"], ["ckpt=run/checkpoints/last.ckpt"]])
