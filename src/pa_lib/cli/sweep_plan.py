@@ -65,7 +65,7 @@ def plan_sweep(overrides: Sequence[str], config_dir: Path | None) -> SweepPlan:
             sweeper = OmegaConf.to_container(composed.hydra.sweeper, resolve=True)
             assert isinstance(sweeper, dict)
             stored = parser.parse_overrides([f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()])
-            given = parser.parse_overrides(list(composed.hydra.overrides.task))
+            given = parser.parse_overrides(OmegaConf.to_container(composed.hydra.overrides.task))  # type: ignore[arg-type]
             _check_swept(stored, given)
             is_known_ahead = sweeper["_target_"] == f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}"
             swept = [*stored, *given]

@@ -96,7 +96,7 @@ def test_callbacks_of_ones_own_run_with_permission(config: Path, monkeypatch: py
         members([*settings, "trust=[_training]"], config)
     assert len(members([*settings, "trust=[_training,my_callbacks]"], config)) == 2
     with pytest.raises(ConfigError, match="the same for all runs"):
-        members([*settings, "trust=[_training],[my_callbacks]"], config)
+        members(["module=standin", "seed=0,1", "trust=[_training],[my_callbacks]"], config)
 
 
 def test_permission_is_a_list_of_packages() -> None:
@@ -124,9 +124,10 @@ def search(config: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_a_search_is_checked_with_every_option_that_it_may_take(config: Path, search: str) -> None:
     write(config, "experiment/evil", {"hydra": {"job_logging": {"filters": {"x": FACTORY}}}})
-    write(config, "experiment/good", {"seed": 3})
+    for name in ("good", "better"):
+        write(config, f"experiment/{name}", {"seed": 3})
     settings = ["module=standin", "trust=[_training]", search, "trainer.gradient_clip_val=interval(0,1)"]
-    plan = plan_sweep([*settings, "seed=0,1", "experiment=good,null"], config)
+    plan = plan_sweep([*settings, "seed=0,1", "experiment=good,better"], config)
     assert not plan.is_known_ahead
     assert [[one for one in run if "experiment" in one] for run in plan.runs] == [
         ["experiment=good"],
