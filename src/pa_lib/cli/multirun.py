@@ -198,8 +198,10 @@ def _alone_in(folder: Path, sweep: Path) -> Iterator[None]:
 def _own_overrides() -> tuple[str, ...]:
     """The command line of the run that Hydra is about to start."""
     from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
 
-    return tuple(one for one in HydraConfig.get().overrides.task if not one.startswith("sweep="))
+    own = OmegaConf.to_container(HydraConfig.get().overrides.task)  # as given: ${seed} has its value in the run
+    return tuple(str(one) for one in own if not str(one).startswith("sweep="))
 
 
 def _label(own: Sequence[str], shared: Collection[str]) -> str:
