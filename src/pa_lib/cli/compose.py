@@ -150,8 +150,7 @@ def composition(name: str, overrides: Sequence[str], config_dir: Path | None = N
             own = composed.pop("hydra")
         choices = OmegaConf.to_container(own.runtime.choices)
         swept = OmegaConf.to_container(own.sweeper.params or OmegaConf.create())
-        stored = OmegaConf.to_container(composed)
-        assert isinstance(stored, dict)
+        stored: Any = OmegaConf.to_container(composed)
         if notes := renamed_config(stored, overrides):  # old names in the user's own config files
             composed = OmegaConf.create(stored)
             _note_once(name, notes)

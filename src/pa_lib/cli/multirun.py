@@ -201,6 +201,7 @@ def _own_overrides() -> tuple[str, ...]:
     from omegaconf import OmegaConf
 
     own = OmegaConf.to_container(HydraConfig.get().overrides.task)  # as given: ${seed} has its value in the run
+    assert isinstance(own, list)
     return tuple(str(one) for one in own if not str(one).startswith("sweep="))
 
 
