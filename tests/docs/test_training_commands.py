@@ -39,7 +39,10 @@ def own_folder(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("document", "arguments"), commands("pa-train"), ids=lambda value: " ".join(value)[:60])
+OF_PA_LIB = [one for one in commands("pa-train") if "--trust" not in one[1]]  # the others: test_own_system.py
+
+
+@pytest.mark.parametrize(("document", "arguments"), OF_PA_LIB, ids=lambda value: " ".join(value)[:60])
 def test_training_commands_compose(document: str, arguments: list[str], tmp_path: Path) -> None:
     is_many = "-m" in arguments
     overrides, config_dir = parse("pa-train", "", [word for word in arguments if word != "-m"])

@@ -21,6 +21,8 @@ from pa_lib.reports.text import quantity
 Source = AbstractSource | Callable[[], AbstractSource]
 Metrics = Sequence[AbstractMetric] | Callable[[], Sequence[AbstractMetric]]
 
+_CERTAIN = 1 - 1e-9  # a chance of 1 but for rounding
+
 
 def evaluate(
     source: Source,
@@ -154,7 +156,14 @@ def _joined(own: Shard, shards: Sequence[Shard]) -> Evaluation:
     if not records:
         raise InputError(f"nothing could be measured: {'; '.join(f'{name}: {why}' for name, why in left_out.items())}")
     clips = sorted((clip for other in shards for clip in other.clips), key=lambda clip: clip.clip)
-    return Evaluation(own.title, tuple(records), tuple(clips), _data(shards), left_out, (*own.notes, *notes_of(clips)))
+    return Evaluation(
+        own.title,
+        tuple(records),
+        tuple(clips),
+        _data(shards),
+        left_out,
+        (*own.notes, *notes_of(clips), *notes_on(records)),
+    )
 
 
 def notes_of(clips: Sequence[MeasuredClip]) -> tuple[str, ...]:
@@ -171,6 +180,30 @@ def notes_of(clips: Sequence[MeasuredClip]) -> tuple[str, ...]:
         notes.append(f"{quantity(blank, 'frames')} blanked whole when anonymized: masked everywhere")
     if any(clip.masker_from == "settings" for clip in clips):
         notes.append("masks are those of people/masker: neither report nor tracks file records how they were made")
+    return tuple(notes)
+
+
+def notes_on(records: Sequence[MetricRecord]) -> tuple[str, ...]:
+    """What to know when reading these values, one line each."""
+    notes = []
+    values = {(record.measured_on, value.name): value.value for record in records for value in record.values}
+    places = {record.measured_on for record in records}
+    if places == {"encoded"} and values.get(("encoded", "unmasked_identical_share"), 1.0) < 1:
+        notes.append(
+            "unmasked values are those of the decoded file: an encoder with loss changes pixels outside the masks; "
+            "module=... measures the frames before they are encoded as well"
+        )
+    certain = [
+        name
+        for (place, name) in values
+        if "reidentification_" in name
+        and values.get((place, name.replace("reidentification_", "reidentification_chance_")), 0.0) >= _CERTAIN
+    ]
+    if certain:
+        notes.append(
+            f"{', '.join(dict.fromkeys(certain))}: chance is 1, too, as the gallery is so small (see gallery above); "
+            "they say nothing about the anonymizer"
+        )
     return tuple(notes)
 
 

@@ -32,6 +32,7 @@ from pa_lib.video import Frame, Limits, VideoInfo, VideoWriter, WriteSettings, f
 WINDOW = 16
 """New frames in a window; every later window begins with the last frame of the one before."""
 _RATE_TOLERANCE = 0.02  # formats round times: a GIF to hundredths of a second, Matroska to thousandths
+_MANY = 1_000_000  # frames, where a file does not state their number
 
 
 class OpenedPair:
@@ -296,7 +297,11 @@ def check_alike(before: VideoInfo, after: VideoInfo) -> None:
             "scale one of them, or compare what belongs together"
         )
     is_timed = "image" not in before.container and "image" not in after.container
-    if is_timed and abs(before.fps - after.fps) > _RATE_TOLERANCE * before.fps:
+    if before.is_variable_rate and after.is_variable_rate:
+        return  # an average depends on the length of the last frame, which files state differently
+    n_frames = min(before.n_frames_estimate or _MANY, after.n_frames_estimate or _MANY)
+    tolerance = max(_RATE_TOLERANCE, 1 / n_frames)  # the same, in a short clip
+    if is_timed and abs(before.fps - after.fps) > tolerance * before.fps:
         raise InputError(
             f"{names} are not of one rate: {before.fps:.4g} and {after.fps:.4g} frames per second; their frames are "
             "not of the same moments"

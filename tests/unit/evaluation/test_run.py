@@ -16,7 +16,7 @@ from pa_lib.contracts import Result
 from pa_lib.data import SyntheticDataModule
 from pa_lib.errors import InputError, PaLibError, SettingError
 from pa_lib.evaluation import FilePairs, Maskers, ModuleOnClips
-from pa_lib.evaluation.run import notes_of
+from pa_lib.evaluation.run import notes_of, notes_on
 from pa_lib.evaluation.shard import AbstractSource, MakeMetrics, OnProgress, Shard
 from pa_lib.metrics import UnmaskedPSNR
 from pa_lib.metrics.feed import feed
@@ -185,3 +185,19 @@ def test_frames_that_are_missing_or_blank_are_counted_over_clips() -> None:
 def test_guessed_masks_are_told() -> None:
     (note,) = notes_of([QUIET, replace(QUIET, masker_from="settings")])
     assert "masks are those of people/masker" in note
+
+
+def test_rates_that_chance_reaches_are_named() -> None:
+    rates = {"reidentification_rank1": 0.5, "reidentification_rank5": 1.0}
+    few = {"reidentification_chance_rank1": 0.25, "reidentification_chance_rank5": 1.0}
+    (note,) = notes_on(evaluation({**rates, **few}).metrics)
+    assert note.startswith("reidentification_rank5: chance is 1")
+    assert notes_on(evaluation({**rates, **few, "reidentification_chance_rank5": 0.9}).metrics) == ()
+
+
+def test_the_loss_of_an_encoder_is_noted_where_only_files_are_measured() -> None:
+    (encoded,) = evaluation({"unmasked_identical_share": 0.06}).metrics
+    (note,) = notes_on([encoded])
+    assert "encoder with loss" in note
+    assert notes_on([encoded, replace(encoded, measured_on="composited")]) == ()
+    assert notes_on(evaluation({"unmasked_identical_share": 1.0}).metrics) == ()

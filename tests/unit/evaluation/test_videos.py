@@ -21,11 +21,11 @@ from pa_lib.errors import PaLibError
 from pa_lib.evaluation import videos
 from pa_lib.evaluation.maskers import Maskers
 from pa_lib.evaluation.pairs import ClipPair, pair_clips
-from pa_lib.evaluation.videos import Moment, OpenedPair, composited_results, windows
+from pa_lib.evaluation.videos import Moment, OpenedPair, check_alike, composited_results, windows
 from pa_lib.modules import ConventionalAnonymizer
 from pa_lib.people import AbstractMasker, read_tracks
 from pa_lib.people.mask_shapes import FrameMasks, MaskRequest
-from pa_lib.video import Frame, VideoInfo, WriteSettings, read_frames
+from pa_lib.video import Frame, VideoInfo, WriteSettings, probe, read_frames
 
 
 class UnusedMasker(AbstractMasker):
@@ -171,6 +171,18 @@ class TestOpenedPair:
         two = make_clip(tmp_path / "b.mp4", **{"n_frames": 10, **other})  # type: ignore[arg-type]
         with pytest.raises(PaLibError, match=message):
             list(OpenedPair(ClipPair(one, two)).results())
+
+    def test_an_average_rate_may_differ_by_the_length_of_the_last_frame(self, tmp_path: Path) -> None:
+        info = probe(make_clip(tmp_path / "a.mp4", n_frames=12, fps=30))
+        check_alike(info, replace(info, fps=30 * 12 / 12.9))
+        with pytest.raises(PaLibError, match="not of one rate"):
+            check_alike(info, replace(info, fps=30 * 12 / 13.5))
+        with pytest.raises(PaLibError, match="not of one rate"):
+            check_alike(replace(info, n_frames_estimate=300), replace(info, n_frames_estimate=300, fps=28))
+        variable = replace(info, is_variable_rate=True)
+        check_alike(variable, replace(variable, fps=21.2))  # what mp4 states before a long last gap, and after it
+        with pytest.raises(PaLibError, match="not of one rate"):
+            check_alike(info, replace(variable, fps=21.2))
 
     def test_tracks_and_reports_of_other_videos_are_refused(self, tmp_path: Path) -> None:
         pair = anonymized_pair(tmp_path / "a", n_frames=3)
