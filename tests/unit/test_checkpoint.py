@@ -17,7 +17,7 @@ from _training import TARGET, Standin
 from pa_lib import checkpoint
 from pa_lib.callbacks import ConfigInCheckpoint
 from pa_lib.checkpoint import load_config, load_module, load_slots, save_module
-from pa_lib.errors import PaLibError
+from pa_lib.errors import PaLibError, SettingError
 
 TRUSTED = ("_training",)
 CONFIG: dict[str, Any] = {"_target_": TARGET, "width": 3}
@@ -252,3 +252,15 @@ def test_a_setting_newer_than_the_file_may_be_changed_and_no_other(tmp_path: Pat
     assert loaded.external_slots() == {"backbone"}
     with pytest.raises(PaLibError, match="has no setting speed to change"):
         load_module(path, trusted=TRUSTED, changed={"speed": 1})
+
+
+def test_permission_is_asked_for_once_and_for_the_outer_package(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    config = {"_target_": "my_package.parts.Mine", "other": {"_target_": "my_package.more.parts.Other"}}
+    save_module(Standin(), config, path)
+    with pytest.raises(SettingError) as refused:
+        load_module(path)
+    assert str(refused.value) == (
+        f"{path}: refused _target_ my_package.parts.Mine: it was made with my_package: where their code may run, pass "
+        "trusted=('my_package',)"
+    )
