@@ -53,6 +53,11 @@ class ToyGan(AbstractLearnedAnonymizer):
         self.seen: list[tuple[int, int]] = []
         self.set_up_training()
 
+    def recovered(self, fake: Tensor) -> Tensor:
+        """What the private decoder makes of it."""
+        recovered: Tensor = self.recovery(fake)
+        return recovered
+
     def values(self, batch: Batch) -> Tensor:
         """One row to a clip."""
         noise = torch.stack(
@@ -70,7 +75,7 @@ class ToyGan(AbstractLearnedAnonymizer):
         self.log_loss("train/loss", (fake**2).sum(), torch.tensor(fake.numel()), len(fake))
         if self.is_due("critic"):
             self.step("critic", (self.critic(fake.detach()) ** 2).mean() - self.critic(x).mean())
-        self.step("generator", -self.critic(fake).mean() + ((self.recovery(fake) - x) ** 2).mean())
+        self.step("generator", -self.critic(fake).mean() + ((self.recovered(fake) - x) ** 2).mean())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         errors = self.generator(self.values(batch)) ** 2
@@ -78,6 +83,32 @@ class ToyGan(AbstractLearnedAnonymizer):
 
     def anonymize(self, clip: Clip, masks: ClipMasks, *, seed: int = 0) -> Clip:
         return clip
+
+
+class Nested(ToyGan):
+    """The private decoder lies two levels down, beside a part that is not private and a pretrained one."""
+
+    def __init__(self, *, path: str | None = None, **training: Unpack[Training]) -> None:
+        self.path = path
+        super().__init__(**training)
+
+    def set_up_training(self) -> None:
+        del self.recovery
+        self.box = nn.ModuleDict(
+            {
+                "inner": nn.ModuleDict({"recovery": PrivatePart(4, 3)}),
+                "open": Part(4, 5),
+                "given": Part(4, 6, self.path),
+            }
+        )
+        self.shelf = nn.ModuleList([Part(4, 7, self.path)])
+        super().set_up_training()
+
+    def recovered(self, fake: Tensor) -> Tensor:
+        inner: Tensor = self.box["inner"]["recovery"](fake)  # type: ignore[index]
+        given: Tensor = self.box["given"](self.shelf[0](inner))
+        opened: Tensor = self.box["open"](given)
+        return opened
 
 
 def two(**generator: Any) -> dict[str, OptimizerSpec]:

@@ -46,26 +46,26 @@ __all__ = [
 
 @runtime_checkable
 class HasExternalSlots(Protocol):
-    """A module some of whose children are rebuilt from files of their own."""
+    """A module some of whose parts are rebuilt from files of their own."""
 
     def external_slots(self) -> set[str]:
-        """Names of direct children whose weights checkpoints leave out."""
+        """Names of submodules, dotted below direct children, whose weights checkpoints leave out."""
 
 
 @runtime_checkable
 class HasPrivateSlots(Protocol):
-    """A module some of whose children's weights must not leave with the others."""
+    """A module some of whose parts' weights must not leave with the others."""
 
     def private_slots(self) -> set[str]:
-        """Names of those direct children."""
+        """Names of those submodules, dotted below direct children."""
 
 
 @runtime_checkable
 class HasOrigins(Protocol):
-    """A module that knows which of its children take their weights from a file whenever they are built."""
+    """A module that knows which of its parts take their weights from a file whenever they are built."""
 
     def origins(self) -> Mapping[str, Any]:
-        """Name of a direct child -> its origin, which has a ``path``."""
+        """Name of a submodule, dotted below a direct child -> its origin, which has a ``path``."""
 
 
 def load_module(
@@ -85,7 +85,8 @@ def load_module(
         private: The file with the weights of private slots that belongs to it: ``last.private.ckpt``, or a
             ``.safetensors`` of ``save_module(slots=...)``. None leaves those slots as their config makes them: without
             what they have learned.
-        slots: Direct children whose weights are loaded; the others stay as their config makes them. None: everything.
+        slots: Direct children (or private slots) whose weights are loaded; the others stay as their config makes them.
+            None: everything.
         map_location: Device that the module ends on.
         trusted: Packages of your own whose classes the config may name and whose code therefore may run, e.g.
             ``("my_package",)``. A file says which ones it needs.
@@ -147,17 +148,18 @@ def save_module(
 ) -> None:
     """Write a module's weights and the config that rebuilds it as one ``.safetensors``.
 
-    Children that `module` names in ``external_slots()`` are rebuilt from their own files and are left out, and so are
-    those in ``private_slots()``, unless they are asked for by `slots`.
+    Parts that `module` names in ``external_slots()`` are rebuilt from their own files and are left out, and so are
+    those in ``private_slots()``, unless they are asked for by `slots`, by exactly that name.
 
     Args:
         module: The module itself; averages of its weights are not stored.
         config: The plain, resolved ``module`` config: ``_target_`` and arguments, JSON values only. None takes it from
             the arguments that the module was constructed with (`config_of`).
         path: Ends in ``.safetensors``. Replaced at once or not at all.
-        slots: Direct children to write, private ones or others, not both; `load_module` needs the rest from elsewhere.
-            A file of private slots can be read by its owner alone (mode 0600); see ``load_module(private=...)``. None
-            writes all that may leave.
+        slots: Direct children to write, or private slots (of any depth, e.g. ``conditioners.key``), not both;
+            `load_module` needs the rest from elsewhere. Private slots within a child are not written with it. A file of
+            private slots can be read by its owner alone (mode 0600); see ``load_module(private=...)``. None writes all
+            that may leave.
         dtype: Type that floating-point weights are stored in, e.g. ``torch.float16`` for half the size; `load_module`
             converts them back to what the module has. None stores them as they are.
 
@@ -183,13 +185,12 @@ def save_module(
         record = json.dumps(entry)
     except TypeError as error:
         raise SettingError(f"{path}: the config must hold plain values only: {error}") from error
-    left_out = external_prefixes(module) + (_private_prefixes(module) if wanted is None else ())
+    chosen = ("",) if wanted is None else _prefixes(wanted)
+    left_out = (external_prefixes(module) if wanted is None else ()) + _prefixes(private - (wanted or set()))
     weights: dict[str, Tensor] = {}
     stored: set[tuple[int, tuple[int, ...]]] = set()
     for name, tensor in module.state_dict().items():
-        if (wanted is not None and name.split(".", 1)[0] not in wanted) or (
-            wanted is None and name.startswith(left_out)
-        ):
+        if not name.startswith(chosen) or name.startswith(left_out):
             continue
         flat = _stored_as(dtype, tensor.detach().cpu(), name).contiguous()
         place = (flat.data_ptr(), tuple(flat.shape))
@@ -287,20 +288,27 @@ def load_slots(module: nn.Module, path: str | Path, slots: Sequence[str]) -> Non
     """
     path = Path(path)
     stored = read(path)
-    for slot in _known_slots(module, slots, path):
-        if _is_there_already(module, slot, stored):
-            continue
+    known = _known_slots(module, slots, path)
+    origins = module.origins() if isinstance(module, HasOrigins) else {}
+    there = {slot for slot, origin in origins.items() if _is_there_already(slot, origin, stored)}
+    for slot in known - there:
         with _told_apart(migrated(stored.config), entry_of(module).get("config") or {}):
-            _load_weights(module, stored.weights, path, slots={slot}, missing_ok=())
+            _load_weights(
+                module,
+                stored.weights,
+                path,
+                slots={slot},
+                missing_ok=_prefixes(there | _private_slots(module) - {slot}),
+            )
 
 
-def _is_there_already(module: nn.Module, slot: str, stored: Stored) -> bool:
+def _is_there_already(slot: str, origin: Any, stored: Stored) -> bool:
     """Whether a slot came from a path of its own, left as it was, in the stored run as in this one."""
-    node = stored.config.get(slot)
-    theirs = node.get("path") if isinstance(node, dict) else None
-    ours = module.origins().get(slot) if isinstance(module, HasOrigins) else None
+    node: Any = stored.config
+    for part in (*slot.split("."), "path"):
+        node = node.get(part) if isinstance(node, dict) else None
     is_stored = any(name.startswith(f"{slot}.") for name in stored.weights)
-    return theirs is not None and ours is not None and theirs == ours.path and not is_stored
+    return node is not None and node == origin.path and not is_stored
 
 
 def external_prefixes(module: nn.Module) -> tuple[str, ...]:
@@ -412,9 +420,9 @@ def _instantiate(config: dict[str, Any], path: Path) -> Any:
 
 
 def _known_slots(module: nn.Module, slots: Sequence[str], path: Path) -> set[str]:
-    children = {name for name, _ in module.named_children()}
-    if unknown := sorted(set(slots) - children):
-        among = ", ".join(sorted(children)) or "none"
+    there = {name for name, _ in module.named_children()} | _private_slots(module)
+    if unknown := sorted(set(slots) - there):
+        among = ", ".join(sorted(there)) or "none"
         raise SettingError(f"{path}: the module has no slot {', '.join(unknown)}; it has: {among}")
     return set(slots)
 
@@ -475,7 +483,7 @@ def _load_weights(
     weights = current_names(weights)
 
     def is_wanted(name: str) -> bool:
-        return slots is None or name.split(".", 1)[0] in slots
+        return slots is None or name.startswith(_prefixes(slots))
 
     own = {name: tensor for name, tensor in module.state_dict().items() if is_wanted(name)}
     given = {name: tensor for name, tensor in weights.items() if is_wanted(name)}

@@ -47,7 +47,7 @@ class Recorded:
 
 
 class Slot(Recorded):
-    """Base of what can be a direct child of a system, beside `torch.nn.Module`.
+    """Base of the parts of a system, beside `torch.nn.Module`: its direct children, or parts of them at any depth.
 
     A subclass calls `comes_from` in its constructor where it reads its weights from a file, and sets
     ``is_exportable = False`` where its weights must not leave with those of the others.
@@ -84,3 +84,24 @@ class Slot(Recorded):
         A frozen slot with an origin is left out of checkpoints.
         """
         self._origin = None if path is None else Origin(str(path), sha256)
+
+
+def outermost_slots(module: nn.Module, is_wanted: Callable[[Slot], bool] = lambda slot: True) -> dict[str, Slot]:
+    """Dotted name -> slot, for the slots below a module that are wanted, at any depth; none lies within another.
+
+    A slot that has several names is listed under each of them, as its weights are in ``state_dict()``.
+
+    Args:
+        module: Usually a system; itself not listed.
+        is_wanted: Whether a slot is to be listed; what lies below one that is not is looked at too.
+
+    >>> system = nn.ModuleDict({"parts": nn.ModuleDict({"key": type("Key", (Slot, nn.Linear), {})(1, 1)})})
+    >>> list(outermost_slots(system))
+    ['parts.key']
+    """
+    found: dict[str, Slot] = {}
+    for name, part in module.named_modules(remove_duplicate=False):  # a module comes before what lies below it
+        is_below = name.startswith(tuple(f"{outer}." for outer in found))
+        if part is not module and isinstance(part, Slot) and not is_below and is_wanted(part):
+            found[name] = part
+    return found

@@ -25,7 +25,7 @@ from pa_lib.modules.optimization import (
     average_over_processes,
     checked_specs,
 )
-from pa_lib.modules.slot import Origin, Recorded, Slot
+from pa_lib.modules.slot import Origin, Recorded, Slot, outermost_slots
 from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.modules.systems.division import divide
 from pa_lib.modules.systems.losses import LossLog
@@ -56,7 +56,8 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
     and ``accumulate_grad_batches``, they count its steps.)
 
     Weights of frozen slots with an `Origin` of their own are left out of checkpoints. Slots that are not exportable are
-    left out of everything but ``last.private.ckpt`` and files that `pa_lib.checkpoint.save_module` is asked for.
+    left out of everything but ``last.private.ckpt`` and files that `pa_lib.checkpoint.save_module` is asked for. Both
+    hold for slots within children too, which go by dotted names there: ``conditioners.key``.
 
     Args:
         training: See `Training`.
@@ -142,30 +143,30 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
         return self
 
     def origins(self) -> dict[str, Origin]:
-        """Slot -> the file that it takes its weights from whenever it is built; slots without one are left out."""
-        given = {name: slot.origin for name, slot in self.named_children() if isinstance(slot, Slot)}
+        """Slot, at any depth -> the file that it takes its weights from whenever it is built; without one: left out."""
+        given = {name: slot.origin for name, slot in outermost_slots(self, _has_origin).items()}
         return {name: origin for name, origin in given.items() if origin is not None}
 
     def external_slots(self) -> set[str]:
-        """Frozen slots that take their weights from a file of their own; checkpoints leave them out."""
-        return set(self.origins()) - set(self.trainable)
+        """Frozen slots, at any depth, that take their weights from a file of their own; checkpoints omit them."""
+        return {name for name in self.origins() if name.partition(".")[0] not in self.trainable}
 
     def private_slots(self) -> set[str]:
-        """Slots whose weights may not leave with the others; see `Slot`."""
-        return {name for name, slot in self.named_children() if isinstance(slot, Slot) and not slot.is_exportable}
+        """Slots, at any depth, whose weights may not leave with the others; see `Slot`."""
+        return set(outermost_slots(self, _is_private))
 
     def untrained_slots(self) -> set[str]:
         """Slots that begin with random weights: neither from a file nor without any effect at first, as adapters."""
-        return {
-            name
-            for name, slot in self.named_children()
-            if (slot.is_random if isinstance(slot, Slot) else any(True for _ in slot.parameters()))
+        slots = outermost_slots(self)
+        inside = {id(one) for slot in slots.values() if isinstance(slot, nn.Module) for one in slot.parameters()}
+        return {name for name, slot in slots.items() if slot.is_random} | {
+            name for name, child in self.named_children() if any(id(one) not in inside for one in child.parameters())
         }
 
     def comes_from(self, path: str | Path, sha256: str | None = None) -> None:
         """Say that slots without an origin take their weights from this file whenever the system is built."""
-        for slot in self.children():
-            if isinstance(slot, Slot) and slot.origin is None:
+        for slot in outermost_slots(self).values():
+            if slot.origin is None:
                 slot.comes_from(path, sha256)
 
     # -- optimizers ------------------------------------------------------------------------------------------------
@@ -240,6 +241,10 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
 
     def is_due(self, name: str) -> bool:
         """Whether an optimizer steps in this training step; where it does not, its loss need not be computed."""
+        if self._trainer is not None and not self.automatic_optimization:
+            batches = self.trainer.fit_loop.epoch_loop.batch_progress.total
+            if batches.started > batches.processed:  # type: ignore[attr-defined]  # Lightning declares the base class
+                self._count_training_step()  # a step in which no optimizer is due is one too
         return self.train_step % self._spec(name).every == 0
 
     def step(self, name: str, loss: Tensor, *, retain_graph: bool = False) -> None:
@@ -369,9 +374,8 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
             checkpoint["state_dict"] = {name: value for name, value in state.items() if not name.startswith(outside)}
         self._private_part = {}
         if private := self.private_slots():
-            slots = dict(self.named_children())
             optimizers = [] if self._trainer is None else self.trainer.optimizers
-            positions = positions_of((slots[name] for name in private), optimizers)
+            positions = positions_of((self.get_submodule(name) for name in private), optimizers)
             self._private_part = take_private(checkpoint, private, positions)
 
     def take_private_part(self) -> dict[str, Any]:
@@ -412,6 +416,14 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
         """
         if self.device_mesh is not None:
             divide(self.children(), self.device_mesh["data_parallel"])
+
+
+def _has_origin(slot: Slot) -> bool:
+    return slot.origin is not None
+
+
+def _is_private(slot: Slot) -> bool:
+    return not slot.is_exportable
 
 
 def _nothing() -> None:
