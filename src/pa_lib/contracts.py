@@ -28,6 +28,7 @@ Box = tuple[float, float, float, float]  # x0 y0 x1 y1 in pixels, see above
 Image = NDArray[np.uint8]  # height width 3, RGB in 0..255
 
 
+@runtime_checkable
 class ProgressCallback(Protocol):
     """A function that is called as work goes on."""
 

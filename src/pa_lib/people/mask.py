@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -61,6 +61,7 @@ _FEET_REACH = (
 _SIGHTING_REACH = 2  # frames around a detection in which it still counts, the default stride
 
 
+@runtime_checkable
 class Silhouettes(Protocol):
     """What `SilhouetteMasker` needs of a network, for example `pa_lib.pretrained.SelfieSegmentation`."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 NOTHING = "–"  # noqa: RUF001 (a dash, as in print)
 """Where there was nothing to measure."""
@@ -28,6 +28,7 @@ def number(value: float) -> str:
     return f"{value:.3e}"
 
 
+@runtime_checkable
 class HasInterval(Protocol):
     """Something with a 95 % interval, e.g. a `MetricValue`."""
 

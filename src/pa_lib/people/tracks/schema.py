@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -16,6 +17,8 @@ from pa_lib.people.tracks.record import SCHEMA, VERSION, TracksRecord
 Count = Annotated[int, Field(ge=0)]
 Coordinate = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Side = Annotated[int, Field(ge=1, le=65_535)]  # beyond any video; how many pixels may be read is the reader's to limit
+Seconds = Annotated[float, Field(ge=-1e10, le=1e10, allow_inf_nan=False)]  # also times since 1970
 BoxRow = tuple[Count, Coordinate, Coordinate, Coordinate, Coordinate, Score | None]
 
 
@@ -30,8 +33,8 @@ class Source(Strict):
 
     name: str
     sha256: str
-    width: Annotated[int, Field(ge=1)]
-    height: Annotated[int, Field(ge=1)]
+    width: Side
+    height: Side
     n_frames: Count
     fps: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -104,7 +107,8 @@ class TrackEntry(Strict):
             if two[0] != one[0] + 1:
                 raise ValueError(f"no box between frames {one[0]} and {two[0]}; a track has one in every frame")
         for frame, x0, y0, x1, y1, _ in rows:
-            if not (x1 > x0 and y1 > y0):
+            left, top, right, bottom = np.float32([x0, y0, x1, y1])  # as a track holds them
+            if not (right > left and bottom > top):
                 raise ValueError(f"frame {frame}: the box {x0:g} {y0:g} {x1:g} {y1:g} needs x0 < x1 and y0 < y1")
         return rows
 
@@ -137,7 +141,7 @@ class TrackEntry(Strict):
         )
 
     def _frame(self, key: str, what: str, first: int, last: int) -> int:
-        frame = int(key) if key.isascii() and key.isdigit() else -1
+        frame = _frame_number(key)
         if not first <= frame <= last:
             raise ValueError(f"track {self.track_id}: {what} of frame {key!r}, expected {first} to {last}")
         return frame
@@ -162,7 +166,7 @@ class TracksFile(Strict):
     people: list[PersonEntry]
     tracks: list[TrackEntry]
     search: Search
-    times_s: list[FiniteFloat]
+    times_s: list[Seconds]
 
 
 class TrackEntryOfVersion1(TrackEntry):
@@ -222,6 +226,7 @@ def parse(text: bytes, path: Path) -> TracksRecord:
             + ("; upgrade pa_lib" if is_newer else "; run again without tracks= to make a new one")
         )
     try:
+        json.loads(text, object_pairs_hook=_without_repeated_keys, parse_int=str, parse_float=str)
         return _record(_READERS[head.version].model_validate_json(text))
     except ValidationError as error:
         raise InputError(f"tracks file {path}: {_first_problem(error)}") from None
@@ -259,11 +264,15 @@ def _record(file: TracksFile) -> TracksRecord:
         raise ValueError(f"track {orphans[0]} belongs to no person; add it to a person or remove it")
     if len(file.times_s) != n_frames:
         raise ValueError(f"times_s has {len(file.times_s)} entries, the video has {n_frames} frames")
+    for frame, (one, two) in enumerate(pairwise(file.times_s), start=1):
+        if two < one:
+            raise ValueError(f"times_s: frame {frame} is at {two:g} s, before frame {frame - 1} at {one:g} s")
     faults = {}
     for key, reason in file.search.faults.items():
-        if not (key.isascii() and key.isdigit() and int(key) < n_frames):
+        frame = _frame_number(key)
+        if not 0 <= frame < n_frames:
             raise ValueError(f"search.faults: frame {key!r}, the video has {n_frames} frames")
-        faults[int(key)] = reason
+        faults[frame] = reason
     for name, frames in (("searched", file.search.searched), ("cuts", file.search.cuts)):
         if any(b <= a for a, b in pairwise(frames)) or any(f >= n_frames for f in frames):
             raise ValueError(f"search.{name}: expected increasing frames below {n_frames}")
@@ -285,6 +294,23 @@ def _record(file: TracksFile) -> TracksRecord:
         cuts=tuple(file.search.cuts),
         settings=file.settings,
     )
+
+
+def _frame_number(key: str) -> int:
+    """The number that a key is, or -1; only one spelling is a number, so that no frame has two entries."""
+    is_number = key.isascii() and key.isdigit() and len(key) < 10 and (key == "0" or key[0] != "0")
+    return int(key) if is_number else -1
+
+
+def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> None:
+    """Refuse an object in which a key stands twice: readers of JSON take the last one, people see the first."""
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            first, value = pairs[0]
+            beginning = f"{first!r}: {value}" if isinstance(value, str) else repr(first)
+            raise ValueError(f"the key {key!r} stands twice in the object that begins with {beginning[:60]}; keep one")
+        seen.add(key)
 
 
 def _first_problem(error: ValidationError) -> str:

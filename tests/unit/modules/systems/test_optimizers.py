@@ -147,6 +147,30 @@ def test_what_only_one_optimizer_can_have_is_refused(setting: dict[str, Any]) ->
         fit(ToyGan(optimizers=two()), 2, **setting)
 
 
+class Guarded(ToyGan):
+    """No loss is computed for an optimizer that does not step."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        self.seen.append((self.train_step, self.trainer.global_step))
+        x = self.values(batch)
+        for name in self.optimizer_names:
+            if self.is_due(name):
+                self.step(name, (getattr(self, name)(x) ** 2).mean())
+
+
+@quiet
+def test_a_step_in_which_no_optimizer_is_due_is_a_step(tmp_path: Path) -> None:
+    plain = {name: OptimizerSpec(spec.slots, spec.make, every=3) for name, spec in two().items()}
+    module = Guarded(optimizers=plain)
+    before = {name: weight.clone() for name, weight in module.state_dict().items()}
+    trainer = fit(module, 6, LastCheckpoint(tmp_path / "last.ckpt", every_n_steps=2))
+    assert [step for step, _ in module.seen] == [step for _, step in module.seen] == list(range(6))
+    assert trainer.global_step == module.train_step == 6
+    assert not torch.equal(module.state_dict()["critic.weight"], before["critic.weight"])
+    assert module.is_due("critic")  # asked between steps, it counts none
+    assert trainer.global_step == 6
+
+
 class Lazy(ToyGan):
     """A training step that trains nothing."""
 

@@ -24,7 +24,7 @@ from pa_lib.modules import OptimizerSpec
 TRUSTED = ("_toys",)
 NAME = "box.inner.recovery"
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*(many workers|not resumable|treespec|eval mode|is not empty|pre-optimization).*"
+    "ignore:.*(many workers|not resumable|treespec|eval mode|is not empty|pre-optimization|WeightAveraging|dirpath).*"
 )
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from _people import H, W, person, standing, track
 from pa_lib.contracts import Attribute, Decision, PersonInfo, Replacement
-from pa_lib.errors import PaLibError
+from pa_lib.errors import InputError, PaLibError
 from pa_lib.people import (
     Choice,
     Findings,
@@ -370,6 +370,40 @@ def test_bad_files_are_refused_in_one_line(tmp_path: Path, name: str) -> None:
         read_tracks(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_set("tracks", 0, "boxes", 0, 3, to=10.1200001), "frame 2: the box 10.12 20 10.12 60 needs x0 < x1"),
+        (_set("source", "width", to=10**9), "source.width: Input should be less than or equal to 65535"),
+        (_set("times_s", 3, to=0.01), r"times_s: frame 3 is at 0.01 s, before frame 2 at 0.066667 s"),
+        (_set("times_s", 3, to=1e300), r"times_s.3: Input should be less than or equal to"),
+        (_set("tracks", 0, "landmarks", "02", to=[1.0] * 10), "track 1: landmarks of frame '02', expected 2 to 9"),
+        (_set("tracks", 0, "masks", to={"02": [W * H]}), "track 1: masks of frame '02', expected 2 to 9"),
+        (_set("search", "faults", to={"5": "a", "05": "b"}), "search.faults: frame '05'"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        read_tracks(edited(tmp_path, change))
+    assert "\n" not in str(caught.value)
+
+
+def test_frames_of_one_moment_are_read(tmp_path: Path) -> None:
+    again = read_tracks(edited(tmp_path, _set("times_s", 3, to=round(2 / 30, 6))))
+    assert again.times_s[3] == again.times_s[2]
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "clip.tracks.json"
+    write_tracks(path, record())
+    once, twice = '"person_id": 2, "hidden": true', '"person_id": 2, "hidden": true, "hidden": false'
+    path.write_text(path.read_text().replace(once, twice))
+    with pytest.raises(InputError, match="the key 'hidden' stands twice in the object that begins with 'person_id': 2"):
+        read_tracks(path)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff\xfe", b'"text"', b"null"])
