@@ -107,8 +107,8 @@ class TrackEntry(Strict):
             if two[0] != one[0] + 1:
                 raise ValueError(f"no box between frames {one[0]} and {two[0]}; a track has one in every frame")
         for frame, x0, y0, x1, y1, _ in rows:
-            left, top, right, bottom = np.float32([x0, y0, x1, y1])  # as a track holds them
-            if not (right > left and bottom > top):
+            is_wide, is_tall = np.float32(x1) > np.float32(x0), np.float32(y1) > np.float32(y0)  # as a track holds them
+            if not (is_wide and is_tall):
                 raise ValueError(f"frame {frame}: the box {x0:g} {y0:g} {x1:g} {y1:g} needs x0 < x1 and y0 < y1")
         return rows
 
