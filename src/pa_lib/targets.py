@@ -77,7 +77,7 @@ def check_targets(
     for root in trusted:
         first = root.partition(".")[0]
         if first in sys.stdlib_module_names or first in _INTERPRETERS:
-            kind = "a library that calls any function by its name" if first in _INTERPRETERS else "a part of Python itself"
+            kind = "a library that calls any function" if first in _INTERPRETERS else "a part of Python itself"
             raise SettingError(f"{where}: trusted names {root}, {kind}; expected packages of yours")
     used: set[str] = set()
     is_command_line = any(package not in STORED for package in packages)

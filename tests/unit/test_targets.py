@@ -81,7 +81,7 @@ def test_python_itself_is_never_trusted(root: str) -> None:
 
 @pytest.mark.parametrize("root", ["hydra", "hydra.utils", "omegaconf", "pip", "setuptools", "importlib_metadata"])
 def test_libraries_that_run_what_they_are_given_are_never_trusted(root: str) -> None:
-    with pytest.raises(SettingError, match=f"trusted names {root}, a library that runs any function by its name"):
+    with pytest.raises(SettingError, match=f"trusted names {root}, a library that calls any function"):
         check_targets({"_target_": "hydra.utils.get_method", "path": "os.system"}, "x", (root,))
 
 
