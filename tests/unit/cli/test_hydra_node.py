@@ -131,7 +131,7 @@ def test_a_search_is_checked_with_every_option_that_it_may_take(config: Path, se
     assert not plan.is_known_ahead
     assert [[one for one in run if "experiment" in one] for run in plan.runs] == [
         ["experiment=good"],
-        ["experiment=null"],
+        ["experiment=better"],
     ]
     with pytest.raises(ConfigError, match="leave it out"):
         plan_sweep([*settings, "experiment=good,evil"], config)
