@@ -37,7 +37,7 @@ def build_trainer(node: Mapping[str, Any], callbacks: Sequence[Callback], logger
             f"trainer.precision={node['precision']}: half weights cannot take small steps; take bf16-mixed"
         )
     most, every = node.get("max_steps"), node.get("log_every_n_steps")
-    if most and every and 0 < most < every:
+    if isinstance(most, int) and isinstance(every, int) and 0 < most < every:
         node = {**node, "log_every_n_steps": most}  # else a short run logs nothing
     make = build({**node, "_partial_": True})  # Hydra would copy the callbacks on their way in
     try:

@@ -183,7 +183,7 @@ def test_a_checkpoint_that_does_not_anonymize(source: Path, capsys: pytest.Captu
         (
             ["weights=a.safetensors", "module=passersby", "module/temporal=none"],
             FAILED,
-            "made with temporal TemporalContentStabilizer, asked for none; leave out what changes module.temporal",
+            "made with temporal TemporalContentStabilizer, asked for NoTemporal; leave out",
         ),
         (
             ["weights=a.safetensors", "module=passersby", "module.adapter.rank=3"],

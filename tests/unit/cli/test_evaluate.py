@@ -40,7 +40,7 @@ HEAVY = ("torch", "av", "lightning", "cv2", "rich", "matplotlib", "torchmetrics"
         ("evaluate", ["original=x", "data=synthetic"], USAGE, "give one of them"),
         ("compare", ["--help"], 0, "pa-compare blur.evaluation mosaic.evaluation"),
         ("compare", ["one", "two", "nosuch=1"], USAGE, "no setting 'nosuch'"),
-        ("compare", ["one"], USAGE, "expected two or more"),
+        ("compare", ["one"], FAILED, "one: no such file or folder"),
     ],
 )
 def test_help_and_wrong_settings_are_answered_at_once(command: str, arguments: list[str], code: int, told: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
+import importlib.metadata
 import json
 import os
 import re
@@ -316,7 +316,7 @@ def test_a_sweep_leaves_a_table_over_its_seeds(config: Path, monkeypatch: pytest
 def test_plugins_of_hydra_that_are_not_installed(
     config: Path, capsys: pytest.CaptureFixture[str], override: str, package: str
 ) -> None:
-    if importlib.util.find_spec(f"hydra_plugins.{package.replace('-', '_')}"):
+    if package in {distribution.name for distribution in importlib.metadata.distributions()}:
         pytest.skip("it is installed here")
     assert call(config, "-m", "seed=0,1", override) == USAGE
     assert f"{override} is not installed; pip install {package}" in capsys.readouterr().err
