@@ -13,6 +13,7 @@ PACKAGES = [
     "pa_lib",
     "pa_lib.callbacks",
     "pa_lib.data",
+    "pa_lib.doubles",
     "pa_lib.evaluation",
     "pa_lib.functional",
     "pa_lib.metrics",

@@ -1,0 +1,1 @@
+"""How the doubles are made: see tools/pack_doubles.py."""
