@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pa_lib import __version__
 from pa_lib.config_of import config_of
 from pa_lib.errors import PaLibError, SettingError, WeightsError, first_line, listed
-from pa_lib.renamed import current_names, migrated, renamed_setting
+from pa_lib.renamed import migrated, renamed_setting
 from pa_lib.stored import KEY, Stored, read, write_safetensors, written_aside
 from pa_lib.targets import check_targets, own_packages, targets_in
+from pa_lib.weights_fit import explained, load_weights, prefixes
 
 if TYPE_CHECKING:  # the command line reads this file before it knows whether it needs torch
     import torch
@@ -121,8 +121,8 @@ def load_module(
         weights = {**weights, **_private_weights(module, Path(private), stored)}
     else:
         missing_ok += _private_prefixes(module)
-    with _told_apart(config, wished):
-        _load_weights(module, weights, path, slots=wanted, missing_ok=missing_ok)
+    with explained(config, wished):
+        load_weights(module, weights, path, slots=wanted, missing_ok=missing_ok)
     return module.eval().to(map_location)
 
 
@@ -185,8 +185,8 @@ def save_module(
         record = json.dumps(entry)
     except TypeError as error:
         raise SettingError(f"{path}: the config must hold plain values only: {error}") from error
-    chosen = ("",) if wanted is None else _prefixes(wanted)
-    left_out = (external_prefixes(module) if wanted is None else ()) + _prefixes(private - (wanted or set()))
+    chosen = ("",) if wanted is None else prefixes(wanted)
+    left_out = (external_prefixes(module) if wanted is None else ()) + prefixes(private - (wanted or set()))
     weights: dict[str, Tensor] = {}
     stored: set[tuple[int, tuple[int, ...]]] = set()
     for name, tensor in module.state_dict().items():
@@ -292,13 +292,13 @@ def load_slots(module: nn.Module, path: str | Path, slots: Sequence[str]) -> Non
     origins = module.origins() if isinstance(module, HasOrigins) else {}
     there = {slot for slot, origin in origins.items() if _is_there_already(slot, origin, stored)}
     for slot in known - there:
-        with _told_apart(migrated(stored.config), entry_of(module).get("config") or {}):
-            _load_weights(
+        with explained(migrated(stored.config), entry_of(module).get("config") or {}):
+            load_weights(
                 module,
                 stored.weights,
                 path,
                 slots={slot},
-                missing_ok=_prefixes(there | _private_slots(module) - {slot}),
+                missing_ok=prefixes(there | _private_slots(module) - {slot}),
             )
 
 
@@ -313,7 +313,7 @@ def _is_there_already(slot: str, origin: Any, stored: Stored) -> bool:
 
 def external_prefixes(module: nn.Module) -> tuple[str, ...]:
     """What the names of weights begin with that are not stored, for their slots are rebuilt from files of their own."""
-    return _prefixes(module.external_slots()) if isinstance(module, HasExternalSlots) else ()
+    return prefixes(module.external_slots()) if isinstance(module, HasExternalSlots) else ()
 
 
 def _private_slots(module: nn.Module) -> set[str]:
@@ -321,11 +321,7 @@ def _private_slots(module: nn.Module) -> set[str]:
 
 
 def _private_prefixes(module: nn.Module) -> tuple[str, ...]:
-    return _prefixes(_private_slots(module))
-
-
-def _prefixes(slots: Collection[str]) -> tuple[str, ...]:
-    return tuple(sorted(f"{slot}." for slot in slots))
+    return prefixes(_private_slots(module))
 
 
 def _private_weights(module: nn.Module, path: Path, public: Stored) -> Mapping[str, Tensor]:
@@ -425,84 +421,3 @@ def _known_slots(module: nn.Module, slots: Sequence[str], path: Path) -> set[str
         among = ", ".join(sorted(there)) or "none"
         raise SettingError(f"{path}: the module has no slot {', '.join(unknown)}; it has: {among}")
     return set(slots)
-
-
-class _MisfitError(WeightsError):
-    """Weights that do not fit.
-
-    Args:
-        path: The file.
-        what: The names or shapes that differ.
-        slots: Slots that these are of.
-    """
-
-    def __init__(self, path: Path, what: str, slots: Collection[str]) -> None:
-        super().__init__(f"{path}: the weights do not fit: {what}")
-        self.path, self.what, self.slots = path, what, slots
-
-
-@contextmanager
-def _told_apart(made: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[None]:
-    """Let weights that do not fit say which settings of their slots are others than those they were made with."""
-    try:
-        yield
-    except _MisfitError as error:
-        missing = object()
-        pairs = [(slot, made.get(slot, missing), asked.get(slot, missing)) for slot in sorted(error.slots)]
-        pairs = [(slot, old, new) for slot, old, new in pairs if missing not in (old, new) and old != new]
-        if not pairs:
-            raise WeightsError(str(error)) from error
-        told = [
-            f"made with {slot} {_differing(old, new)}, asked for {_differing(new, old)}" for slot, old, new in pairs
-        ]
-        leave = " and ".join(f"module.{slot}" for slot, *_ in pairs)
-        raise WeightsError(
-            f"{error.path}: the weights do not fit: {'; '.join(told)}; leave out what changes {leave}, or train "
-            f"weights for it ({error.what})"
-        ) from error
-
-
-def _differing(node: Any, other: Any) -> str:
-    """A slot's part as text: its class, and the settings in which it differs from another one of this class."""
-    if not isinstance(node, Mapping):
-        return "none" if node is None else repr(node)
-    name = str(node.get("_target_", "")).rpartition(".")[2]
-    if not isinstance(other, Mapping) or node.get("_target_") != other.get("_target_"):
-        return name
-    return f"{name}({listed(f'{key}={value!r}' for key, value in node.items() if other.get(key) != value)})"
-
-
-def _load_weights(
-    module: nn.Module,
-    weights: Mapping[str, Tensor],
-    path: Path,
-    *,
-    slots: Collection[str] | None,
-    missing_ok: tuple[str, ...],
-) -> None:
-    weights = current_names(weights)
-
-    def is_wanted(name: str) -> bool:
-        return slots is None or name.startswith(_prefixes(slots))
-
-    own = {name: tensor for name, tensor in module.state_dict().items() if is_wanted(name)}
-    given = {name: tensor for name, tensor in weights.items() if is_wanted(name)}
-    if own and not given and slots is not None and not all(name.startswith(missing_ok) for name in own):
-        held = ", ".join(sorted({name.split(".", 1)[0] for name in weights})) or "none"
-        raise WeightsError(f"{path}: holds no weights of slot {', '.join(sorted(slots))}; it holds: {held}")
-    missing = [name for name in own if name not in given and not (missing_ok and name.startswith(missing_ok))]
-    unexpected = [name for name in given if name not in own]
-    if missing or unexpected:
-        parts = [f"lacks {listed(missing)}"] if missing else []
-        parts += [f"has {listed(unexpected)}, which the module has not"] if unexpected else []
-        raise _MisfitError(path, f"the file {' and '.join(parts)}", _slots_of([*missing, *unexpected]))
-    for name, tensor in given.items():
-        if tensor.shape != own[name].shape:
-            got, expected = tuple(tensor.shape), tuple(own[name].shape)
-            what = f"{name} has shape {got}, expected {expected}; was another backbone or size used?"
-            raise _MisfitError(path, what, _slots_of([name]))
-    module.load_state_dict(dict(given), strict=False)
-
-
-def _slots_of(names: Iterable[str]) -> set[str]:
-    return {name.split(".", 1)[0] for name in names}
