@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pa_lib.cli.build import build_callbacks
 from pa_lib.cli.command import OK, command, entry_point
-from pa_lib.cli.compose import ConfigError, build, compose, parse, process_rank
+from pa_lib.cli.compose import ConfigError, build, parse, process_rank
 from pa_lib.cli.run_folder import LAST, composed_run, outcome_line, prepare_folder, title_of, write_outcome
 
 if TYPE_CHECKING:  # torch and Lightning are not needed to answer --help or to refuse a wrong setting
@@ -114,7 +114,7 @@ def _train_one(overrides: list[str], config_dir: Path | None) -> int:
             shared = [] if config_dir is None else ["--config-dir", str(config_dir)]
             _print_files(folder, [*shared, *overrides], trainer)
             if (folder / LAST).is_file():
-                print(f"  {'use':<11} {_how_to_use(folder / LAST, composed.choices['module'], overrides, config_dir)}")
+                print(f"  {'use':<11} {_how_to_use(folder / LAST, overrides)}")
     return OK
 
 
@@ -155,16 +155,10 @@ def _print_files(folder: Path, arguments: Sequence[str], trainer: Trainer) -> No
             print(f"  {'go on':<11} {shlex.join(['pa-train', *more, *longer])}{_rate_after(trainer)}")
 
 
-def _how_to_use(checkpoint: Path, module: str | None, overrides: Sequence[str], config_dir: Path | None) -> str:
-    """The command that uses what was trained, with the permission and the config folder that it was trained with."""
+def _how_to_use(checkpoint: Path, overrides: Sequence[str]) -> str:
+    """The command that uses what was trained. The checkpoint brings the system, but no permission to run its code."""
     trust = [override for override in overrides if override.startswith("trust=")]
-    named = [f"module={module}"]
-    try:
-        compose("anonymize", ["input=clip.mp4", *named, *trust], config_dir)
-    except ConfigError:  # a system that takes settings of its training; the checkpoint brings all that is needed
-        named = []
-    folder = [] if config_dir is None else ["--config-dir", str(config_dir)]
-    return shlex.join(["pa-anonymize", *folder, "input=clip.mp4", *named, *trust, f"weights={checkpoint}"])
+    return shlex.join(["pa-anonymize", "input=clip.mp4", *trust, f"weights={checkpoint}"])
 
 
 def _rate_after(trainer: Trainer) -> str:
