@@ -21,6 +21,14 @@ WORK = HERE / "work"
 RESULTS = HERE / "results"
 LIBRARIES = ("torch", "numpy", "opencv-python-headless", "onnxruntime", "av", "facenet-pytorch")
 MIB = 2**20
+TRAINING_ALONE = (  # settings of pa-train without which validation, logs and pictures are timed too
+    "trainer.limit_val_batches=0",
+    "trainer.enable_model_summary=false",
+    "logger=none",
+    "~callbacks.best",
+    "~callbacks.preview",
+    "~callbacks.progress",
+)
 
 
 def shared_data() -> Path:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _bench import WORK, Table, publish
+from _bench import TRAINING_ALONE, WORK, Table, publish
 from scipy.stats import t as student
 from torch import Tensor
 
@@ -56,12 +56,7 @@ SETTINGS = (
     f"module.noise_sharing={SHARED}",
     "module.optimizer.lr=1e-3",
     "trainer.gradient_clip_val=1.0",
-    "trainer.limit_val_batches=0",
-    "trainer.enable_model_summary=false",
-    "logger=none",
-    "~callbacks.best",
-    "~callbacks.preview",
-    "~callbacks.progress",
+    *TRAINING_ALONE,
 )
 
 

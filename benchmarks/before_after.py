@@ -24,21 +24,24 @@ from pathlib import Path
 from typing import Any
 
 from _annotations import walking_clip_1080p
-from _bench import HERE, WORK, ChildRun, Table, frames_of, publish, run_child, shared_data, write_clip
+from _bench import (
+    HERE,
+    TRAINING_ALONE,
+    WORK,
+    ChildRun,
+    Table,
+    frames_of,
+    publish,
+    run_child,
+    shared_data,
+    write_clip,
+)
 
 FOLDER = WORK / "before_after"
 HEADS = ("people/finder=centerface", "people/chooser=all", "people/masker=ellipse")
 BLUR = "module=conventional"
 EMBEDDED = ("module=compact", "device=cpu")
 SMALL = ("module.backbone.widths=[32,64]", "module.backbone.attention_levels=[1]", "module.backbone.layers=1")
-TRAINING = (
-    "trainer.limit_val_batches=0",
-    "trainer.enable_model_summary=false",
-    "logger=none",
-    "~callbacks.best",
-    "~callbacks.preview",
-    "~callbacks.progress",
-)
 SIDES = ("before", "after")
 
 
@@ -63,8 +66,8 @@ def works() -> dict[str, Work]:
     small = walking_clip_480x270(24)
     dance = shared_data() / "clips_with_masks" / "davis_breakdance" / "frames"
     dancer = write_clip(FOLDER / "dancer.mp4", frames_of(dance))
-    training = ("experiment=passersby_1_spatial", "trainer.max_steps=12", "data.batch_size=4", *TRAINING)
-    temporal = ("experiment=passersby_2_temporal", "trainer.max_steps=3", "data.batch_size=1", *SMALL, *TRAINING)
+    training = ("experiment=passersby_1_spatial", "trainer.max_steps=12", "data.batch_size=4", *TRAINING_ALONE)
+    temporal = ("experiment=passersby_2_temporal", "trainer.max_steps=3", "data.batch_size=1", *SMALL, *TRAINING_ALONE)
     return {
         "help": Work("pa-anonymize", ("--help",)),
         "80 frames of 1080p, heads blurred": Work("pa-anonymize", (f"input={large}", *HEADS, BLUR), "large.mp4"),
