@@ -47,7 +47,7 @@ class Preview(AbstractStreamCallback):
         self.folder = Path(folder)
         self.n_clips = n_clips
         self.fps = fps
-        self._panels: list[Float[Tensor, "3 t 3 h w"]] = []
+        self._panels: list[Float[Tensor, "3 _ 3 h w"]] = []
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Drop the clips of an earlier validation."""
@@ -96,7 +96,7 @@ def _panel(result: Result, index: int) -> Float[Tensor, "3 t 3 h w"]:
     return torch.stack([source, masked, result.anonymized[index].float()]).detach().cpu()
 
 
-def _write_gif(path: Path, panels: list[Float[Tensor, "3 t 3 h w"]], fps: float) -> None:
+def _write_gif(path: Path, panels: list[Float[Tensor, "3 _ 3 h w"]], fps: float) -> None:
     n_frames = max(panel.shape[1] for panel in panels)
     pictures = []
     for time in range(n_frames):

@@ -86,7 +86,7 @@ def identities(network: nn.Module, chips: UInt8[Tensor, "k 3 s s"]) -> Float[Ten
 
 
 def near_duplicates(
-    originals: UInt8[Tensor, "n 3 s s"], photos: Int64[Tensor, " q"], others: Sequence[Int64[Tensor, " j"]]
+    originals: UInt8[Tensor, "n 3 s s"], photos: Int64[Tensor, " q"], others: Sequence[Int64[Tensor, " _"]]
 ) -> Bool[Tensor, " q"]:
     """Whether one of the others of each photo looks the same: correlation of grey chips above 0.95.
 
