@@ -209,6 +209,28 @@ class Clip:
     fps: float = 25.0
 
 
+@dataclass(frozen=True)
+class HeadPose:
+    """Place and turn of a head in a frame: the only numbers that pass from a hidden face to what replaces it.
+
+    Args:
+        x, y: Position of the middle between the eyes in pixels of the frame; seen from behind, where it would be.
+        scale: Distance in pixels from the middle between the eyes to the middle of the mouth, as it would be from the
+            front: turning the head does not shrink it. > 0.
+        roll: Tilt of the head in the picture in degrees; positive = clockwise, as seen by who looks at the picture.
+        yaw: Turn of the head in degrees, in (-180, 180]: 0 = towards the camera, positive = looks to the right of the
+            picture, 180 = seen from behind.
+        is_seen: Whether the pose comes from a face that was detected; False: from the box of the body.
+    """
+
+    x: float
+    y: float
+    scale: float
+    roll: float = 0.0
+    yaw: float = 0.0
+    is_seen: bool = True
+
+
 @dataclass(frozen=True, eq=False)
 class PersonMask:
     """The part of one frame that hides one person, stored only where it is not zero.
@@ -220,6 +242,7 @@ class PersonMask:
         alpha: Opacity of the replacement, shape h w, float32 in [0, 1], wholly inside the frame. 1 = replaced, 0 =
             untouched.
         kind: Kind of what is hidden, a ``face`` or a whole ``body``.
+        pose: Pose of the person's head in this frame; None if unknown.
     """
 
     person_id: int
@@ -228,6 +251,7 @@ class PersonMask:
     left: int
     alpha: Tensor
     kind: Kind = "body"
+    pose: HeadPose | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,6 +341,8 @@ class Batch(AbstractBatch):
         prompts: Text of each clip, b of them. None where the data has none.
         flow: Optical flow (x, y) in pixels from each frame to the next, shape b t-1 2 h w. Only synthetic data has it;
             None otherwise.
+        reference: Picture of a head for the replacement to go by, in light of its own, shape b t 4 h w, float32 in
+            [0, 1]: color times alpha, and alpha. Alpha is 0 wherever the mask is. None where the data has none.
     """
 
     frames: Tensor
@@ -325,6 +351,7 @@ class Batch(AbstractBatch):
     identities: Tensor | None = None
     prompts: tuple[str, ...] | None = None
     flow: Tensor | None = None
+    reference: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -218,7 +218,7 @@ class SilhouetteMasker(AbstractMasker):
     def mask(self, request: MaskRequest) -> FrameMasks:
         """Cover the hidden people by silhouettes and face ellipses; see `AbstractMasker.mask`."""
         canvas = Canvas(request)
-        sparing = self._sparing(request, canvas) if self.spare_kept and request.kept else None
+        sparing = self.sparing(request, canvas)
         for presence in request.hidden:
             spared = sparing.within(presence) if sparing is not None else None
             if presence.track.kind == "face":
@@ -253,8 +253,10 @@ class SilhouetteMasker(AbstractMasker):
         reach = box_raster(grown(box, 1 + 2 * _REACH), canvas.height, canvas.width)
         return patch if reach is None else Patch(reach.top, reach.left, part_inside(patch, reach))
 
-    def _sparing(self, request: MaskRequest, canvas: Canvas) -> _Sparing:
-        """The shapes of the kept people, and the hidden faces that stay hidden in any case."""
+    def sparing(self, request: MaskRequest, canvas: Canvas) -> Sparing | None:
+        """The shapes of the kept people, and the hidden faces that stay hidden in any case; None: nothing is spared."""
+        if not (self.spare_kept and request.kept):
+            return None
         height, width = canvas.height, canvas.width
         bodies, faces = [], []
         for other in request.kept:
@@ -265,7 +267,7 @@ class SilhouetteMasker(AbstractMasker):
                 faces.append(ellipse_around(box_of(other), "face", _KEPT_FACE_SCALE, height, width))
         sighted = [one for one in request.hidden if one.track.kind == "face" and _is_sighted(one)]
         heads = [head for one in sighted if (head := self._head(one, canvas)) is not None]
-        return _Sparing(
+        return Sparing(
             bodies,
             [face for face in faces if face is not None],
             heads,
@@ -275,7 +277,7 @@ class SilhouetteMasker(AbstractMasker):
 
 
 @dataclass(frozen=True)
-class _Sparing:
+class Sparing:
     """What may be cut out of the masks of the hidden in one frame.
 
     Args:

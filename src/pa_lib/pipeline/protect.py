@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pa_lib.contracts import Clip, ClipMasks, PersonInfo, PersonMask
-from pa_lib.functional import composite
+from pa_lib.contracts import Clip, ClipMasks, PersonInfo, PersonMask, Replacement
+from pa_lib.errors import ProtectionError
+from pa_lib.functional import Patch, composite, snap_to_grid
 from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.people import AbstractMasker, MaskRequest, TracksRecord
 from pa_lib.reports.frame_log import FrameRecord
@@ -69,12 +70,13 @@ def protect_frames(
         module: Anonymizer that replaces them, a window of frames at a time.
         seed: Seed of the module.
     """
-    masked = (masked_frame(frame, record, masker, info) for frame in frames)
+    known = with_replacements(record, module, seed)
+    masked = (extended_frame(masked_frame(frame, record, masker, info), module, info, known, seed) for frame in frames)
     held: dict[int, Tensor] = {}  # frames that come again in the next window, as this one has anonymized them
     for window in _windows(masked, module.window_frames, module.overlap_frames, set(record.cuts)):
         made, fault = {}, None
         try:
-            made = _anonymized(window.items, info, module, seed, record.info)
+            made = _anonymized(window.items, info, module, seed, known)
         except Exception as error:  # whatever it was, this window is not protected
             fault = f"anonymizer: {_error_text(error)}"
         made = held | made | _cross_faded(held, made)
@@ -96,10 +98,68 @@ def masked_frame(frame: Frame, record: TracksRecord, masker: AbstractMasker, inf
     if not hidden:
         return MaskedFrame(frame, is_searched)
     try:
-        result = masker.mask(MaskRequest(frame.picture.rgb(), hidden, kept, grid=info.chroma_grid))
-        return MaskedFrame(frame, is_searched, result.masks, result.fallbacks)
+        found = {one.person_id: record.poses[one.person_id].at(frame.index) for one in hidden}
+        poses = {person_id: pose for person_id, pose in found.items() if pose is not None}
+        result = masker.mask(MaskRequest(frame.picture.rgb(), hidden, kept, grid=info.chroma_grid, poses=poses))
+        masks = tuple(replace(mask, pose=poses.get(mask.person_id)) for mask in result.masks)
+        return MaskedFrame(frame, is_searched, masks, result.fallbacks)
     except Exception as error:  # whatever it was, the frame is not protected
         return MaskedFrame(frame, is_searched, fault=f"mask: {_error_text(error)}")
+
+
+def replacements_of(record: TracksRecord, module: AbstractAnonymizer, seed: int) -> Mapping[int, str]:
+    """Person id -> name of what takes the person's place, where the system has names.
+
+    Raises:
+        PaLibError: A replacement that is wished for is unknown to the system.
+    """
+    return module.replacements({one.person_id: one.info for one in record.hidden}, seed=seed)
+
+
+def with_replacements(record: TracksRecord, module: AbstractAnonymizer, seed: int) -> dict[int, PersonInfo]:
+    """Person id -> what is known of the person, with the name of what takes their place where the system gives one.
+
+    Raises:
+        PaLibError: A replacement that is wished for is unknown to the system.
+    """
+    known = dict(record.info)
+    for person_id, name in replacements_of(record, module, seed).items():
+        info = known.get(person_id, PersonInfo())
+        known[person_id] = replace(info, replacement=replace(info.replacement or Replacement(), double=name))
+    return known
+
+
+def extended_frame(
+    item: MaskedFrame, module: AbstractAnonymizer, info: VideoInfo, known: Mapping[int, PersonInfo], seed: int
+) -> MaskedFrame:
+    """The frame with the masks that the system needs; a fault where it fails, or gives up a pixel that was hidden.
+
+    Args:
+        item: The frame as the masker has masked it.
+        module: The anonymizer.
+        info: Description of the video.
+        known: Knowledge of each person, from `with_replacements`.
+        seed: Seed of the module.
+    """
+    if not item.people or item.fault is not None:
+        return item
+    masks = _clip_masks(tuple(replace(mask, frame=0) for mask in item.people), 1, info, known)
+    try:
+        extended = module.extended(masks, seed=seed)
+        if extended is masks:
+            return item
+        if bool((extended.union(0) < masks.union(0)).any()):
+            raise ProtectionError("the extended masks do not cover what the masks cover")
+        return replace(item, people=tuple(_on_grid(mask, info) for mask in extended.people))
+    except Exception as error:  # whatever it was, the frame is not protected
+        return replace(item, people=(), fault=f"mask: {_error_text(error)}")
+
+
+def _on_grid(mask: PersonMask, info: VideoInfo) -> PersonMask:
+    """The mask with the same alpha in every chroma cell, the largest one: systems know nothing of chroma."""
+    patch = Patch(mask.top, mask.left, mask.alpha)
+    top, left, alpha = snap_to_grid(patch, info.chroma_grid, info.height, info.width)
+    return replace(mask, top=top, left=left, alpha=alpha.contiguous())
 
 
 class _Window(NamedTuple):
@@ -173,9 +233,7 @@ def _anonymized(
         pictures = [item.frame.picture.rgb() for item in run if item.frame.picture is not None]
         frames = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
         people = tuple(replace(mask, frame=at) for at, item in enumerate(run) for mask in item.people)
-        hidden = {mask.person_id for mask in people}
-        about = {person_id: each for person_id, each in known.items() if person_id in hidden}
-        masks = ClipMasks(people, len(run), info.height, info.width, about)
+        masks = _clip_masks(people, len(run), info, known)
         clip = Clip(frames, run[0].frame.index, info.fps)
         anonymized = module.anonymize(clip, masks, seed=seed)
         for at, item in enumerate(run):
@@ -183,6 +241,15 @@ def _anonymized(
                 one = slice(at, at + 1)
                 done[item.frame.index] = composite(frames[one], anonymized.frames[one], masks.union(at)[None, None])[0]
     return done
+
+
+def _clip_masks(
+    people: tuple[PersonMask, ...], n_frames: int, info: VideoInfo, known: Mapping[int, PersonInfo]
+) -> ClipMasks:
+    """The masks with what is known of the people in them."""
+    hidden = {mask.person_id for mask in people}
+    about = {person_id: each for person_id, each in known.items() if person_id in hidden}
+    return ClipMasks(people, n_frames, info.height, info.width, about)
 
 
 def _runs(window: list[MaskedFrame]) -> Iterator[list[MaskedFrame]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +58,7 @@ class PeopleSheet:
         width, height: Size of the upright frame in pixels.
         times_s: Presentation time of every frame in seconds.
         title: Title of the sheet, usually the name of the video.
+        replacements: Person id -> name of what will take the person's place; None where the system has no names.
 
     Raises:
         SettingError: A person has no decision.
@@ -71,6 +72,7 @@ class PeopleSheet:
         height: int,
         times_s: NDArray[np.float64],
         title: str = "",
+        replacements: Mapping[int, str] | None = None,
     ) -> None:
         self.people = tuple(people)
         self.decisions = {decision.person_id: decision for decision in decisions}
@@ -80,6 +82,7 @@ class PeopleSheet:
         self.width, self.height = width, height
         self.times_s = times_s
         self.title = title
+        self.replacements = dict(replacements or {})
         self._columns, self._cell = _grid(len(self.people))
         self._candidates: dict[int, list[Candidate]] = {}
         for person in self.people:
@@ -196,8 +199,11 @@ class PeopleSheet:
         kinds = {track.kind for track in person.tracks}
         kind = "face + body" if len(kinds) == 2 else "face" if "face" in kinds else "body"
         text = top + height + 8
-        draw.text((left, text), "hide" if decision.is_hidden else "keep", colour, _font(20), stroke_width=0.5)
-        shift = int(_font(20).getlength("keep")) + 10
+        verb = "hide" if decision.is_hidden else "keep"
+        if name := self.replacements.get(person.person_id):
+            verb = f"hide by {name}"
+        draw.text((left, text), verb, colour, _font(20), stroke_width=0.5)
+        shift = max(int(_font(20).getlength(verb)), int(_font(20).getlength("keep"))) + 10
         seconds = f"{_seconds(person, self.times_s):.1f} s, {kind}"
         draw.text((left + shift, text + 3), _fitted(seconds, _font(16), width - shift), MUTED, _font(16))
         for line, at in zip(_wrapped(decision.reason, _font(15), width, 2), (0, 19), strict=False):

@@ -23,6 +23,8 @@ class InpaintingRequest:
         prompts: One per clip; None takes the system's own.
         source: The same clips with nothing hidden, shape b t 3 h w, in [0, 1]: used only by what `looks_at_hidden`.
             None where nothing looks.
+        reference: A picture for each frame to go by, in the light of the scene, shape b t 4 h w in [0, 1]: color times
+            alpha, and alpha. None where there is none.
     """
 
     frames: Float[Tensor, "b t 3 h w"]
@@ -31,3 +33,4 @@ class InpaintingRequest:
     frame_numbers: Sequence[Sequence[int]] | None = None
     prompts: Sequence[str] | None = None
     source: Float[Tensor, "b t 3 h w"] | None = None
+    reference: Float[Tensor, "b t 4 h w"] | None = None

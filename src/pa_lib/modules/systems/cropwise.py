@@ -9,11 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pa_lib.contracts import Clip, ClipMasks
+from pa_lib.contracts import Box, Clip, ClipMasks
 from pa_lib.functional.crops import cut_and_hide
-from pa_lib.modules.crops.aligner import CropAligner, Crops, Reintegrator
+from pa_lib.modules.crops.aligner import CropAligner, Crops, Enlarge, Reintegrator
 from pa_lib.modules.crops.appearances import Appearance, appearances, batches
 from pa_lib.modules.inpainting.request import InpaintingRequest
+from pa_lib.modules.reference.base import AbstractPlaced, PersonInCrops, Surroundings
+from pa_lib.modules.reference.detail import enlarged
 from pa_lib.modules.systems.bodies import Body, layers
 from pa_lib.modules.systems.learned import AbstractLearnedAnonymizer
 from pa_lib.modules.systems.sizes import check_same_size
@@ -53,6 +55,10 @@ class CropwiseAnonymizer(AbstractLearnedAnonymizer):
                 system `looks_at_hidden`.
         """
 
+    def place(self, people: Sequence[PersonInCrops]) -> Sequence[AbstractPlaced] | None:
+        """A picture to go by for each person; None where the system has none."""
+        return None
+
     @property
     def is_non_interfering(self) -> bool:
         """True unless the system looks at hidden pixels, or bodies are shown or computed from them."""
@@ -64,22 +70,32 @@ class CropwiseAnonymizer(AbstractLearnedAnonymizer):
         layered = layers(clip, masks, self.body, seed)
         frames, hidden = layered.below, layered.hidden
         people = appearances(layered.generated)
-        generated: dict[int, tuple[Crops, Tensor]] = {}
+        generated: dict[int, tuple[Crops, Tensor, AbstractPlaced | None]] = {}
         for group in batches(people, self.crops_per_batch):
             cut = [self.crops.align(clip.frames[[*one.frames]], one.masks, hidden[[*one.frames]]) for one in group]
+            placed = self.place(
+                [
+                    _in_crops(one, crops, masks, seed, Surroundings(clip.frames, hidden, one.frames, clip.first_frame))
+                    for one, crops in zip(group, cut, strict=True)
+                ]
+            )
             request = InpaintingRequest(
                 torch.stack([crops.pixels for crops in cut]).to(self.device),
                 torch.stack([crops.hidden for crops in cut]).to(self.device),
                 [(seed, one.person_id) for one in group],
                 [[clip.first_frame + at for at in one.frames] for one in group],
                 source=self._uncovered(clip, group, cut) if self.looks_at_hidden else None,
+                reference=None if placed is None else torch.stack([one.grid for one in placed]).to(self.device),
             )
-            pixels = self.generate(request)
-            generated |= {one.person_id: (crops, own) for one, crops, own in zip(group, cut, pixels.cpu(), strict=True)}
+            pixels = self.generate(request).cpu()
+            references: Sequence[AbstractPlaced | None] = [None] * len(group) if placed is None else placed
+            for one, crops, made, reference in zip(group, cut, pixels, references, strict=True):
+                generated[one.person_id] = (crops, made, reference)
         for one in people:  # the largest last: a person who is nearer covers the others
-            crops, own = generated[one.person_id]
+            crops, own, reference = generated[one.person_id]
             at = [*one.frames]
-            frames[at] = self.reintegrator.paste(frames[at], own, crops.geometry, one.masks)
+            enlarge = None if reference is None else _sharpened(own, reference)
+            frames[at] = self.reintegrator.paste(frames[at], own, crops.geometry, one.masks, enlarge)
         return Clip(frames, clip.first_frame, clip.fps)
 
     def _uncovered(self, clip: Clip, people: Sequence[Appearance], cut: Sequence[Crops]) -> Tensor:
@@ -95,3 +111,21 @@ class CropwiseAnonymizer(AbstractLearnedAnonymizer):
             for one, crops in zip(people, cut, strict=True)
         ]
         return torch.stack(clips).to(self.device)
+
+
+def _in_crops(one: Appearance, crops: Crops, masks: ClipMasks, seed: int, around: Surroundings) -> PersonInCrops:
+    poses = [next((mask.pose for mask in own if mask.pose is not None), None) for own in one.masks]
+    info = masks.info.get(one.person_id)
+    return PersonInCrops(one.person_id, seed, poses, crops, None if info is None else info.replacement, around)
+
+
+def _sharpened(crops: Float[Tensor, "t 3 s s"], reference: AbstractPlaced) -> Enlarge:
+    """Crops enlarged with the detail of a reference."""
+
+    def enlarge(frame: int, part: Box, box: tuple[int, int, int, int]) -> Tensor:
+        x0, y0, x1, y1 = box
+        picture = reference.picture(frame, (x0, y0, x1, y1), y1 - y0, x1 - x0).cpu()
+        large = enlarged(crops[frame].float(), reference.grid[frame].cpu().float(), picture, part)
+        return large + reference.grain(frame, *large.shape[1:])
+
+    return enlarge

@@ -25,6 +25,7 @@ from pa_lib.video.staging import StagedFile
 
 if TYPE_CHECKING:
     from pa_lib.people.find import Findings
+    from pa_lib.people.poses import PoseTrack
     from pa_lib.video.info import VideoInfo
 
 SCHEMA = "pa_lib.tracks"
@@ -144,6 +145,19 @@ class TracksRecord:
             if row is not None:
                 both[0 if is_hidden else 1].append(Presence(person_id, track, row))
         return both
+
+    @property
+    def hidden(self) -> tuple[Person, ...]:
+        """The people who are hidden, in the order of the file."""
+        hidden = {decision.person_id for decision in self.decisions if decision.is_hidden}
+        return tuple(person for person in self.people if person.person_id in hidden)
+
+    @cached_property
+    def poses(self) -> dict[int, PoseTrack]:
+        """Person id -> poses of the head in all frames in which the person is; hidden people only."""
+        from pa_lib.people.poses import head_poses  # imports torch, and most readers of a tracks file do without
+
+        return {person.person_id: head_poses(person, self.times_s, self.height) for person in self.hidden}
 
     @cached_property
     def _buckets(self) -> dict[int, list[tuple[int, bool, Track]]]:

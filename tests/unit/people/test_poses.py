@@ -1,0 +1,190 @@
+"""Head poses of people: they follow landmarks without jitter, and carry on where there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from _people import standing, track
+from pa_lib.contracts import Person, Track
+from pa_lib.functional.head_pose import VIEW_EDGES
+from pa_lib.people.poses import PoseTrack, head_poses
+
+N, HEIGHT = 40, 480
+TIMES = np.arange(400) / 25
+FRONT = np.array([[-9.3, 0], [9.3, 0], [0, 11.3], [-8.2, 20], [8.2, 20]])  # eyes, nose, mouth around a scale of 20 px
+
+
+def face(
+    places: np.ndarray, scales: Sequence[float] | np.ndarray, *, number: int = 1, first: int = 0, step: int = 1
+) -> Track:
+    """A face whose eyes are at `places`, seen in every `step`-th frame; the box as the detector frames it."""
+    scales = np.asarray(scales, dtype=np.float64)
+    points = places[:, None] + FRONT * (scales / 20)[:, None, None]
+    half = np.stack([scales / 1.0, scales / 0.734], axis=1)
+    centre = places + np.stack([0 * scales, 0.39 * scales], axis=1)
+    boxes = np.concatenate([centre - half, centre + half], axis=1)
+    points[np.arange(len(points)) % step != 0] = np.nan
+    seen = list(range(0, len(places), step))
+    return track(number, "face", first, [tuple(box) for box in boxes], seen, points.astype(np.float32))
+
+
+def body(places: np.ndarray, scales: Sequence[float] | np.ndarray, *, number: int = 2, first: int = 0) -> Track:
+    """The box of a body with a head there, of a build of its own: a little taller than usual."""
+    scales = np.asarray(scales, dtype=np.float64)
+    tall, top = scales / 0.035, places[:, 1] - 2.0 * scales
+    left = places[:, 0] - 4 * scales + 0.5 * scales
+    boxes = np.stack([left, top, left + 8 * scales, top + tall], axis=1)
+    return track(number, "body", first, [tuple(box) for box in boxes])
+
+
+def line(n: int = N, speed: tuple[float, float] = (2.5, 0.5)) -> np.ndarray:
+    return np.array([60.0, 80.0]) + np.arange(n)[:, None] * np.array(speed)
+
+
+def poses(*tracks: Track, height: int = 10_000) -> PoseTrack:
+    return head_poses(Person(1, tracks), TIMES, height)
+
+
+@settings(max_examples=25)
+@given(st.floats(-6, 6), st.floats(-3, 3), st.sampled_from([1, 2, 3]))
+def test_linear_motion_stays_itself_also_between_detections(right: float, down: float, step: int) -> None:
+    places = line(37, (right, down))
+    got = poses(face(places, np.full(37, 20.0), step=step))
+    np.testing.assert_allclose(got.numbers[:, :2], places, atol=0.02)
+    np.testing.assert_allclose(got.numbers[:, 2], 20, atol=0.05)
+    np.testing.assert_allclose(got.numbers[:, 3:], 0, atol=0.1)
+    assert got.is_seen.all()
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 1000))
+def test_jitter_of_landmarks_shrinks(seed: int) -> None:
+    places = line()
+    one = face(places, np.full(N, 20.0))
+    assert one.landmarks is not None
+    noise = np.random.default_rng(seed).normal(0, 0.6, one.landmarks.shape).astype(np.float32)
+    got = poses(Track(1, "face", one.frames, one.boxes, one.scores, one.landmarks + noise))
+    each = np.stack(
+        [
+            poses(
+                Track(1, "face", one.frames[:1], one.boxes[:1], one.scores[:1], (one.landmarks + noise)[at][None])
+            ).numbers[0, :3]
+            for at in range(N)
+        ]
+    )
+    truth = np.concatenate([places, np.full((N, 1), 20.0)], axis=1)
+    assert np.square(got.numbers[:, :3] - truth).sum() < 0.6 * np.square(each - truth).sum()
+    jumps = np.abs(np.diff(got.numbers[:, :3], 2, axis=0)).mean()
+    assert jumps < 0.4 * np.abs(np.diff(each, 2, axis=0)).mean()
+
+
+@pytest.mark.parametrize("at", [0, 1, 7, 20, N - 2, N - 1])
+@pytest.mark.parametrize("point", [None, 2])
+def test_a_single_wild_detection_moves_nothing(at: int, point: int | None) -> None:
+    """All landmarks of a frame at a wrong place, or the nose alone: by less than a twentieth of the scale."""
+    places = line()
+    one = face(places, np.full(N, 20.0))
+    assert one.landmarks is not None
+    wild = one.landmarks.copy()
+    wild[at, slice(None) if point is None else point] += [45, -30]
+    got = poses(Track(1, "face", one.frames, one.boxes, one.scores, wild))
+    np.testing.assert_allclose(got.numbers[:, :2], places, atol=1.0)
+    np.testing.assert_allclose(got.numbers[:, 2], 20, atol=1.0)
+    np.testing.assert_allclose(got.numbers[:, 3:], 0, atol=3)
+
+
+def test_a_face_without_landmarks_is_placed_by_its_box() -> None:
+    places = line()
+    one = face(places, np.full(N, 20.0))
+    got = poses(Track(1, "face", one.frames, one.boxes, one.scores))
+    np.testing.assert_allclose(got.numbers[:, :2], places, atol=0.5)
+    np.testing.assert_allclose(got.numbers[:, 2], 20, rtol=0.03)
+    np.testing.assert_allclose(got.numbers[:, 4], 0)
+
+
+def test_before_and_after_the_landmarks_the_box_carries_the_pose_along() -> None:
+    places = line(60)
+    one = face(places, np.full(60, 20.0))
+    assert one.landmarks is not None
+    some = one.landmarks.copy()
+    some[:20] = some[45:] = np.nan
+    got = poses(Track(1, "face", one.frames, one.boxes, one.scores, some))
+    np.testing.assert_allclose(got.numbers[:, :2], places, atol=0.3)
+
+
+def test_a_body_without_a_face_has_a_head_seen_from_behind() -> None:
+    got = poses(standing(1, "body", 100, 50, 60, 180))
+    x, y, scale, roll, yaw = got.numbers[5]
+    assert x == pytest.approx(130)
+    assert 50 + 8 < y < 50 + 18  # 180 px stand for 1.75 m: the eyes are some 11 cm below the top
+    assert 6 < scale < 8
+    assert (roll, yaw) == (0, 180)
+    assert not got.is_seen.any()
+    assert got.at(99) is None
+
+
+def test_a_body_cut_by_the_frame_has_a_head_as_large_as_its_shoulders_say() -> None:
+    whole = poses(standing(1, "body", 100, 50, 150, 430), height=10_000).numbers[0, 2]
+    cut = poses(standing(1, "body", 100, 330, 150, 150), height=480).numbers[0, 2]
+    assert cut == pytest.approx(whole, rel=0.35)
+
+
+def test_head_and_size_stay_the_same_where_a_persons_face_is_lost() -> None:
+    """A face, then the body alone, then a face: nothing jumps, while the person walks and comes nearer."""
+    n = 120
+    places, scales = line(n, (1.5, 0.2)), np.linspace(14, 22, n)
+    first, last = face(places[:40], scales[:40]), face(places[90:], scales[90:], number=3, first=90)
+    got = poses(first, body(places, scales), last)
+    np.testing.assert_allclose(got.numbers[:, :2], places, atol=0.8)
+    np.testing.assert_allclose(got.numbers[:, 2], scales, rtol=0.03)
+    assert got.is_seen.tolist() == [True] * 40 + [False] * 50 + [True] * 30
+    assert set(got.numbers[45:85, 4]) == {180.0}
+
+
+def test_a_short_time_without_a_face_is_bridged() -> None:
+    places = line(60)
+    first, last = face(places[:25], np.full(25, 20.0)), face(places[40:], np.full(20, 20.0), number=3, first=40)
+    got = poses(first, body(places, np.full(60, 20.0)), last)
+    np.testing.assert_allclose(got.numbers[:, 4], 0, atol=0.5)
+    assert not got.is_seen[25:40].any()
+
+
+def turning(yaws: np.ndarray) -> Track:
+    """A face that turns: its eyes and mouth come together, its nose leaves the middle."""
+    a = np.radians(yaws)[:, None]
+    x = np.array([-9.28, 9.28, 0, -8.16, 8.16]) * np.cos(a) + np.array([0, 0, 7.6, 0, 0]) * np.sin(a)
+    points = np.stack([x, np.tile([0, 0, 11.3, 20, 20], (len(yaws), 1))], axis=2) + 100
+    boxes = [(80.0, 80.0, 120.0, 135.0)] * len(yaws)
+    return track(1, "face", 0, boxes, landmarks=points.astype(np.float32))
+
+
+def test_a_turning_head_is_followed() -> None:
+    yaws = 45 * np.sin(np.arange(100) / 100 * 2 * np.pi)
+    got = poses(turning(yaws)).numbers[:, 4]
+    apart = np.abs(np.abs(yaws) - VIEW_EDGES[0]) > 8  # near an edge a view is held
+    assert np.abs(got - yaws)[apart].max() < 6
+
+
+@pytest.mark.parametrize("edge", VIEW_EDGES[:1])
+def test_a_head_that_hesitates_at_the_edge_of_a_view_keeps_it(edge: float) -> None:
+    yaws = edge + 3 * np.sin(np.arange(100) * 0.4)
+    got = poses(turning(yaws)).numbers[:, 4]
+    assert (got < edge).all() or (got > edge).all()
+
+
+def test_no_head_rests_between_two_views() -> None:
+    yaws = np.interp(np.arange(200), [0, 80, 120, 200], [0, VIEW_EDGES[0], VIEW_EDGES[0] + 1, 40])
+    got = poses(turning(yaws)).numbers[:, 4]
+    assert (np.abs(got - VIEW_EDGES[0]) < 4).sum() <= 3
+    assert got[-20:].mean() == pytest.approx(38, abs=3)
+
+
+def test_broken_times_do_no_harm() -> None:
+    one = face(line(), np.full(N, 20.0))
+    got = head_poses(Person(1, (one,)), np.zeros(400), HEIGHT)
+    np.testing.assert_allclose(got.numbers[:, :2], line(), atol=0.05)
