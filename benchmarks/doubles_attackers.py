@@ -81,7 +81,7 @@ def attackers(row: Row, n: int | None, *, is_asked: bool) -> Record | None:
         photos = (portraits if n is None else with_pairs(portraits, n)).photos
         system = KeptPictures(row.system(), FOLDER / f"attacked_{row.mark}")
         name = f"{row.name} {row.mark}" if n is None else f"{row.name} {row.mark}, {n} photos"
-        return {"values": attacked(name, lambda: system, photos)["values"], "photos": len(photos)}
+        return {"values": attacked(name, lambda: system, photos)["values"], "is_recorded": False}
 
     return kept("doubles_attackers", [row.mark, n, _protocols()], measure if is_asked else None)
 
@@ -102,4 +102,4 @@ def _recorded(row: Row) -> Record | None:
         name = f"PassersbyAnonymizer ({digest}), {STEPS} steps"
     found: Record | None = json.loads(place.read_text())["values"]["rows"].get(name)
     is_same = found is not None and found["protocol"] == json.loads(json.dumps(_protocols()))
-    return {"values": found["values"], "photos": None} if found is not None and is_same else None
+    return {"values": found["values"], "is_recorded": True} if found is not None and is_same else None

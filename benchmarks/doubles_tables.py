@@ -143,8 +143,8 @@ def portraits_table(records: Records) -> tuple[Table, Goals]:
         "video of one frame: pose from detected landmarks, head mask. Identities by dlib's network, Euclidean. "
         f"Strangers: different people on these portraits, {cell(strangers['distance'])} on average, "
         f"{cell(strangers['near'], 100)} % of pairs within 0.6. Chance: "
-        f"{100 * of['own_reidentification_chance_rank1']['value']:.2f} % and "
-        f"{100 * of['reidentification_chance_rank1']['value']:.2f} %, of {of['reidentification_rank1']['n']} "
+        f"{cell(of['own_reidentification_chance_rank1'], 100)} % and "
+        f"{cell(of['reidentification_chance_rank1'], 100)} %, of {of['reidentification_rank1']['n']} "
         "portraits of people with two or more. Intervals: 95 %, Wilson for shares, Student's t over faces for "
         "distances, draws of portraits for the rest. Fréchet distances are too large by the few portraits, for all "
         "rows alike.",
@@ -225,11 +225,13 @@ def attackers_table(records: Records) -> tuple[Table, Goals]:
     )
     values = {row: record["values"] for row, record in records.items()}
     of = next(iter(values.values()))
+    recorded = [row for row, record in records.items() if record["is_recorded"]]
     notes = [
         f"As in [Attackers](#attackers): {of['parrot_rank1']['n']} people named by an attacker who learned from "
         f"anonymized photos, chance {100 * of['parrot_chance']['value']:.2f} %; {of['reversal_rank1']['n']} faces "
         f"restored, chance {100 * of['reversal_chance']['value']:.2f} %. Doubles are placed by the "
         "photos' landmarks, under the photos' masks. An average face is within 0.6 of most people: see fill there."
+        + (f" From there: {', '.join(recorded)}." if recorded else "")
     ]
     return _table("Doubles: attackers who learn", _of("attackers", goals, values), notes)
 
