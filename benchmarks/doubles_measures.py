@@ -212,6 +212,7 @@ class Measures:
         self.flow: AbstractOpticalFlow | None = DISFlow() if has_flow else None
         self.rows: dict[str, list[Row]] = defaultdict(list)
         self.identities: dict[int, list[NDArray[np.float64]]] = defaultdict(list)
+        self.filmed: dict[int, list[NDArray[np.float64]]] = defaultdict(list)
         self._n_frames = 0
 
     def add(self, result: Result) -> None:
@@ -242,10 +243,10 @@ class Measures:
     def _add_faces(self, result: Result, blocks: Sequence[str]) -> None:
         given = (result.source, result.anonymized, result.people, result.masks, result.context)
         known: FacePairs = self.compare(*given)
-        for person_id, after in zip(
-            known.person_ids[known.is_compared], known.anonymized[known.is_compared], strict=True
-        ):
-            self.identities[int(person_id)].append(after.double().numpy())
+        for face in known.is_compared.nonzero()[:, 0].tolist():
+            person_id = int(known.person_ids[face])
+            self.identities[person_id].append(known.anonymized[face].double().numpy())
+            self.filmed[person_id].append(known.source[face].double().numpy())
         read: FacePairs = self.readings(*given)
         boxes = {(one.frame, one.person_id): one.box for one in result.people or () if one.kind == "face"}
         is_found = read.is_found & read.is_found_in_source & read.is_compared
@@ -273,12 +274,19 @@ class Measures:
         return found
 
     def apart(self, threshold: float) -> dict[str, Figure]:
-        """Whether different people of a clip got faces of different people: share of pairs, and the nearest."""
-        means = [np.mean(faces, axis=0) for faces in self.identities.values()]
-        distances = [float(np.linalg.norm(one - other)) for one, other in itertools.combinations(means, 2)]
-        beyond = sum(distance > threshold for distance in distances)
-        nearest = {"value": min(distances, default=None), "interval": None, "n": len(distances)}
-        return {"pairs_apart": share(beyond, len(distances)), "nearest_pair": nearest}
+        """Whether people of a clip got faces of different people: share of pairs, the nearest, and as they were."""
+        found: dict[str, Figure] = {}
+        for suffix, identities in (("", self.identities), ("_filmed", self.filmed)):
+            means = [np.mean(faces, axis=0) for faces in identities.values()]
+            distances = [float(np.linalg.norm(one - other)) for one, other in itertools.combinations(means, 2)]
+            beyond = sum(distance > threshold for distance in distances)
+            found[f"pairs_apart{suffix}"] = share(beyond, len(distances))
+            found[f"nearest_pair{suffix}"] = {
+                "value": min(distances, default=None),
+                "interval": None,
+                "n": len(distances),
+            }
+        return found
 
 
 def pair_errors(result: Result, flow: AbstractOpticalFlow) -> Iterator[tuple[int, float, float]]:

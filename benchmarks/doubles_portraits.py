@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -23,6 +24,7 @@ from pa_lib.data.faces import FaceClipSet, FacePhoto
 from pa_lib.evaluation.memorization import face_identities
 from pa_lib.functional import composite, t_interval
 from pa_lib.functional.boxes import bounding_box, box_overlaps
+from pa_lib.functional.intervals import within
 from pa_lib.metrics import FaceComparer
 from pa_lib.modules import AbstractAnonymizer
 from pa_lib.people import AbstractMasker, MaskRequest
@@ -142,6 +144,7 @@ def apart(identities: torch.Tensor, people: torch.Tensor, threshold: float) -> d
     shares = ((distances < threshold) & is_other).double().sum(1) / counts
 
     def of(values: torch.Tensor) -> dict[str, Any]:
-        return {"value": float(values.mean()), "interval": t_interval(values), "n": len(values)}
+        interval = within(t_interval(values), 0.0, math.inf)
+        return {"value": float(values.mean()), "interval": interval, "n": len(values)}
 
     return {"distance": of(means), "near": of(shares)}

@@ -228,6 +228,7 @@ class TestMeasures:
         gathered = measures.Measures(compare, has_flow=False)
         near, far = np.zeros(3), np.array([3.0, 4.0, 0.0])
         gathered.identities.update({1: [near, near], 2: [far, far], 3: [far]})
+        gathered.filmed.update({1: [near], 2: [far], 3: [far]})
         found = gathered.apart(0.6)
         assert found["pairs_apart"]["value"] == pytest.approx(2 / 3)
         assert found["nearest_pair"]["value"] == 0
