@@ -114,7 +114,7 @@ class PortraitReference:
     one_sided: float = 0.5
     haze_p: float = 0.5
     haze: float = 0.6
-    background: float = 0.35
+    background: float = 0.2
     relit: float = 0.5
     margin: float = 0.08
 
@@ -203,11 +203,11 @@ class PortraitReference:
             math.exp(0.5 * (2 * chance[3] - 1)),
             saturation,
             _cast(bell[1:4], self.cast),
-            0.1 - (self.dim + 0.1) * chance[4],
+            0.1 - (self.dim + 0.1) * chance[4] ** 2,  # a camera exposes most of them well
             (fall * math.cos(angle), 0.5 * fall * math.sin(angle)),
         )
         lit = tone(frames, portrait.chart)
-        behind = tone(frames, torch.zeros_like(portrait.chart)) * math.exp(0.6 * (2 * chance[5] - 1))
+        behind = tone(frames, torch.zeros_like(portrait.chart)) * math.exp(0.4 * (2 * chance[5] - 1))
         behind = behind * torch.tensor(_cast(bell[4:7], self.background))[:, None, None]
         scene = portrait.silhouette * lit + (1 - portrait.silhouette) * behind
         if chance[6] < self.haze_p:

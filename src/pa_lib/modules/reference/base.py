@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pa_lib.contracts import Box, ClipMasks, HeadPose, PersonInfo, Replacement
 from pa_lib.errors import SettingError
+from pa_lib.functional.clean_plate import clean_plate
 from pa_lib.functional.smoothing import local_lines
 from pa_lib.modules.crops.aligner import Crops
 from pa_lib.modules.reference.light import AbstractLight, HeadPlaces, LightScene
@@ -60,6 +61,23 @@ class Surroundings:
         hidden = self._hidden[at, y0:y1, x0:x1].cpu()
         pixels = self._frames[at, :, y0:y1, x0:x1].cpu().float() / 255
         return torch.where(hidden, 0.0, pixels), hidden, (float(x0), float(y0), float(x1), float(y1))
+
+    def clean_plate(self, boxes: Sequence[Box]) -> tuple[Float[Tensor, "4 h w"], int, int]:
+        """The background of the part of the frames that holds some boxes, from all frames of the clip.
+
+        Args:
+            boxes: ``x0 y0 x1 y1`` in pixels of the frame.
+
+        Returns:
+            Color in [0, 1], 0 where it is unknown, and 1 where it is known; the left and the upper edge of the part in
+            whole pixels. On the CPU. See `functional.clean_plate`.
+        """
+        height, width = self._hidden.shape[-2:]
+        lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+        x0, y0 = min(max(math.floor(min(lefts)), 0), width), min(max(math.floor(min(tops)), 0), height)
+        x1, y1 = max(min(math.ceil(max(rights)), width), x0), max(min(math.ceil(max(bottoms)), height), y0)
+        plate, known = clean_plate(self._frames[:, :, y0:y1, x0:x1].cpu(), self._hidden[:, y0:y1, x0:x1].cpu())
+        return torch.cat([plate.float() / 255, known[None].float()]), x0, y0
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +152,8 @@ class AbstractReference(Slot, ABC):
             of a person, >= 0: light that is found again in every frame would flicker.
         looks_at_hidden: Whether anything that it shows was computed from hidden pixels (an expression that was read off
             the hidden face, say). The system is not non-interfering then.
+        has_clean_plate: Whether the background behind a person goes around the picture, where other frames of the window
+            show it, see `BackgroundPlate`.
         is_result: Whether the picture over a smooth fill is the result already, so that no network is asked to join the
             two: for comparison, and as long as there is no network that has learned it.
         notes: What a report says about it, one line each.
@@ -141,6 +161,7 @@ class AbstractReference(Slot, ABC):
 
     light: AbstractLight
     light_smoothing: float = 0.0
+    has_clean_plate: bool = False
     is_result: bool = False
     looks_at_hidden: bool = False
     notes: tuple[str, ...] = ()

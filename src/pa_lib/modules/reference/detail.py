@@ -15,7 +15,11 @@ _LEAST = 1e-4
 
 
 def enlarged(
-    crop: Float[Tensor, "3 s s"], grid: Float[Tensor, "4 s s"], picture: Float[Tensor, "4 h w"], part: Box
+    crop: Float[Tensor, "3 s s"],
+    grid: Float[Tensor, "4 s s"],
+    picture: Float[Tensor, "4 h w"],
+    part: Box,
+    background: Float[Tensor, "4 h w"] | None = None,
 ) -> Float[Tensor, "3 h w"]:
     r"""A part of a crop at the size of a picture, sharp where the reference is.
 
@@ -31,6 +35,8 @@ def enlarged(
         grid: The reference on the crop's grid, in its light: color times alpha, and alpha.
         picture: The reference of the part at full size, in the same light.
         part: Box ``x0 y0 x1 y1`` of the part in pixels of the crop, inside of it.
+        background: What is known of the background of the part at full size, color times alpha, and alpha: it takes the
+            place of the crop beside the reference. None where nothing is.
 
     >>> flat = torch.full((4, 2, 2), 0.5)
     >>> flat[3] = 1
@@ -46,4 +52,6 @@ def enlarged(
     planes = torch.cat([(crop - own) * of_head, of_head, crop * of_rest, of_rest])
     large = resample(planes, part, height, width)
     difference, rest = large[:3] / large[3:4], large[4:7] / large[7:8]
+    if background is not None:
+        rest = background[:3] + (1 - background[3:]) * rest
     return alpha * (color + difference) + (1 - alpha) * rest

@@ -65,6 +65,7 @@ class DoublesReference(AbstractReference, nn.Module):
         is_result: See `AbstractReference`.
         has_source_texture: Whether doubles are made as blurred, and all that is generated as grainy, as what is visible
             around it: a sharp and clean head is seen at once in a soft or grainy film.
+        has_clean_plate: See `AbstractReference`.
         casting: Casts in the place of the bank; for tests, and for heads of one's own.
 
     Raises:
@@ -79,6 +80,7 @@ class DoublesReference(AbstractReference, nn.Module):
         dissolve: int = 5,
         is_result: bool = False,
         has_source_texture: bool = True,
+        has_clean_plate: bool = True,
         casting: Casting | None = None,
     ) -> None:
         super().__init__()
@@ -90,6 +92,7 @@ class DoublesReference(AbstractReference, nn.Module):
         self.dissolve = dissolve
         self.is_result = is_result
         self.has_source_texture = has_source_texture
+        self.has_clean_plate = has_clean_plate
         self._casting = casting
         self.notes = (_WITHOUT_NETWORK,) if is_result else ()
 

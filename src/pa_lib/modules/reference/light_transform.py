@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from pa_lib.errors import SettingError
+from pa_lib.errors import SettingError, WeightsError
 from pa_lib.modules.reference.light import AbstractLight, LightScene
+from pa_lib.pretrained import asset_path
+from pa_lib.stored import read
+from pa_lib.weights_fit import load_weights
 
+ASSET = "doubles_light.safetensors"
+SHIPPED = "shipped"
+_IN_SYSTEM = "reference.light."  # how its weights are named in checkpoints of systems
 _OF_COLOR = 7  # r g b, their squares, 1
 _OF_PLACE = 3  # 1 x y
 _POOLED = (1, 6)  # grids that the network's view ends in: as a whole, and what is where
@@ -30,14 +38,17 @@ class LightTransform(AbstractLight, nn.Module):
         width: Channels of the first level of the network, a multiple of 4; the next two have twice and four times as
             many.
         side: Side of the picture that the network sees, in pixels, at least 16. Larger and smaller ones are resampled.
+        path: A checkpoint of a system with such a light, whose weights it takes: ``shipped`` for those that come with
+            pa_lib (they fit the other two settings as they are). None begins with random weights.
 
     Raises:
         SettingError: A setting is out of range.
+        WeightsError: The file is missing or damaged, or holds no weights of such a light.
 
     Ours. With these numbers 1.5 M weights and about 3 ms a head.
     """
 
-    def __init__(self, width: int = 32, side: int = 48) -> None:
+    def __init__(self, width: int = 32, side: int = 48, path: str | None = None) -> None:
         super().__init__()
         if width < _GROUPS or width % _GROUPS or side < 16:
             raise SettingError(f"light: width {width}, side {side}: expected a multiple of {_GROUPS}, and at least 16")
@@ -51,6 +62,19 @@ class LightTransform(AbstractLight, nn.Module):
         last = self.coefficients[-1]
         for weight in last.parameters():
             nn.init.zeros_(weight)
+        if path is not None:
+            self._load(asset_path(ASSET) if path == SHIPPED else Path(path).expanduser())
+            self.comes_from(path)
+
+    def _load(self, path: Path) -> None:
+        weights = {
+            name.removeprefix(_IN_SYSTEM): tensor
+            for name, tensor in read(path).weights.items()
+            if name.startswith(_IN_SYSTEM)
+        }
+        if not weights:
+            raise WeightsError(f"{path}: holds no weights of {_IN_SYSTEM[:-1]}; give a system with a learned light")
+        load_weights(self, weights, path, slots=None, missing_ok=())
 
     def numbers(self, scene: LightScene) -> Float[Tensor, "n p"]:
         """The coefficients, 63 of each picture."""

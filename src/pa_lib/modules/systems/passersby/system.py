@@ -194,6 +194,11 @@ class PassersbyAnonymizer(CropwiseAnonymizer):
         return self.windows.crops
 
     @property
+    def has_clean_plate(self) -> bool:
+        """As the reference says."""
+        return self.reference.has_clean_plate
+
+    @property
     def looks_at_hidden(self) -> bool:
         """Whether sampling begins with the person, or a conditioner, guidance or the reference looks at them."""
         return self.inpainter.looks_at_hidden or self.reference.looks_at_hidden
@@ -301,5 +306,7 @@ class PassersbyAnonymizer(CropwiseAnonymizer):
         if self.reference.is_result and request.reference is not None:
             color, alpha = request.reference[:, :, :3], request.reference[:, :, 3:]
             behind = filled(request.frames.flatten(0, 1), request.hidden.flatten(0, 1)).view_as(request.frames)
+            if request.background is not None:
+                behind = request.background[:, :, :3] + (1 - request.background[:, :, 3:]) * behind
             return color + (1 - alpha) * behind
         return self.inpainter.generate(request)
