@@ -14,14 +14,14 @@ from torch import Tensor
 import _heads
 import _passersby
 from _portraits import DiscCasting, DrawnSilhouettes, write_portraits
-from pa_lib import load_module
+from pa_lib import load_module, save_module
 from pa_lib.cli.command import FAILED, OK, USAGE
 from pa_lib.cli.compose import build
 from pa_lib.cli.train import main
 from pa_lib.contracts import ClipMasks, HeadPose, PersonInfo, Replacement
-from pa_lib.errors import SettingError
+from pa_lib.errors import SettingError, WeightsError
 from pa_lib.functional.draws import normal
-from pa_lib.modules import DoublesReference, PassersbyAnonymizer, interference
+from pa_lib.modules import DoublesReference, LightTransform, PassersbyAnonymizer, interference
 
 LAST = Path("checkpoints/last.ckpt")
 TINY = [
@@ -231,6 +231,15 @@ def test_the_light_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pa_lib.modules.inpainting.inpainter.LatentInpainter.denoised", evaluated)
     assert main([*recipe, "output=out"]) == OK
     assert math.isfinite(stored("out")["global_step"])
+    light = LightTransform(4, 16, f"out/{LAST}")
+    trained = stored("out")["state_dict"]
+    assert same(light.state_dict(), {name: trained[f"reference.light.{name}"] for name in light.state_dict()})
+    assert not light.is_random
+    with pytest.raises(WeightsError, match="do not fit"):
+        LightTransform(8, 16, f"out/{LAST}")
+    save_module(load_module(Path("out") / LAST), None, "other.safetensors", slots=["backbone"])
+    with pytest.raises(WeightsError, match="no weights of reference.light"):
+        LightTransform(4, 16, "other.safetensors")
 
 
 @pytest.mark.usefixtures("_portraits")
