@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import avg_pool2d, max_pool2d, pad
 
 from pa_lib.contracts import Box
 from pa_lib.functional.crops import resample
@@ -17,6 +18,7 @@ _SAME = 0.06  # largest difference of a visible pixel from the clean plate at wh
 _SOFT = (0.4, 0.8)  # share of the background around a hidden pixel: below it is not the background, above it is
 _STEADY = 2.0  # frames (standard deviation) over which that is smoothed
 _WHOLE = 0.999
+_FEATHER_PX = 3  # width of the soft edge of what is known, inward; islands that are not wider go
 
 
 class BackgroundPlate(AbstractPlaced):
@@ -40,11 +42,12 @@ class BackgroundPlate(AbstractPlaced):
 
     def __init__(self, crops: Crops, around: Surroundings) -> None:
         self._boxes = [crops.geometry.box(row) for row in range(len(crops.pixels))]
-        self._plate, self._left, self._top = around.clean_plate(self._boxes)
+        plate, self._left, self._top = around.clean_plate(self._boxes)
+        self._plate = torch.cat([plate[:3] * plate[3:], plate[3:], _feathered(plate[3:])])
         pixels, hidden = crops.pixels.cpu().float(), crops.hidden.cpu()
         side = pixels.shape[-1]
         plates = torch.stack([self._seen(box, side, side) for box in self._boxes])
-        is_known = (plates[:, 3:] > _WHOLE).float()
+        is_known = (plates[:, 3:4] > _WHOLE).float()
         colors = plates[:, :3]
         visible = (1 - hidden) * is_known
         change = pixels - colors
@@ -57,7 +60,7 @@ class BackgroundPlate(AbstractPlaced):
         is_anywhere = (same.sum((1, 2, 3), keepdim=True) > 0).float()
         self._alpha = ramp**2 * (3 - 2 * ramp) * is_anywhere
         self._change = filled(change, 1 - same) * is_anywhere
-        alpha = self._alpha * is_known
+        alpha = self._alpha * plates[:, 4:]
         self.grid = torch.cat([(colors + self._change).clamp(0, 1) * alpha, alpha], 1)
 
     def picture(self, frame: int, box: Box, height: int, width: int) -> Float[Tensor, "4 h w"]:
@@ -70,11 +73,19 @@ class BackgroundPlate(AbstractPlaced):
         inside = (max(x0, 0.0), max(y0, 0.0), min(x1, float(side)), min(y1, float(side)))  # but for rounding it is
         smooth = resample(smooth, inside, height, width)
         seen = self._seen(box, height, width)
-        alpha = smooth[:1] * (seen[3:] > _WHOLE)
+        alpha = smooth[:1] * seen[4:]
         return torch.cat([(seen[:3] + smooth[1:]).clamp(0, 1) * alpha, alpha])
 
-    def _seen(self, box: Box, height: int, width: int) -> Float[Tensor, "4 h w"]:
-        """The plate in a box of the frame: color, 0 where it is unknown, and 1 where it is known."""
+    def _seen(self, box: Box, height: int, width: int) -> Float[Tensor, "5 h w"]:
+        """The plate in a box of the frame: color, 0 where it is unknown; 1 where it is known; the same with a soft edge."""
         x0, y0, x1, y1 = box
         own = (x0 - self._left, y0 - self._top, x1 - self._left, y1 - self._top)
         return resample(self._plate, own, height, width, has_black_bars=True)
+
+
+def _feathered(known: Float[Tensor, "1 h w"]) -> Float[Tensor, "1 h w"]:
+    """1 well inside of what is known, falling to 0 at its edge; beyond the part of the frame it counts as known."""
+    size, whole = 2 * _FEATHER_PX + 1, known[None]
+    inner = -max_pool2d(-pad(whole, (_FEATHER_PX,) * 4, value=1.0), size, 1)
+    soft: Tensor = avg_pool2d(pad(inner, (_FEATHER_PX,) * 4, value=1.0), size, 1)[0]
+    return soft * known

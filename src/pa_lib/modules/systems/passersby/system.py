@@ -305,8 +305,18 @@ class PassersbyAnonymizer(CropwiseAnonymizer):
         """Crops with a new person under the mask; see `LatentInpainter.generate`."""
         if self.reference.is_result and request.reference is not None:
             color, alpha = request.reference[:, :, :3], request.reference[:, :, 3:]
-            behind = filled(request.frames.flatten(0, 1), request.hidden.flatten(0, 1)).view_as(request.frames)
-            if request.background is not None:
-                behind = request.background[:, :, :3] + (1 - request.background[:, :, 3:]) * behind
+            behind = _behind(request)
             return color + (1 - alpha) * behind
         return self.inpainter.generate(request)
+
+
+def _behind(request: InpaintingRequest) -> Float[Tensor, "b t 3 h w"]:
+    """What stands behind the references: background that is known, and a smooth fill from it and all that is visible."""
+    pixels, hidden = request.frames.flatten(0, 1), request.hidden.flatten(0, 1)
+    if request.background is None:
+        return filled(pixels, hidden).view_as(request.frames)
+    known = request.background.flatten(0, 1)
+    color, alpha = known[:, :3], known[:, 3:]
+    is_sure = hidden * (alpha > 0.5)
+    smooth = filled(torch.where(is_sure > 0, color / alpha.clamp(min=0.5), pixels), hidden - is_sure)
+    return torch.where(hidden > 0, color + (1 - alpha) * smooth, pixels).view_as(request.frames)
