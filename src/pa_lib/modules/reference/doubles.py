@@ -87,6 +87,8 @@ class DoublesReference(AbstractReference, nn.Module):
         if dissolve < 1:
             raise SettingError(f"dissolve of the doubles is {dissolve}, expected a number of frames from 1")
         self.light = LightTransform() if light is None else light
+        if self.light.origin is not None:  # all weights are the light's
+            self.comes_from(self.light.origin.path, self.light.origin.sha256)
         self.bank = bank
         self.light_smoothing = checked_smoothing(light_smoothing)
         self.dissolve = dissolve
