@@ -21,6 +21,7 @@ Own = Sequence[PersonMask | Sequence[PersonMask] | None]
 Enlarge = Callable[[int, Box, tuple[int, int, int, int]], Tensor]
 """Row of a crop, a box of it in its pixels, and the same box in whole pixels of the frame -> the pixels, 3 h w."""
 
+_WHOLE = 0.999
 _ROUNDING = 1e-6  # px of a crop, by which a square that just holds its mask may miss it
 
 
@@ -59,6 +60,18 @@ class Crops:
     hidden: Float[Tensor, "t 1 s s"]
     own: Float[Tensor, "t 1 s s"]
     geometry: CropGeometry
+
+    def beyond(self, height: int, width: int) -> Float[Tensor, "t 1 s s"]:
+        """Mask of what lies beyond the frame, wholly or in part.
+
+        Args:
+            height: Height of the frame in pixels.
+            width: Width of the frame in pixels.
+        """
+        side, frame = self.pixels.shape[-1], torch.ones(1, 1, 1).expand(1, height, width)
+        boxes = [self.geometry.box(row) for row in range(len(self.pixels))]
+        inside = torch.stack([resample(frame, box, side, side, has_black_bars=True) for box in boxes])
+        return (inside < _WHOLE).to(self.pixels)
 
 
 class CropAligner(Fitting):

@@ -25,6 +25,7 @@ class InpaintingRequest:
             None where nothing looks.
         reference: A picture for each frame to go by, in the light of the scene, shape b t 4 h w in [0, 1]: color times
             alpha, and alpha. None where there is none.
+        beyond: Mask, shape b t 1 h w: 1 = beyond the frame of the video, where `frames` are black; None where unknown.
         background: What is known of the background under `hidden`, as the reference has it; None where nothing is.
     """
 
@@ -35,4 +36,5 @@ class InpaintingRequest:
     prompts: Sequence[str] | None = None
     source: Float[Tensor, "b t 3 h w"] | None = None
     reference: Float[Tensor, "b t 4 h w"] | None = None
+    beyond: Float[Tensor, "b t 1 h w"] | None = None
     background: Float[Tensor, "b t 4 h w"] | None = None

@@ -92,6 +92,7 @@ class CropwiseAnonymizer(AbstractLearnedAnonymizer):
                 [[clip.first_frame + at for at in one.frames] for one in group],
                 source=self._uncovered(clip, group, cut) if self.looks_at_hidden else None,
                 reference=self._grids(placed),
+                beyond=torch.stack([crops.beyond(*hidden.shape[-2:]) for crops in cut]).to(self.device),
                 background=self._grids(behind),
             )
             pixels = self.generate(request).cpu()

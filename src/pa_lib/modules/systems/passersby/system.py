@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pa_lib.contracts import Batch, ClipMasks, PersonInfo, Result
 from pa_lib.errors import InputError, SettingError
-from pa_lib.functional.filling import filled
+from pa_lib.functional.filling import inpainted
 from pa_lib.modules.adapters.base import AbstractAdapter
 from pa_lib.modules.autoencoders.base import AbstractAutoencoder
 from pa_lib.modules.backbones.base import AbstractBackbone
@@ -311,12 +311,14 @@ class PassersbyAnonymizer(CropwiseAnonymizer):
 
 
 def _behind(request: InpaintingRequest) -> Float[Tensor, "b t 3 h w"]:
-    """What stands behind the references: background that is known, and a smooth fill from it and all that is visible."""
+    """What stands behind the references: the background that is known, and else what goes on from all that is seen."""
     pixels, hidden = request.frames.flatten(0, 1), request.hidden.flatten(0, 1)
+    unknown = hidden if request.beyond is None else torch.maximum(hidden, request.beyond.flatten(0, 1))
     if request.background is None:
-        return filled(pixels, hidden).view_as(request.frames)
+        return inpainted(pixels, unknown).view_as(request.frames)
     known = request.background.flatten(0, 1)
     color, alpha = known[:, :3], known[:, 3:]
     is_sure = hidden * (alpha > 0.5)
-    smooth = filled(torch.where(is_sure > 0, color / alpha.clamp(min=0.5), pixels), hidden - is_sure)
-    return torch.where(hidden > 0, color + (1 - alpha) * smooth, pixels).view_as(request.frames)
+    seen = torch.where(is_sure > 0, color / alpha.clamp(min=0.5), pixels)
+    behind = color + (1 - alpha) * inpainted(seen, unknown * (1 - is_sure))
+    return torch.where(hidden > 0, behind, pixels).view_as(request.frames)
