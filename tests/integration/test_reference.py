@@ -14,7 +14,8 @@ from torch import Tensor
 import _heads
 import _passersby
 from _portraits import DiscCasting, DrawnSilhouettes, write_portraits
-from pa_lib import load_module, save_module
+from pa_lib import load_module
+from pa_lib.checkpoint import save_module
 from pa_lib.cli.command import FAILED, OK, USAGE
 from pa_lib.cli.compose import build
 from pa_lib.cli.train import main
