@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--slots", nargs="+", help="slots whose weights are packed; default: all")
     parser.add_argument("--most-bytes", type=int, default=MOST_BYTES, help="default: %(default)s")
     parser.add_argument("--manifest", type=Path, help="manifest.json to write the entry into")
-    parser.add_argument("--what", default="Passersby-Anonymizer, compact: generates the heads of people who do not exist")
+    parser.add_argument("--what", default="Passersby-Anonymizer, compact: generates new heads")
     parser.add_argument("--licence", default="Apache-2.0", help="SPDX name; default: %(default)s")
     parser.add_argument(
         "--origin",

@@ -16,13 +16,15 @@ import _passersby
 from _portraits import DiscCasting, DrawnSilhouettes, write_portraits
 from pa_lib import load_module
 from pa_lib.checkpoint import save_module
+from pa_lib.cli.build import build_module
 from pa_lib.cli.command import FAILED, OK, USAGE
-from pa_lib.cli.compose import build
+from pa_lib.cli.compose import build, compose
 from pa_lib.cli.train import main
 from pa_lib.contracts import ClipMasks, HeadPose, PersonInfo, Replacement
 from pa_lib.errors import SettingError, WeightsError
 from pa_lib.functional.draws import normal
 from pa_lib.modules import DoublesReference, LightTransform, PassersbyAnonymizer, interference
+from pa_lib.people import HeadMasker
 
 LAST = Path("checkpoints/last.ckpt")
 TINY = [
@@ -166,6 +168,19 @@ def test_the_backbone_must_take_the_reference() -> None:
         build(_heads.config(reference={"_target_": "pa_lib.modules.DoublesReference"}))
 
 
+def test_the_main_job_takes_doubles_if_nothing_else_is_named() -> None:
+    composed = compose("anonymize", ["input=clip.mp4"])
+    made, masker = build_module(composed, {}), build(composed["people"]["masker"])
+    assert isinstance(made, PassersbyAnonymizer)
+    assert isinstance(made.reference, DoublesReference)
+    assert made.reference.is_result
+    assert made.body == "keep"
+    assert made.is_non_interfering is False  # bodies are shown
+    assert not made.untrained_slots()
+    assert isinstance(masker, HeadMasker)
+    assert masker.covers_bodies
+
+
 @pytest.fixture
 def _portraits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -239,7 +254,7 @@ def test_the_light_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(WeightsError, match="do not fit"):
         LightTransform(8, 16, f"out/{LAST}")
     save_module(load_module(Path("out") / LAST), None, "other.safetensors", slots=["backbone"])
-    with pytest.raises(WeightsError, match="no weights of reference.light"):
+    with pytest.raises(WeightsError, match=r"no weights of reference\.light"):
         LightTransform(4, 16, "other.safetensors")
 
 

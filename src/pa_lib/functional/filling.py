@@ -47,7 +47,8 @@ def inpainted(pixels: Float[Tensor, "n 3 h w"], hidden: Float[Tensor, "n 1 h w"]
     Returns:
         Visible pixels as they were, hidden ones in steps of 1/255; all of it 0.5 where nothing is visible.
 
-    Source: Bertalmio, Bertozzi and Sapiro 2001, Navier-Stokes, fluid dynamics, and image and video inpainting, by OpenCV.
+    Source: Bertalmio, Bertozzi and Sapiro 2001, Navier-Stokes, fluid dynamics, and image and video inpainting, in
+    OpenCV's implementation.
 
     >>> picture = torch.full((1, 3, 8, 8), 0.2)
     >>> hidden = torch.zeros(1, 1, 8, 8)

@@ -77,7 +77,7 @@ class BackgroundPlate(AbstractPlaced):
         return torch.cat([(seen[:3] + smooth[1:]).clamp(0, 1) * alpha, alpha])
 
     def _seen(self, box: Box, height: int, width: int) -> Float[Tensor, "5 h w"]:
-        """The plate in a box of the frame: color, 0 where it is unknown; 1 where it is known; the same with a soft edge."""
+        """The plate in a box: color, 0 where it is unknown; 1 where it is known; the same with a soft edge."""
         x0, y0, x1, y1 = box
         own = (x0 - self._left, y0 - self._top, x1 - self._left, y1 - self._top)
         return resample(self._plate, own, height, width, has_black_bars=True)

@@ -152,8 +152,8 @@ class AbstractReference(Slot, ABC):
             of a person, >= 0: light that is found again in every frame would flicker.
         looks_at_hidden: Whether anything that it shows was computed from hidden pixels (an expression that was read off
             the hidden face, say). The system is not non-interfering then.
-        has_clean_plate: Whether the background behind a person goes around the picture, where other frames of the window
-            show it, see `BackgroundPlate`.
+        has_clean_plate: Whether the background behind a person goes around the picture, where other frames of the
+            window show it, see `BackgroundPlate`.
         is_result: Whether the picture over a smooth fill is the result already, so that no network is asked to join the
             two: for comparison, and as long as there is no network that has learned it.
         notes: What a report says about it, one line each.
