@@ -23,6 +23,7 @@ _OF_COLOR = 7  # r g b, their squares, 1
 _OF_PLACE = 3  # 1 x y
 _POOLED = (1, 6)  # grids that the network's view ends in: as a whole, and what is where
 _GROUPS = 4
+_SHRUNK = 8  # times, by the three levels of the network
 
 
 class LightTransform(AbstractLight, nn.Module):
@@ -55,7 +56,7 @@ class LightTransform(AbstractLight, nn.Module):
         self.side = side
         widths = (width, 2 * width, 4 * width)
         self.view = nn.Sequential(*(_level(old, new) for old, new in zip((8, *widths), widths, strict=False)))
-        n_seen = widths[-1] * sum(grid**2 for grid in _POOLED)
+        n_seen = (8 + widths[-1]) * sum(grid**2 for grid in _POOLED)
         self.coefficients = nn.Sequential(
             nn.Linear(n_seen, 8 * width), nn.SiLU(), nn.Linear(8 * width, 3 * _OF_COLOR * _OF_PLACE)
         )
@@ -81,7 +82,8 @@ class LightTransform(AbstractLight, nn.Module):
         seen = torch.cat([scene.visible - 0.5 * (1 - scene.hidden), scene.hidden, scene.reference], 1)
         if seen.shape[-1] != self.side:
             seen = interpolate(seen, (self.side, self.side), mode="bilinear", antialias=True)
-        view = self.view(seen)
+        # What is seen goes on as it is, too: the normalized layers keep little of how bright and of which color it is.
+        view = torch.cat([self.view(seen), adaptive_avg_pool2d(seen, self.side // _SHRUNK)], 1)
         numbers: Tensor = self.coefficients(torch.cat([adaptive_avg_pool2d(view, n).flatten(1) for n in _POOLED], 1))
         return numbers
 
