@@ -142,15 +142,22 @@ class DoublesReference(AbstractReference, nn.Module):
         cast = self._cast(person)
         crops = person.crops
         side = crops.pixels.shape[-1]
-        raw = torch.stack([cast.square(at, crops.geometry.box(at), side) for at in range(len(person.poses))])
-        parts = (part[None].to(self._device) for part in (crops.pixels, crops.hidden, raw))
-        boxes = [crops.geometry.box(at) for at in range(len(raw))]
+        boxes = [crops.geometry.box(at) for at in range(len(person.poses))]
+        raw, facing = (
+            torch.stack([cast.square(at, box, side, is_facing) for at, box in enumerate(boxes)]).to(self._device)
+            for is_facing in (False, True)
+        )
+        pixels, hidden = crops.pixels[None].to(self._device), crops.hidden[None].to(self._device)
         with torch.no_grad():
-            relit = self.relit(*parts)
-        sharp = PlacedDouble(cast, self.light, relit, boxes)
+            # Light is found on a face, as it has learned to, and so it is the same for every view of a head.
+            relit = self.relit(pixels, hidden, facing[None])
+            chart = relit.places.chart(side, side)
+            colors = self.light.lit(relit.numbers, unmultiplied(raw), chart)
+        grid = torch.cat([colors * raw[:, 3:], raw[:, 3:]], 1)
+        sharp = PlacedDouble(cast, self.light, relit, grid, boxes)
         if not self.has_source_texture:
             return sharp
-        return PlacedDouble(cast, self.light, relit, boxes, missing_texture(person, sharp))
+        return PlacedDouble(cast, self.light, relit, grid, boxes, missing_texture(person, sharp))
 
     def _cast(self, person: PersonInCrops) -> _Cast:
         views: list[dict[float, float]] = [{} for _ in person.poses]
@@ -177,11 +184,12 @@ class PlacedDouble(AbstractPlaced):
         cast: _Cast,
         light: AbstractLight,
         relit: Relit,
+        grid: Float[Tensor, "t 4 s s"],
         boxes: Sequence[Box],
         texture: Texture | None = None,
     ) -> None:
         self._texture = texture or Texture()
-        self.grid = relit.reference[0]
+        self.grid = grid
         self._cast = cast
         self._light = light
         self._relit = relit
@@ -221,12 +229,20 @@ class _Cast:
     ) -> None:
         self._reference, self._name, self._views, self._poses = reference, name, views, poses
 
-    def square(self, frame: int, box: Box, side: int) -> Float[Tensor, "4 s s"]:
-        """The head in a square of a frame, in its own light; transparent where there is no pose."""
+    def square(self, frame: int, box: Box, side: int, is_facing: bool = False) -> Float[Tensor, "4 s s"]:
+        """The head in a square of a frame, in its own light; transparent where there is no pose.
+
+        Args:
+            frame: Row in the crops.
+            box: The square in pixels of the frame.
+            side: Side of the picture in pixels.
+            is_facing: Whether the view is the front, however the head is turned.
+        """
         pose = self._poses[frame]
         picture = torch.zeros(4, side, side)
         if pose is not None:
-            for yaw, share in self._views[frame].items():
+            views = {min(self._reference.casting.yaws(self._name), key=abs): 1.0} if is_facing else self._views[frame]
+            for yaw, share in views.items():
                 picture += share * self._reference.casting.render(self._name, yaw, pose, box, side)
         return picture.clamp(0, 1)
 
