@@ -26,7 +26,7 @@ class InpaintingRequest:
         reference: A picture for each frame to go by, in the light of the scene, shape b t 4 h w in [0, 1]: color times
             alpha, and alpha. None where there is none.
         beyond: Mask, shape b t 1 h w: 1 = beyond the frame of the video, where `frames` are black; None where unknown.
-        background: What is known of the background under `hidden`, as the reference has it; None where nothing is.
+        background: Known background under `hidden`, in the form of the reference; None where none is known.
     """
 
     frames: Float[Tensor, "b t 3 h w"]

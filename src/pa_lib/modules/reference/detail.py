@@ -35,8 +35,8 @@ def enlarged(
         grid: The reference on the crop's grid, in its light: color times alpha, and alpha.
         picture: The reference of the part at full size, in the same light.
         part: Box ``x0 y0 x1 y1`` of the part in pixels of the crop, inside of it.
-        background: What is known of the background of the part at full size, color times alpha, and alpha: it takes the
-            place of the crop beside the reference. None where nothing is.
+        background: Known background of the part at full size, color times alpha, and alpha: it takes the place of the
+            crop beside the reference. None where none is known.
 
     >>> flat = torch.full((4, 2, 2), 0.5)
     >>> flat[3] = 1
