@@ -3,9 +3,9 @@
     python tools/train_doubles.py faces.zip runs/doubles                      # about eight minutes of a data-centre GPU
     python tools/train_doubles.py faces.zip runs/try --device cpu --steps 2   # does everything run?
 
-The three recipes compact_1_backbone, compact_2_spatial and compact_3_temporal, one after the other from random weights, each
-from the checkpoint of the one before. A stage that is complete is not run again, one that was stopped goes on. Every
-stage ends after its share of the time, however many steps that are. Then `tools/pack_weights.py` packs the last one.
+The three recipes compact_1_backbone, compact_2_spatial and compact_3_temporal from random weights, one after the other,
+each from the checkpoint of the one before. A stage that is complete is not run again, one that was stopped goes on.
+Every stage ends after its share of the time, however many steps that are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The tool that trains with doubles on a GPU: every stage begins with the one before, and its commands are ones that hold."""
+"""The tool that trains with doubles on a GPU: every stage begins with the one before, and its commands hold."""
 
 from __future__ import annotations
 
