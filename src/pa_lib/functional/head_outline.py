@@ -1,0 +1,150 @@
+"""Where the head is in the outline of a person: the narrow part at the top, over shoulders, with nothing beside it."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pa_lib.contracts import Box
+
+HEAD_UP, HEAD_DOWN, HEAD_HALF = 1.75, 1.82, 1.25
+"""From the eyes up to the top of the hair and down to the chin, and half the width of a head, in scales; see
+`HeadPose`."""
+
+# The template, in scales around the eyes: what is within a head, a neck and the middle of the shoulders belongs to the
+# person, what is above and beside the head does not. Between the two, and where arms and shoulders differ from person
+# to person and from side to side, it says nothing.
+# An arm or a neighbor may be on one side of the head: the side that is freer counts more.
+_HALF_WIDTH, _UP, _DOWN = 3.2, 2.9, 4.4
+_AROUND = 3.0  # what is looked at beyond the box, in scales
+_ABOVE, _FREER = 0.3, 0.7  # shares: of what is above in the outside, and of the freer side in what is beside
+_GAP = 0.35  # between inside and outside, to either side of the rim
+_NECK, _SHOULDERS_TOP, _SHOULDERS = 0.65, 3.0, 1.4
+_PX = 5.0  # of the grid, for a scale of the expected size
+_SIZES = tuple(2.0 ** (step / 5) for step in range(-5, 6))  # that are tried, over the expected size
+# A match is as good as the share of the inside that is the person's, less the share of the outside that is: 1 at best.
+_LEAST = 0.56
+# What it loses as a head lies elsewhere than expected: squares over these distances, in scales, and in logarithms of
+# sizes where the body is seen whole and where it is not.
+_FAR, _FAR_BELOW, _OTHER, _OTHER_IF_CUT = 4.0, 7.0, 0.7, 1.5
+
+
+class ExpectedHead(NamedTuple):
+    """Where the box of a body lets a head be expected.
+
+    Args:
+        x, y: Middle between the eyes in pixels.
+        scale: Scale of the head in pixels, see `HeadPose`.
+        is_cut: Whether the frame cuts the body off, so that its size says little of the head's.
+    """
+
+    x: float
+    y: float
+    scale: float
+    is_cut: bool = False
+
+
+def head_in_outline(likely: NDArray[np.float32], top: int, left: int, box: Box, expected: ExpectedHead) -> Box | None:
+    r"""The head in the outline of a person, by comparison with a template of head and shoulders.
+
+    The place and size with the best match is taken, where
+
+    .. math:: m = \overline{a}_{inside} - 0.3\, \overline{a}_{above} - 0.7\, \overline{a}_{beside}
+              - (d / s)^2 - (\ln(s / s_0) / \sigma)^2
+
+    with a the outline, s and s_0 the scale and the expected one, d the distance from the expected place over 4, or over 7 below it, and
+    :math:`\sigma` 0.7 for a body that is seen whole, else 1.5. Of the two sides the one with less of the outline counts
+    0.7, so that an arm or a neighbor may be on the other.
+
+    Args:
+        likely: How far each pixel belongs to the person, in [0, 1], shape h w.
+        top: Row of ``likely[0, 0]`` in the frame, in pixels.
+        left: Column of ``likely[0, 0]`` in the frame, in pixels.
+        box: Box of the body in pixels; a head's middle lies within its sides.
+        expected: Where a head is expected.
+
+    Returns:
+        Box of the head from the top of the hair to the chin, in pixels; None where nothing looks like one.
+    """
+    x0, y0, x1, _ = box
+    step = expected.scale / _PX  # pixels of the frame in one of the grid
+    left_of, top_of = min(x0, expected.x) - _AROUND * expected.scale, min(y0, expected.y) - _AROUND * expected.scale
+    columns = math.ceil((max(x1, expected.x) + _AROUND * expected.scale - left_of) / step)
+    rows = math.ceil((expected.y + (_DOWN + _FAR_BELOW) * expected.scale - top_of) / step)
+    grid = _on_grid(likely, (left - left_of) / step, (top - top_of) / step, step, rows, columns)
+    across = left_of + (np.arange(columns) + 0.5) * step
+    along = top_of + (np.arange(rows) + 0.5) * step
+    # Below what the box implies there are the heads of people who raise an arm, or bow.
+    aside, down = across[None, :] - expected.x, (along[:, None] - expected.y) * (_FAR / _FAR_BELOW)
+    far = (aside**2 + np.where(down > 0, down, down * (_FAR_BELOW / _FAR)) ** 2) / expected.scale**2
+    is_beside = (across < x0) | (across > x1)
+    spread = _OTHER_IF_CUT if expected.is_cut else _OTHER
+    matches = []
+    for size in _SIZES:
+        inside, above, left_side, right_side = (
+            cv2.filter2D(grid, -1, part, borderType=cv2.BORDER_CONSTANT) for part in _template(size * _PX)
+        )
+        beside = _FREER * np.minimum(left_side, right_side) + (1 - _FREER) * np.maximum(left_side, right_side)
+        match = inside - _ABOVE * above - (1 - _ABOVE) * beside
+        match = match - far / (_FAR * size) ** 2 - (math.log(size) / spread) ** 2
+        match[:, is_beside] = -1.0
+        matches.append(match)
+    peaks = [float(match.max()) for match in matches]
+    at = int(np.argmax(peaks))
+    if peaks[at] < _LEAST:
+        return None
+    row, column = (int(place) for place in np.unravel_index(int(matches[at].argmax()), grid.shape))
+    x = left_of + (column + 0.5 + _between(matches[at][row], column)) * step
+    y = top_of + (row + 0.5 + _between(matches[at][:, column], row)) * step
+    scale = expected.scale * _SIZES[at] * (_SIZES[-1] / _SIZES[-2]) ** _between(np.array(peaks), at)
+    return x - HEAD_HALF * scale, y - HEAD_UP * scale, x + HEAD_HALF * scale, y + HEAD_DOWN * scale
+
+
+def _between(values: NDArray[np.floating], at: int) -> float:
+    """How far the top of the parabola through a largest value and its neighbours lies from it, in steps."""
+    if not 0 < at < len(values) - 1:
+        return 0.0
+    before, here, after = (float(value) for value in values[at - 1 : at + 2])
+    bend = before - 2 * here + after
+    return float(np.clip((before - after) / (2 * bend), -0.5, 0.5)) if bend < 0 else 0.0
+
+
+def _on_grid(
+    likely: NDArray[np.float32], left: float, top: float, step: float, rows: int, columns: int
+) -> NDArray[np.float32]:
+    """The outline at one sample every `step` pixels, nothing around it."""
+    if not likely.size:
+        return np.zeros((rows, columns), np.float32)
+    size = max(1, round(likely.shape[1] / step)), max(1, round(likely.shape[0] / step))
+    small = cv2.resize(likely, size, interpolation=cv2.INTER_AREA if step > 1 else cv2.INTER_LINEAR)
+    wide, tall = likely.shape[1] / (size[0] * step), likely.shape[0] / (size[1] * step)
+    # Whole numbers are the middles of pixels here, not their corners.
+    path = np.array([[wide, 0.0, left + (wide - 1) / 2], [0.0, tall, top + (tall - 1) / 2]])
+    moved: NDArray[np.float32] = cv2.warpAffine(small, path, (columns, rows), flags=cv2.INTER_LINEAR)
+    return moved
+
+
+@cache
+def _template(scale: float) -> tuple[NDArray[np.float32], ...]:
+    """Means over what is inside, above, left and right, around the eyes in the middle."""
+    reach = math.ceil(max(_UP, _DOWN) * scale)
+    wide = math.ceil(_HALF_WIDTH * scale)
+    y, x = np.mgrid[-reach : reach + 1, -wide : wide + 1] / scale
+    middle, half = (HEAD_DOWN - HEAD_UP) / 2, (HEAD_DOWN + HEAD_UP) / 2
+
+    def head(more: float) -> NDArray[np.bool_]:
+        inside: NDArray[np.bool_] = (x / (HEAD_HALF + more)) ** 2 + ((y - middle) / (half + more)) ** 2 <= 1
+        return inside
+
+    neck = (np.abs(x) < _NECK) & (y > 0) & (y < _SHOULDERS_TOP)
+    shoulders = (np.abs(x) < _SHOULDERS) & (y >= _SHOULDERS_TOP) & (y < _DOWN)
+    inside = head(-_GAP / 2) | neck | shoulders
+    above = ~head(_GAP) & (y > -_UP) & (y <= -HEAD_UP)
+    beside = ~head(_GAP) & (y > -HEAD_UP) & (y < HEAD_DOWN - 0.6)
+    parts = (inside, above, beside & (x < 0), beside & (x > 0))
+    return tuple((part / part.sum()).astype(np.float32) for part in parts)
