@@ -41,7 +41,7 @@ from pa_lib.pipeline.protect import protect_frames
 from pa_lib.video import WriteSettings, fingerprint, probe, read_frames
 
 _N, _HEIGHT, _WIDTH = 5, 120, 160
-_FACE = np.array([[-9.3, 0], [9.3, 0], [0, 11.3], [-8.2, 20], [8.2, 20]]) * 0.5  # a scale of 10 px
+_FACE = np.array([[-9.6, 0], [9.6, 0], [0, 11.3], [-8.2, 20], [8.2, 20]]) * 0.5  # a scale of 10 px
 
 
 @pytest.fixture(scope="module")

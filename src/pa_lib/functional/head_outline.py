@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from pa_lib.contracts import Box
 
-HEAD_UP, HEAD_DOWN, HEAD_HALF = 1.75, 1.82, 1.25
-"""From the eyes up to the top of the hair and down to the chin, and half the width of a head, in scales; see
-`HeadPose`."""
+HEAD_UP, HEAD_DOWN, HEAD_HALF = 1.66, 1.72, 1.18
+"""From the eyes up to the top of the hair and down to the chin, and half the width of a head, in scales, see
+`HeadPose`: such that heads in the outlines of the shared clips are as large as their faces."""
 
 # The template, in scales around the eyes: what is within a head, a neck and the middle of the shoulders belongs to the
 # person, what is above and beside the head does not. Between the two, and where arms and shoulders differ from person
@@ -57,9 +57,9 @@ def head_in_outline(likely: NDArray[np.float32], top: int, left: int, box: Box, 
     .. math:: m = \overline{a}_{inside} - 0.3\, \overline{a}_{above} - 0.7\, \overline{a}_{beside}
               - (d / s)^2 - (\ln(s / s_0) / \sigma)^2
 
-    with a the outline, s and s_0 the scale and the expected one, d the distance from the expected place over 4, or over 7 below it, and
-    :math:`\sigma` 0.7 for a body that is seen whole, else 1.5. Of the two sides the one with less of the outline counts
-    0.7, so that an arm or a neighbor may be on the other.
+    with a the outline, s and s_0 the scale and the expected one, d the distance from the expected place over 4, or over
+    7 below it, and :math:`\sigma` 0.7 for a body that is seen whole, else 1.5. Of the two sides the one with less of
+    the outline counts 0.7, so that an arm or a neighbor may be on the other.
 
     Args:
         likely: How far each pixel belongs to the person, in [0, 1], shape h w.

@@ -13,8 +13,9 @@ from jaxtyping import Float, Shaped
 
 from pa_lib.contracts import HeadPose
 
-# Half the distance of the eyes and of the corners of the mouth: the places that dlib's face chips give them.
-_EYE, _MOUTH = 0.464, 0.408
+# Half the distance of the eyes and of the corners of the mouth: of the mouth, the place that dlib's face chips give it;
+# of the eyes 4 % more, so that the eyes and the mouth of the faces of the shared clips say the same of their size.
+_EYE, _MOUTH = 0.48, 0.408
 # How far the tip of the nose stands out of the plane of eyes and mouth: about 25 mm where the scale is about 67 mm.
 _NOSE = 0.38
 # A head around the middle between its eyes. Above: skull and hair, below: chin and the top of the neck; half the width

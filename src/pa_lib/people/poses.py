@@ -150,7 +150,11 @@ def _of_face(track: Track, times_s: Array) -> Array:
     known, poses = known[usable], poses[usable]
     if not len(known):
         return numbers
-    poses[:, 2] = np.log(poses[:, 2])
+    # How large a face is, is the mean of what its eyes and its mouth say over the whole track; how much larger or
+    # smaller it becomes, the eyes alone say, since a mouth opens.
+    points = track.landmarks[known].astype(np.float64)
+    down = np.linalg.norm(points[:, 3:].mean(1) - points[:, :2].mean(1), axis=1)
+    poses[:, 2] = np.log(poses[:, 2]) + np.median(np.log(down / poses[:, 2])) / 2
     poses[:, 3] = np.unwrap(poses[:, 3], period=360)
     size = float(np.exp(np.median(poses[:, 2])))
     limits = torch.tensor([_PLACE * size, _PLACE * size, _SIZE, _ROLL, _YAW], dtype=torch.float64)
@@ -186,7 +190,7 @@ def _of_body(track: Track, times_s: Array, height: int) -> Array:
 def _has_head(track: Track, times_s: Array, height: int) -> NDArray[np.bool_]:
     """In which frames of a track of a body a head is known: one was seen in its outline, or it stands or sits.
 
-    Where the outline usually shows a head, a long time without one says more than the box: a dancer stands on his hands.
+    Where the outline usually shows a head, a long time without one says more than the box: a dancer stands on a hand.
     """
     times, boxes = times_s[track.frames], track.boxes.astype(np.float64)
     is_known = np.zeros(len(times), dtype=np.bool_)

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from _people import standing, track
 from pa_lib.contracts import Person, Track
+from pa_lib.functional.head_outline import HEAD_DOWN, HEAD_UP
 from pa_lib.functional.head_pose import VIEW_EDGES
 from pa_lib.people.poses import PoseTrack, head_poses
 
 N, HEIGHT = 40, 480
 TIMES = np.arange(400) / 25
-FRONT = np.array([[-9.3, 0], [9.3, 0], [0, 11.3], [-8.2, 20], [8.2, 20]])  # eyes, nose, mouth around a scale of 20 px
+FRONT = np.array([[-9.6, 0], [9.6, 0], [0, 11.3], [-8.2, 20], [8.2, 20]])  # eyes, nose, mouth around a scale of 20 px
 
 
 def face(
@@ -159,7 +160,7 @@ def test_a_short_time_without_a_face_is_bridged() -> None:
 def turning(yaws: np.ndarray) -> Track:
     """A face that turns: its eyes and mouth come together, its nose leaves the middle."""
     a = np.radians(yaws)[:, None]
-    x = np.array([-9.28, 9.28, 0, -8.16, 8.16]) * np.cos(a) + np.array([0, 0, 7.6, 0, 0]) * np.sin(a)
+    x = np.array([-9.6, 9.6, 0, -8.16, 8.16]) * np.cos(a) + np.array([0, 0, 7.6, 0, 0]) * np.sin(a)
     points = np.stack([x, np.tile([0, 0, 11.3, 20, 20], (len(yaws), 1))], axis=2) + 100
     boxes = [(80.0, 80.0, 120.0, 135.0)] * len(yaws)
     return track(1, "face", 0, boxes, landmarks=points.astype(np.float32))
@@ -195,7 +196,7 @@ def test_broken_times_do_no_harm() -> None:
 def outlined(track: Track, places: np.ndarray, scales: np.ndarray, rows: Sequence[int]) -> Track:
     """The body with the heads that its outline shows in some rows."""
     heads = np.full((len(track.frames), 4), np.nan, dtype=np.float32)
-    up, down, half = 1.75 * scales, 1.82 * scales, 1.25 * scales
+    up, down, half = HEAD_UP * scales, HEAD_DOWN * scales, scales
     x, y = places.T
     heads[list(rows)] = np.stack([x - half, y - up, x + half, y + down], axis=1)[list(rows)]
     return replace(track, heads=heads)

@@ -20,7 +20,7 @@ STILL_SIDES = 1.2
 LEAST_SLOPE = 0.15
 # The scale of a head (see `HeadPose`) over the height of the box of a whole standing body, and over the width of one
 # that the frame cuts off.
-_BODY_SCALE, _BODY_WIDTH_SCALE = 0.038, 0.13
+_BODY_SCALE, _BODY_WIDTH_SCALE = 0.041, 0.145
 
 
 def detected_rows(track: Track) -> NDArray[np.intp]:
@@ -71,7 +71,7 @@ def expected_head(box: Box, height: int) -> ExpectedHead:
 
     >>> x, y, scale, is_cut = expected_head((100.0, 50.0, 160.0, 250.0), height=480)
     >>> round(x), round(y, 1), round(scale, 1), is_cut
-    (130, 63.3, 7.6, False)
+    (130, 63.6, 8.2, False)
     """
     eyes, is_cut = eyes_of_bodies(np.array([box], dtype=np.float64), height)
     return ExpectedHead(float(eyes[0, 0]), float(eyes[0, 1]), float(np.exp(eyes[0, 2])), bool(is_cut[0]))
