@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import cache
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -16,19 +16,27 @@ HEAD_UP, HEAD_DOWN, HEAD_HALF = 1.66, 1.72, 1.18
 """From the eyes up to the top of the hair and down to the chin, and half the width of a head, in scales, see
 `HeadPose`: such that heads in the outlines of the shared clips are as large as their faces."""
 
-# The template, in scales around the eyes: what is within a head, a neck and the middle of the shoulders belongs to the
-# person, what is above and beside the head does not. Between the two, and where arms and shoulders differ from person
-# to person and from side to side, it says nothing.
-# An arm or a neighbor may be on one side of the head: the side that is freer counts more.
-_HALF_WIDTH, _UP, _DOWN = 3.2, 2.9, 4.4
+# The template: rectangles around the eyes, x0 y0 x1 y1 in scales. A head, a neck and the middle of the shoulders belong
+# to the person, what is above and beside the head does not. Between the two, and where arms and shoulders differ from
+# person to person and from side to side, it says nothing. An arm or a neighbor may be on one side of the head: the side
+# that is freer counts more.
+_INSIDE = (
+    (-0.6, -1.45, 0.6, -0.95),
+    (-0.98, -0.95, 0.98, 1.0),
+    (-0.65, 1.0, 0.65, 1.5),
+    (-0.6, 1.5, 0.6, 2.9),
+    (-1.4, 2.9, 1.4, 4.4),
+)
+_OVER = ((-3.2, -2.9, 3.2, -2.0),)
+_RIGHT = ((1.1, -2.0, 3.2, -1.3), (1.5, -1.3, 3.2, 1.1))
+_LEFT = tuple((-x1, y0, -x0, y1) for x0, y0, x1, y1 in _RIGHT)
+_DOWN = 4.4  # lowest of all
 _AROUND = 3.0  # what is looked at beyond the box, in scales
-_ABOVE, _FREER = 0.3, 0.7  # shares: of what is above in the outside, and of the freer side in what is beside
-_GAP = 0.35  # between inside and outside, to either side of the rim
-_NECK, _SHOULDERS_TOP, _SHOULDERS = 0.65, 3.0, 1.4
-_PX = 5.0  # of the grid, for a scale of the expected size
-_SIZES = tuple(2.0 ** (step / 5) for step in range(-5, 6))  # that are tried, over the expected size
+_ABOVE, _FREER = 0.3, 0.6  # shares: of what is above in the outside, and of the freer side in what is beside
+_PX = 4.0  # of the grid, for a scale of the expected size
+_SIZES = tuple(2.0 ** (step / 4) for step in range(-4, 5))  # that are tried, over the expected size
 # A match is as good as the share of the inside that is the person's, less the share of the outside that is: 1 at best.
-_LEAST = 0.56
+_LEAST = 0.6
 # What it loses as a head lies elsewhere than expected: squares over these distances, in scales, and in logarithms of
 # sizes where the body is seen whole and where it is not.
 _FAR, _FAR_BELOW, _OTHER, _OTHER_IF_CUT = 4.0, 7.0, 0.7, 1.5
@@ -84,14 +92,17 @@ def head_in_outline(likely: NDArray[np.float32], top: int, left: int, box: Box, 
     far = (aside**2 + np.where(down > 0, down, down * (_FAR_BELOW / _FAR)) ** 2) / expected.scale**2
     is_beside = (across < x0) | (across > x1)
     spread = _OTHER_IF_CUT if expected.is_cut else _OTHER
+    # Sums over rectangles, by differences of running sums; nothing lies around the grid.
+    pad = math.ceil(_DOWN * _SIZES[-1] * _PX) + 1
+    sums = cv2.integral(cv2.copyMakeBorder(grid, pad, pad, pad, pad, cv2.BORDER_CONSTANT))
     matches = []
     for size in _SIZES:
-        inside, above, left_side, right_side = (
-            cv2.filter2D(grid, -1, part, borderType=cv2.BORDER_CONSTANT) for part in _template(size * _PX)
+        inside, above, one, other = (
+            _mean(sums, part, size * _PX, pad, grid.shape) for part in (_INSIDE, _OVER, _LEFT, _RIGHT)
         )
-        beside = _FREER * np.minimum(left_side, right_side) + (1 - _FREER) * np.maximum(left_side, right_side)
+        beside = _FREER * np.minimum(one, other) + (1 - _FREER) * np.maximum(one, other)
         match = inside - _ABOVE * above - (1 - _ABOVE) * beside
-        match = match - far / (_FAR * size) ** 2 - (math.log(size) / spread) ** 2
+        match -= far / (_FAR * size) ** 2 + (math.log(size) / spread) ** 2
         match[:, is_beside] = -1.0
         matches.append(match)
     peaks = [float(match.max()) for match in matches]
@@ -129,22 +140,24 @@ def _on_grid(
     return moved
 
 
-@cache
-def _template(scale: float) -> tuple[NDArray[np.float32], ...]:
-    """Means over what is inside, above, left and right, around the eyes in the middle."""
-    reach = math.ceil(max(_UP, _DOWN) * scale)
-    wide = math.ceil(_HALF_WIDTH * scale)
-    y, x = np.mgrid[-reach : reach + 1, -wide : wide + 1] / scale
-    middle, half = (HEAD_DOWN - HEAD_UP) / 2, (HEAD_DOWN + HEAD_UP) / 2
+def _mean(
+    sums: NDArray[np.float64], part: Sequence[Box], scale: float, pad: int, shape: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """Mean over rectangles around every sample of the grid.
 
-    def head(more: float) -> NDArray[np.bool_]:
-        inside: NDArray[np.bool_] = (x / (HEAD_HALF + more)) ** 2 + ((y - middle) / (half + more)) ** 2 <= 1
-        return inside
-
-    neck = (np.abs(x) < _NECK) & (y > 0) & (y < _SHOULDERS_TOP)
-    shoulders = (np.abs(x) < _SHOULDERS) & (y >= _SHOULDERS_TOP) & (y < _DOWN)
-    inside = head(-_GAP / 2) | neck | shoulders
-    above = ~head(_GAP) & (y > -_UP) & (y <= -HEAD_UP)
-    beside = ~head(_GAP) & (y > -HEAD_UP) & (y < HEAD_DOWN - 0.6)
-    parts = (inside, above, beside & (x < 0), beside & (x > 0))
-    return tuple((part / part.sum()).astype(np.float32) for part in parts)
+    Args:
+        sums: Sums of the padded grid above and left of each corner.
+        part: Rectangles ``x0 y0 x1 y1`` in scales.
+        scale: Samples in a scale.
+        pad: Samples around the grid.
+        shape: Rows and columns of the grid.
+    """
+    rows, columns = shape
+    total, area = np.zeros((rows, columns)), 0
+    for x0, y0, x1, y1 in part:
+        left, top = round(x0 * scale + 0.5), round(y0 * scale + 0.5)
+        right, bottom = max(round(x1 * scale + 0.5), left + 1), max(round(y1 * scale + 0.5), top + 1)
+        for row, column, sign in ((bottom, right, 1), (top, left, 1), (bottom, left, -1), (top, right, -1)):
+            total += sign * sums[pad + row : pad + row + rows, pad + column : pad + column + columns]
+        area += (right - left) * (bottom - top)
+    return total / area
