@@ -35,7 +35,7 @@ _SIZE_S = 0.4
 # A body by its box alone has a head at its top if it stands or sits: if it is at most this wide over its height, and
 # more where the frame cuts it off below. What was seen of a head holds for this time before and after.
 _WIDEST, _WIDEST_IF_CUT = 1.0, 1.5
-_KNOWN_S = 1.0
+_KNOWN_S = 0.5
 _USUAL = 0.4  # share of the detections of a body in which its outline shows a head, from which on that is usual
 _BORDER_PX, _BORDER_SHARE = 2.0, 0.02  # boxes that end so near to the top of the frame go on beyond it
 # A head that hesitates at the edge between two views keeps the one it has until it is the margin beyond, and then turns
@@ -104,9 +104,11 @@ def head_poses(person: Person, times_s: NDArray[np.float64], height: int) -> Pos
             is_placed[rows] = _has_head(track, times_s, height)
         own = scores[0 if track.kind == "face" else 1]
         own[rows] = np.fmax(own[rows], track.scores)
+    has_face, has_body = np.isfinite(faces[:, 0]), np.isfinite(bodies[:, 0])
     is_front = is_facing(scores[0], scores[1], np.exp(bodies[:, 2]) / _FACE_SCALE, times)
-    has_body = np.isfinite(bodies[:, 0])
-    is_seen = np.isfinite(faces[:, 0]) & is_front
+    if not has_body.any() or not np.isfinite(scores).any():  # nothing speaks against a face
+        is_front = has_face
+    is_seen = has_face & is_front
     numbers = _with_bodies(np.where((is_seen | ~has_body)[:, None], faces, np.nan), bodies, times)
     numbers[:, 3:] = 0.0, 180.0
     if is_seen.any():

@@ -239,6 +239,17 @@ def test_a_single_face_on_a_person_seen_from_behind_turns_no_head() -> None:
     np.testing.assert_allclose(got.numbers, poses(behind).numbers)
 
 
+def test_faces_of_other_tools_come_without_scores_and_are_believed() -> None:
+    places = line()
+    one, behind = face(places, np.full(N, 20.0)), body(places, np.full(N, 20.0))
+    for track in (one, behind):
+        track.scores[:] = np.nan
+    for tracks in ((one,), (one, behind)):
+        got = poses(*tracks)
+        assert got.is_seen.all()
+        np.testing.assert_allclose(got.numbers[:, 4], 0, atol=1)
+
+
 def test_a_body_that_the_frame_cuts_off_above_has_no_head_in_it() -> None:
     boxes = [(100.0, -4.0, 190.0, 300.0)] * N
     cut = track(1, "body", 0, boxes)
@@ -256,3 +267,13 @@ def test_a_body_that_the_frame_cuts_off_above_has_no_head_in_it() -> None:
 def test_a_body_that_lies_has_no_head_at_its_top(wide: float, tall: float, is_placed: bool) -> None:
     got = poses(standing(1, "body", 100, 50, wide, tall))
     assert got.is_placed.all() == got.is_placed.any() == is_placed
+
+
+def test_where_the_outline_usually_shows_a_head_a_long_time_without_one_counts() -> None:
+    """Somebody who stands on a hand: the box is that of a body that stands, and at its top are the feet."""
+    n = 100
+    places, scales = line(n), np.full(n, 20.0)
+    got = poses(outlined(body(places, scales), places, scales, range(60)))
+    assert got.is_placed[:72].all()
+    assert not got.is_placed[73:].any()
+    assert poses(outlined(body(places, scales), places, scales, range(10))).is_placed.all()  # a box has to do
