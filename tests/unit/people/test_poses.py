@@ -242,8 +242,8 @@ def test_a_single_face_on_a_person_seen_from_behind_turns_no_head() -> None:
 def test_faces_of_other_tools_come_without_scores_and_are_believed() -> None:
     places = line()
     one, behind = face(places, np.full(N, 20.0)), body(places, np.full(N, 20.0))
-    for track in (one, behind):
-        track.scores[:] = np.nan
+    for each in (one, behind):
+        each.scores[:] = np.nan
     for tracks in ((one,), (one, behind)):
         got = poses(*tracks)
         assert got.is_seen.all()
