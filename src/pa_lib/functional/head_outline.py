@@ -37,6 +37,7 @@ _PX = 4.0  # of the grid, for a scale of the expected size
 _SIZES = tuple(2.0 ** (step / 4) for step in range(-4, 5))  # that are tried, over the expected size
 # A match is as good as the share of the inside that is the person's, less the share of the outside that is: 1 at best.
 _LEAST = 0.6
+_EMPTY = 0.4  # share of a head at the expected place up to which nobody is there
 # What it loses as a head lies elsewhere than expected: squares over these distances, in scales, and in logarithms of
 # sizes where the body is seen whole and where it is not.
 _FAR, _FAR_BELOW, _OTHER, _OTHER_IF_CUT = 4.0, 7.0, 0.7, 1.5
@@ -60,7 +61,7 @@ class ExpectedHead(NamedTuple):
 def head_in_outline(likely: NDArray[np.float32], top: int, left: int, box: Box, expected: ExpectedHead) -> Box | None:
     r"""The head in the outline of a person, by comparison with a template of head and shoulders.
 
-    The place and size with the best match is taken, where
+    The place with the best match is taken, and the size halfway between that of the match and the expected one, where
 
     .. math:: m = \overline{a}_{inside} - 0.3\, \overline{a}_{above} - 0.7\, \overline{a}_{beside}
               - (d / s)^2 - (\ln(s / s_0) / \sigma)^2
@@ -95,6 +96,11 @@ def head_in_outline(likely: NDArray[np.float32], top: int, left: int, box: Box, 
     # Sums over rectangles, by differences of running sums; nothing lies around the grid.
     pad = math.ceil(_DOWN * _SIZES[-1] * _PX) + 1
     sums = cv2.integral(cv2.copyMakeBorder(grid, pad, pad, pad, pad, cv2.BORDER_CONSTANT))
+    # Where nothing of the person is at the expected place, between two people in one box, say, any other is as good.
+    there = _mean(sums, _INSIDE, _PX, pad, grid.shape)[
+        int((expected.y - top_of) / step), int((expected.x - left_of) / step)
+    ]
+    trust = 1.0 if there > _EMPTY else 0.0
     matches = []
     for size in _SIZES:
         inside, above, one, other = (
@@ -102,7 +108,7 @@ def head_in_outline(likely: NDArray[np.float32], top: int, left: int, box: Box, 
         )
         beside = _FREER * np.minimum(one, other) + (1 - _FREER) * np.maximum(one, other)
         match = inside - _ABOVE * above - (1 - _ABOVE) * beside
-        match -= far / (_FAR * size) ** 2 + (math.log(size) / spread) ** 2
+        match -= trust * far / (_FAR * size) ** 2 + (math.log(size) / spread) ** 2
         match[:, is_beside] = -1.0
         matches.append(match)
     peaks = [float(match.max()) for match in matches]
@@ -112,7 +118,8 @@ def head_in_outline(likely: NDArray[np.float32], top: int, left: int, box: Box, 
     row, column = (int(place) for place in np.unravel_index(int(matches[at].argmax()), grid.shape))
     x = left_of + (column + 0.5 + _between(matches[at][row], column)) * step
     y = top_of + (row + 0.5 + _between(matches[at][:, column], row)) * step
-    scale = expected.scale * _SIZES[at] * (_SIZES[-1] / _SIZES[-2]) ** _between(np.array(peaks), at)
+    # Hair makes heads look larger, and what hides a part of the body makes them seem smaller by its box: halfway.
+    scale = expected.scale * math.sqrt(_SIZES[at] * (_SIZES[-1] / _SIZES[-2]) ** _between(np.array(peaks), at))
     return x - HEAD_HALF * scale, y - HEAD_UP * scale, x + HEAD_HALF * scale, y + HEAD_DOWN * scale
 
 

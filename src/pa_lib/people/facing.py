@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from pa_lib.people.tracking.motion import Array
 
 # What a moment says: a detection of a face its score less the first number, a detection of the body without one less
-# the second. Backs of heads get scores up to about 0.5 in single frames; a face that is seen goes on being seen.
-_DOUBT, _ABSENT = 0.35, 0.2
+# the second. Backs of heads get scores up to about 0.5; a face that is seen goes on being seen.
+_DOUBT, _ABSENT = 0.45, 0.2
 # Heights of faces in pixels between which a missing detection begins to say something: no detector finds smaller ones.
 _TOO_SMALL_PX, _LARGE_PX = 16.0, 30.0
 _FADES_S = 0.8  # a moment counts e times less for every such time that it is away
@@ -20,7 +20,7 @@ def is_facing(faces: Array, bodies: Array, face_px: Array, times: Array) -> NDAr
 
     .. math:: \sum_j e^{-|t_i - t_j| / \tau} v_j > 0
 
-    with :math:`v_j` the detector's score less 0.35 where it saw the face in frame j; -0.2 where it saw the body without
+    with :math:`v_j` the detector's score less 0.45 where it saw the face in frame j; -0.2 where it saw the body without
     a face, and less than that where the face would be too small to be found; 0 where nothing was searched. So a face
     that is seen once on the back of a head is not believed, one that is lost now and then is still there, and someone
     whose face is seen after coming nearer was facing the camera all along.

@@ -102,3 +102,14 @@ def test_where_no_head_shows_there_is_none(what: str) -> None:
 def test_an_outline_without_pixels_has_no_head() -> None:
     box: Box = (-90.0, 40.0, -30.0, 240.0)
     assert head_in_outline(np.zeros((0, 0), np.float32), 40, 0, box, expected(box)) is None
+
+
+def test_between_two_people_in_one_box_there_is_no_head() -> None:
+    """The box implies one in the gap; one of theirs is found."""
+    outline = np.maximum(drawn(75, 70, 7), drawn(150, 72, 7))
+    box = box_of(outline)
+    guess = expected(box)
+    assert 95 < guess.x < 130
+    head = head_in_outline(outline, 0, 0, box, guess)
+    assert head is not None
+    assert min(abs(eyes(head)[0] - x) for x in (75, 150)) < 5
