@@ -11,7 +11,7 @@ Boxes: ``x0 y0 x1 y1`` in pixels of the upright frame, ``x1`` and ``y1`` exclusi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal, NamedTuple, Protocol, Self, runtime_checkable
 
@@ -55,6 +55,15 @@ class FaceNetwork(Protocol):
         ...
 
 
+@runtime_checkable
+class Silhouettes(Protocol):
+    """A network that finds the outline of a person whose box is known."""
+
+    def silhouette(self, image: Image, boxes: Sequence[Box]) -> Sequence[tuple[int, int, NDArray[np.float32]]]:
+        """For each box ``top, left`` and an array h w in [0, 1], wholly inside the image."""
+        ...
+
+
 def stored_kind(name: str) -> str:
     """A kind as a file names it, in today's words: older files call a ``body`` ``person``."""
     return "body" if name == "person" else name
@@ -70,12 +79,15 @@ class Detection:
         score: Detector confidence in [0, 1].
         landmarks: Five landmarks (x, y) in pixels for faces, shape 5 2: image-left eye, image-right eye, nose tip,
             image-left and image-right mouth corner. None where the detector gives none.
+        head: Box ``x0 y0 x1 y1`` px of a body's head, from the top of the hair to the chin, where the outline of the
+            body shows one; None where it shows none, and for faces.
     """
 
     kind: Kind
     box: Box
     score: float
     landmarks: NDArray[np.float32] | None = None
+    head: Box | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +103,8 @@ class Track:
         landmarks: Landmarks in pixels, shape n 5 2, NaN where unknown; None where the finder gives none.
         masks: Binary silhouettes as COCO run lengths of the whole frame (see `functional.masks`) by frame index, for
             tracks files that were edited or written by another tool. Empty otherwise.
+        heads: Boxes of a body's head in pixels, shape n 4, see `Detection`; NaN where unknown. None for faces, and
+            where the finder gives none.
     """
 
     track_id: int
@@ -100,6 +114,7 @@ class Track:
     scores: NDArray[np.float32]
     landmarks: NDArray[np.float32] | None = None
     masks: dict[int, list[int]] = field(default_factory=dict)
+    heads: NDArray[np.float32] | None = None
 
     def row(self, frame: int) -> int | None:
         """Position of `frame` in the arrays, or None where the track does not reach."""
@@ -215,8 +230,8 @@ class HeadPose:
 
     Args:
         x, y: Position of the middle between the eyes in pixels of the frame; seen from behind, where it would be.
-        scale: Distance in pixels from the middle between the eyes to the middle of the mouth, as it would be from the
-            front: turning the head does not shrink it. > 0.
+        scale: Distance in pixels from the middle between the eyes to the middle of the closed mouth, as it would be
+            from the front: turning the head does not shrink it. > 0.
         roll: Tilt of the head in the picture in degrees; positive = clockwise, as seen by who looks at the picture.
         yaw: Turn of the head in degrees, in (-180, 180]: 0 = towards the camera, positive = looks to the right of the
             picture, 180 = seen from behind.

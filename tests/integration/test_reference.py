@@ -20,7 +20,7 @@ from pa_lib.cli.build import build_module
 from pa_lib.cli.command import FAILED, OK, USAGE
 from pa_lib.cli.compose import build, compose
 from pa_lib.cli.train import main
-from pa_lib.contracts import ClipMasks, HeadPose, PersonInfo, Replacement
+from pa_lib.contracts import ClipMasks, HeadPose, PersonInfo, PersonMask, Replacement
 from pa_lib.errors import SettingError, WeightsError
 from pa_lib.functional.draws import normal
 from pa_lib.modules import DoublesReference, LightTransform, PassersbyAnonymizer, interference
@@ -145,6 +145,19 @@ def test_doubles_without_a_network_stand_before_a_fill() -> None:
     made.backbone.forward = None  # type: ignore[assignment, method-assign]  # is not asked
     masks = posed(_heads.people())
     assert interference(made, _heads.clip(), masks, seed=5) == 0
+
+
+def test_a_fill_covers_no_double() -> None:
+    """Somebody without a head that is known, whose larger mask lies over a head: the double stands before the fill."""
+    made, casting = with_doubles("NoLight", body="keep")
+    made.reference.is_result = True
+    pose = HeadPose(30.0, 20.0, 5.0)
+    small = PersonMask(1, 0, 8, 18, torch.ones(24, 24), "face", pose)
+    large = PersonMask(2, 0, 4, 10, torch.ones(34, 44), "face")
+    for people in ((small, large), (large, small)):
+        frames = made.anonymize(_heads.clip(n_frames=1), ClipMasks(people, 1, *_heads.clip().frames.shape[2:])).frames
+        color = casting.color(casting.names_of([1], 0, {})[1])
+        torch.testing.assert_close(frames[0, :, 18:23, 28:33].float().mean((1, 2)) / 255, color, atol=0.02, rtol=0)
 
 
 def test_a_wish_reaches_the_casting() -> None:

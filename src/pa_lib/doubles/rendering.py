@@ -78,11 +78,12 @@ class HeadInViews(Protocol):
 def pose_of_view(view: HeadView) -> HeadPose:
     """Place, size and roll of the head in its own picture: by its landmarks, from behind by the lines of eyes and chin.
 
-    The yaw is the one of the index.
+    The yaw is the one of the index. The size is the mean of what eyes and mouth say, as in `people.head_poses`.
     """
     if view.landmarks is not None:
-        found = pose_of_landmarks(view.landmarks)
-        return HeadPose(found.x, found.y, found.scale, found.roll, view.entry.yaw_degrees)
+        found, points = pose_of_landmarks(view.landmarks), np.asarray(view.landmarks, dtype=np.float64)
+        down = math.dist(points[:2].mean(0), points[3:].mean(0))
+        return HeadPose(found.x, found.y, math.sqrt(found.scale * down), found.roll, view.entry.yaw_degrees)
     x, y = view.entry.eye_line
     return HeadPose(x, y, (view.entry.chin[1] - y) / _CHIN, 0.0, view.entry.yaw_degrees, is_seen=False)
 

@@ -76,11 +76,12 @@ class HeadMasker(AbstractMasker):
                 covered.append(whole_head(pose, self.growth, canvas.height, canvas.width))
             spared = None if sparing is None else sparing.within(shown[0])
             canvas.add(shown[0], joined(covered), self.edge, spared, kind="face")
-        heads, below = canvas.result(), FrameMasks((), ())
+        heads = canvas.result({} if sparing is None else sparing.in_front(request.hidden))
+        below = FrameMasks((), ())
         if self.covers_bodies and self.silhouettes is not None:
             bodies = [one for one in request.hidden if one.track.kind == "body"]
             below = self.silhouettes.mask(replace(request, hidden=bodies))
-        return FrameMasks((*below.masks, *heads.masks), (*below.fallbacks, *heads.fallbacks))
+        return FrameMasks((*below.masks, *heads.masks), (*below.fallbacks, *heads.fallbacks), heads.spared)
 
     def _face(self, presence: Presence, canvas: Canvas) -> Patch | None:
         return ellipse_around(canvas.box(presence), "face", self.scales["face"], canvas.height, canvas.width)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -61,10 +62,13 @@ class FrameMasks(NamedTuple):
     Args:
         masks: Masks of every track of a hidden person that reaches into the frame.
         fallbacks: Explanation in one short sentence of each mask that is not of the kind that was asked for.
+        spared: Person id -> where kept people stand in front of that hidden person: a system that needs more than the
+            masks takes nothing there. People without any are absent.
     """
 
     masks: tuple[PersonMask, ...]
     fallbacks: tuple[str, ...]
+    spared: Mapping[int, Patch] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -167,9 +171,13 @@ class Canvas:
         kind = kind or presence.track.kind
         self._masks.append(PersonMask(presence.person_id, self.frame, top, left, alpha.contiguous(), kind))
 
-    def result(self) -> FrameMasks:
-        """Everything that was added."""
-        return FrameMasks(tuple(self._masks), tuple(self._fallbacks))
+    def result(self, spared: Mapping[int, Patch] = MappingProxyType({})) -> FrameMasks:
+        """Everything that was added.
+
+        Args:
+            spared: Where kept people stand in front, see `FrameMasks`.
+        """
+        return FrameMasks(tuple(self._masks), tuple(self._fallbacks), spared)
 
 
 def box_of(presence: Presence) -> Box:

@@ -1,8 +1,9 @@
 """Head poses from tracks: where a person's head is in every frame, how large, and how it is turned.
 
 Everything is known in advance, so it is smoothed in both directions. Landmarks are followed where a detector gave them;
-between and around them the smoothed box of the face carries the pose along, and where there is no face, that of the
-body. What a person's face and body have in common is kept: the head has the size and the place that the face had.
+between and around them the smoothed box of the face carries the pose along. Where there is no face, the head that the
+body's outline shows is followed in the same way, and where it shows none, the box of the body stands in. What a
+person's face and body have in common is kept: the head has the size and the place that the face had.
 """
 
 from __future__ import annotations
@@ -14,20 +15,29 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pa_lib.contracts import HeadPose, Person, Track
+from pa_lib.contracts import Box, HeadPose, Person, Track
+from pa_lib.functional.head_outline import HEAD_DOWN, HEAD_UP
 from pa_lib.functional.head_pose import VIEW_EDGES, VIEW_MARGIN, poses_of_landmarks
-from pa_lib.functional.smoothing import outliers, smoothed
+from pa_lib.functional.smoothing import outliers, smoothed, steadied
+from pa_lib.people.facing import is_facing
+from pa_lib.people.tracking.heads import eyes_of_bodies
 from pa_lib.people.tracking.motion import Array, to_centre_size
 
 # A face's box by CenterFace: its height over the head's scale, and how far the eyes lie above its middle, in heights.
 # Medians over the faces of 20 px and more of the shared clips.
 _FACE_SCALE, _FACE_EYES = 0.367, 0.145
-# A body's box: the scale over its height for a whole standing body, over its width for one that the frame cuts off, and
-# how far the eyes lie below its top, in scales.
-_BODY_SCALE, _BODY_WIDTH_SCALE, _BODY_EYES = 0.038, 0.13, 1.75
 # Errors of landmarks that are never wild: of place and size in scales (and its logarithm), of roll and yaw in degrees.
 _PLACE, _SIZE, _ROLL, _YAW = 0.3, 0.2, 12.0, 25.0
-_BRIDGE_S = 1.0  # longest time without a face over which a head turns from where it looked to where it looks next
+_OUTLINE_PLACE, _OUTLINE_SIZE = 0.6, 0.3  # the same, of heads in outlines
+# Heads do not grow; they come nearer. Their size is smoothed over a longer time than their place: by lines that are
+# fitted with this standard deviation.
+_SIZE_S = 0.4
+# A body by its box alone has a head at its top if it stands or sits: if it is at most this wide over its height, and
+# more where the frame cuts it off below. What was seen of a head holds for this time before and after.
+_WIDEST, _WIDEST_IF_CUT = 1.0, 1.5
+_KNOWN_S = 0.5
+_USUAL = 0.4  # share of the detections of a body in which its outline shows a head, from which on that is usual
+_BORDER_PX, _BORDER_SHARE = 2.0, 0.02  # boxes that end so near to the top of the frame go on beyond it
 # A head that hesitates at the edge between two views keeps the one it has until it is the margin beyond, and then turns
 # within this time. Between two views there is no place to stay, where both would be seen at once.
 _TURN_S = 0.12
@@ -41,27 +51,37 @@ class PoseTrack:
         frames: Frame indices, shape n, strictly increasing.
         numbers: x, y, scale, roll and yaw of every frame as in `HeadPose`, shape n 5.
         is_seen: Whether the face was seen, shape n.
+        is_placed: Whether there is a head at that place, as far as is known, shape n: none is where the frame cuts a
+            body off above, nor at the top of a body that lies.
     """
 
     frames: NDArray[np.int64]
     numbers: Array
     is_seen: NDArray[np.bool_]
+    is_placed: NDArray[np.bool_]
 
     def at(self, frame: int) -> HeadPose | None:
-        """The pose in a frame; None where the person has no track."""
+        """The pose in a frame, a guess where no head is known: for masks. None where the person has no track."""
         row = int(np.searchsorted(self.frames, frame))
         if row == len(self.frames) or self.frames[row] != frame:
             return None
         x, y, scale, roll, yaw = (float(number) for number in self.numbers[row])
         return HeadPose(x, y, scale, roll, yaw, bool(self.is_seen[row]))
 
+    def placed_at(self, frame: int) -> HeadPose | None:
+        """The pose in a frame for what replaces the head; None where nothing is to be drawn."""
+        row = int(np.searchsorted(self.frames, frame))
+        return self.at(frame) if row < len(self.frames) and self.is_placed[row] else None
+
 
 def head_poses(person: Person, times_s: NDArray[np.float64], height: int) -> PoseTrack:
     """The poses of a person's head in all frames of their tracks.
 
     Where a face was detected, its landmarks give the pose; single wild ones are left out, and the rest is smoothed by
-    as much as it jitters. Without landmarks the face's box stands in, without a face the body's, and then the head is
-    seen from behind, unless the face was seen within a second before and after.
+    as much as it jitters. Without landmarks the face's box stands in, without a face the outline of the body, without
+    a head in it the body's box. Whether it is then seen from behind, or turns from where it looked to where it looks
+    next, is for `is_facing` to say: neither a face that is seen once on the back of a head counts, nor one that is lost
+    for a moment.
 
     Args:
         person: The person, with tracks of faces, bodies or both.
@@ -71,23 +91,32 @@ def head_poses(person: Person, times_s: NDArray[np.float64], height: int) -> Pos
     frames = np.unique(np.concatenate([track.frames for track in person.tracks]))
     if (np.diff(times_s) <= 0).any():  # a file with broken times; how fast it goes matters little
         times_s = np.arange(len(times_s)) / 25.0
+    times = times_s[frames]
     faces, bodies = np.full((2, len(frames), 5), np.nan)
+    scores = np.full((2, len(frames)), np.nan)
+    is_placed = np.zeros(len(frames), dtype=np.bool_)
     for track in sorted(person.tracks, key=lambda one: (np.isfinite(one.scores).sum(), -one.track_id)):
         rows = np.searchsorted(frames, track.frames)  # of two tracks at once the one that was detected more often
         if track.kind == "face":
             faces[rows] = _of_face(track, times_s)
         else:
             bodies[rows, :3] = _of_body(track, times_s, height)
-    times = times_s[frames]
-    is_seen = np.isfinite(faces[:, 0])
-    numbers = _with_bodies(faces, bodies, times)
+            is_placed[rows] = _has_head(track, times_s, height)
+        own = scores[0 if track.kind == "face" else 1]
+        own[rows] = np.fmax(own[rows], track.scores)
+    has_face, has_body = np.isfinite(faces[:, 0]), np.isfinite(bodies[:, 0])
+    is_front = is_facing(scores[0], scores[1], np.exp(bodies[:, 2]) / _FACE_SCALE, times)
+    if not has_body.any() or not np.isfinite(scores).any():  # nothing speaks against a face
+        is_front = has_face
+    is_seen = has_face & is_front
+    numbers = _with_bodies(np.where((is_seen | ~has_body)[:, None], faces, np.nan), bodies, times)
+    numbers[:, 3:] = 0.0, 180.0
     if is_seen.any():
-        numbers[:, 3:] = _turns(faces[:, 3:], is_seen, times)
-    else:
-        numbers[:, 3:] = 0.0, 180.0
-    numbers[:, 2] = np.exp(numbers[:, 2])
+        numbers[is_front, 3:] = _between(times[is_front], times[is_seen], faces[is_seen, 3:])
+    sizes = steadied(torch.from_numpy(times), torch.from_numpy(numbers[:, 2]), _SIZE_S)
+    numbers[:, 2] = np.exp(sizes.numpy())
     numbers[:, 4] = _settled(numbers[:, 4], times)
-    return PoseTrack(frames, numbers, is_seen)
+    return PoseTrack(frames, numbers, is_seen, is_placed | ~has_body | _near(times, is_seen, _KNOWN_S))
 
 
 def pose_of_box(track: Track, row: int, height: int) -> HeadPose:
@@ -96,8 +125,18 @@ def pose_of_box(track: Track, row: int, height: int) -> HeadPose:
     if track.kind == "face":
         x, y, size = _eyes_of_face(to_centre_size(box))[0]
         return HeadPose(float(x), float(y), float(np.exp(size)))
-    x, y, size = _eyes_of_body(to_centre_size(box), height)[0]
+    x, y, size = eyes_of_bodies(box, height)[0][0]
     return HeadPose(float(x), float(y), float(np.exp(size)), 0.0, 180.0, is_seen=False)
+
+
+def pose_of_mask(box: Box) -> HeadPose:
+    """The pose that a mask of the usual size around a face implies, for data that knows nothing else of a face.
+
+    Args:
+        box: Box ``x0 y0 x1 y1`` px of an upright ellipse, 1.6 times as large as the box that a detector gives.
+    """
+    x, y, size = _eyes_of_face(to_centre_size(np.array([box], dtype=np.float64)) * [1, 1, 1 / 1.6, 1 / 1.6])[0]
+    return HeadPose(float(x), float(y), float(np.exp(size)))
 
 
 def _of_face(track: Track, times_s: Array) -> Array:
@@ -113,7 +152,11 @@ def _of_face(track: Track, times_s: Array) -> Array:
     known, poses = known[usable], poses[usable]
     if not len(known):
         return numbers
-    poses[:, 2] = np.log(poses[:, 2])
+    # How large a face is, is the mean of what its eyes and its mouth say over the whole track; how much larger or
+    # smaller it becomes, the eyes alone say, since a mouth opens.
+    points = track.landmarks[known].astype(np.float64)
+    down = np.linalg.norm(points[:, 3:].mean(1) - points[:, :2].mean(1), axis=1)
+    poses[:, 2] = np.log(poses[:, 2]) + np.median(np.log(down / poses[:, 2])) / 2
     poses[:, 3] = np.unwrap(poses[:, 3], period=360)
     size = float(np.exp(np.median(poses[:, 2])))
     limits = torch.tensor([_PLACE * size, _PLACE * size, _SIZE, _ROLL, _YAW], dtype=torch.float64)
@@ -128,8 +171,46 @@ def _of_face(track: Track, times_s: Array) -> Array:
 
 
 def _of_body(track: Track, times_s: Array, height: int) -> Array:
-    """x, y and log scale in every frame of a track of a body."""
-    return _smooth(times_s[track.frames], _eyes_of_body(to_centre_size(track.boxes.astype(np.float64)), height))
+    """x, y and log scale in every frame of a track of a body: by its outline, carried along by its box."""
+    times = times_s[track.frames]
+    carrier = _smooth(times, eyes_of_bodies(track.boxes.astype(np.float64), height)[0])
+    known = _rows_of_heads(track)
+    if not len(known):
+        return carrier
+    assert track.heads is not None
+    x0, y0, x1, y1 = track.heads[known].astype(np.float64).T
+    size = (y1 - y0) / (HEAD_UP + HEAD_DOWN)
+    found = np.stack([(x0 + x1) / 2, y0 + HEAD_UP * size, np.log(size)], axis=1)
+    apart = _apart(found, carrier[known])
+    limits = torch.tensor([_OUTLINE_PLACE, _OUTLINE_PLACE, _OUTLINE_SIZE], dtype=torch.float64)
+    is_wild = outliers(torch.from_numpy(times[known]), torch.from_numpy(apart), limits).numpy()
+    known, apart = known[~is_wild], apart[~is_wild]
+    apart = np.concatenate([_smooth(times[known], apart[:, at : at + 1]) for at in range(3)], axis=1)
+    return _moved(carrier, _between(times, times[known], apart))
+
+
+def _has_head(track: Track, times_s: Array, height: int) -> NDArray[np.bool_]:
+    """In which frames of a track of a body a head is known: one was seen in its outline, or it stands or sits.
+
+    Where the outline usually shows a head, a long time without one says more than the box: a dancer stands on a hand.
+    """
+    times, boxes = times_s[track.frames], track.boxes.astype(np.float64)
+    is_known = np.zeros(len(times), dtype=np.bool_)
+    is_known[_rows_of_heads(track)] = True
+    is_near = _near(times, is_known, _KNOWN_S)
+    if is_known.sum() > _USUAL * np.isfinite(track.scores).sum():
+        return is_near
+    wide, tall = (boxes[:, 2:] - boxes[:, :2]).T
+    is_cut = eyes_of_bodies(boxes, height)[1]
+    is_upright = wide <= np.where(is_cut, _WIDEST_IF_CUT, _WIDEST) * tall
+    is_whole_above = boxes[:, 1] > np.maximum(_BORDER_PX, _BORDER_SHARE * tall)
+    return is_near | mostly(times, is_upright & is_whole_above)
+
+
+def _rows_of_heads(track: Track) -> NDArray[np.intp]:
+    if track.heads is None:
+        return np.zeros(0, dtype=np.intp)
+    return np.flatnonzero(np.isfinite(track.heads).all(axis=1))
 
 
 def _eyes_of_face(boxes: Array) -> Array:
@@ -137,15 +218,6 @@ def _eyes_of_face(boxes: Array) -> Array:
     x, y, width, tall = boxes.T
     side = np.maximum(np.maximum(tall, width), 1.0)  # a face that the frame cuts off is wider than high
     return np.stack([x, y - _FACE_EYES * side, np.log(_FACE_SCALE * side)], axis=1)
-
-
-def _eyes_of_body(boxes: Array, height: int) -> Array:
-    """x, y and log scale that boxes of bodies imply; boxes by centre and size."""
-    x, y, width, tall = boxes.T
-    is_cut = y + tall / 2 >= height - np.maximum(2.0, 0.02 * tall)
-    scale = np.where(is_cut, np.maximum(_BODY_SCALE * tall, _BODY_WIDTH_SCALE * width), _BODY_SCALE * tall)
-    scale = np.maximum(scale, 0.5)
-    return np.stack([x, y - tall / 2 + _BODY_EYES * scale, np.log(scale)], axis=1)
 
 
 def _with_bodies(faces: Array, bodies: Array, times: Array) -> Array:
@@ -158,23 +230,51 @@ def _with_bodies(faces: Array, bodies: Array, times: Array) -> Array:
     both, alone = np.flatnonzero(has_face & has_body), np.flatnonzero(~has_face)
     base = bodies[alone, :3]
     if len(both) and len(alone):
-        size = np.exp(bodies[both, 2])[:, None]
-        apart = np.concatenate([(faces[both, :2] - bodies[both, :2]) / size, faces[both, 2:3] - bodies[both, 2:3]], 1)
-        apart = _between(times[alone], times[both], apart)
-        base = base + np.concatenate([apart[:, :2] * np.exp(base[:, 2:3]), apart[:, 2:]], axis=1)
+        apart = _apart(faces[both, :3], bodies[both, :3])
+        base = _moved(base, _between(times[alone], times[both], apart))
     numbers[alone, :3] = base
     return numbers
 
 
-def _turns(faces: Array, is_seen: NDArray[np.bool_], times: Array) -> Array:
-    """Roll and yaw in all frames: bridged over short times without a face, from behind in longer ones."""
-    known = np.flatnonzero(is_seen)
-    turns = _between(times, times[known], faces[known])
-    last = np.searchsorted(known, np.arange(len(times)), side="right") - 1
-    before = np.where(last >= 0, times[known[last.clip(0)]], -np.inf)
-    after = np.where(last + 1 < len(known), times[known[(last + 1).clip(0, len(known) - 1)]], np.inf)
-    turns[~is_seen & (after - before > _BRIDGE_S)] = 0.0, 180.0
-    return turns
+def _apart(places: Array, others: Array) -> Array:
+    """How far places (x, y, log scale) lie from others, in scales of those, and the logarithm of the ratio of sizes."""
+    return np.concatenate(
+        [(places[:, :2] - others[:, :2]) / np.exp(others[:, 2:]), places[:, 2:] - others[:, 2:]], axis=1
+    )
+
+
+def _moved(places: Array, apart: Array) -> Array:
+    """Places moved by what `_apart` gives."""
+    return np.concatenate([places[:, :2] + apart[:, :2] * np.exp(places[:, 2:]), places[:, 2:] + apart[:, 2:]], axis=1)
+
+
+def _near(times: Array, is_true: NDArray[np.bool_], reach_s: float) -> NDArray[np.bool_]:
+    """Whether something is true within some time before or after."""
+    known = times[is_true]
+    if not len(known):
+        return is_true
+    after = np.searchsorted(known, times)
+    before = known[(after - 1).clip(0)]
+    away = np.minimum(np.abs(times - before), np.abs(known[after.clip(0, len(known) - 1)] - times))
+    is_near: NDArray[np.bool_] = away <= reach_s
+    return is_near
+
+
+def mostly(times: Array, is_true: NDArray[np.bool_], reach_s: float = 0.5) -> NDArray[np.bool_]:
+    """Whether something is true for most of the time around every moment: heads do not come and go.
+
+    Args:
+        times: Times in seconds, increasing, shape n.
+        is_true: Whether it is true at each of them, shape n.
+        reach_s: Time before and after that counts, in seconds.
+
+    >>> mostly(np.arange(5) / 4, np.array([False, True, True, False, True])).tolist()
+    [True, True, True, True, True]
+    """
+    total = np.concatenate([[0], np.cumsum(is_true)])
+    first, last = np.searchsorted(times, times - reach_s), np.searchsorted(times, times + reach_s, side="right")
+    is_most: NDArray[np.bool_] = 2 * (total[last] - total[first]) > last - first
+    return is_most
 
 
 def _settled(yaws: Array, times: Array) -> Array:

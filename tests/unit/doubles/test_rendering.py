@@ -18,7 +18,7 @@ from pa_lib.doubles.rendering import footprint, pose_of_view, render, render_hea
 from pa_lib.errors import SettingError
 
 SIDE, EYES, SCALE = 256, (120.0, 110.0), 50.0
-FACE = np.array([[-0.464, 0], [0.464, 0], [0, 0.565], [-0.408, 1], [0.408, 1]]) * SCALE + EYES
+FACE = np.array([[-0.48, 0], [0.48, 0], [0, 0.565], [-0.408, 1], [0.408, 1]]) * SCALE + EYES
 
 
 @dataclass

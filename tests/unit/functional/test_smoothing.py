@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pa_lib.functional.smoothing import local_lines, outliers, smoothed
+from pa_lib.functional.smoothing import local_lines, outliers, smoothed, steadied
 
 
 def test_the_lines_are_those_of_weighted_least_squares() -> None:
@@ -69,3 +69,19 @@ def test_fast_motion_is_not_wild() -> None:
     assert not outliers(times, swing, torch.tensor([1.0], dtype=torch.float64)).any()
     start = torch.where(times < 15, 0.0, (times - 15) * 1.5)[:, None]  # begins to move at once
     assert not outliers(times, start, torch.tensor([1.0], dtype=torch.float64)).any()
+
+
+@given(st.floats(-5, 5), st.floats(-100, 100), st.integers(1, 60), st.floats(0.5, 20))
+def test_a_line_stays_steady_whatever_the_reach(slope: float, start: float, n: int, sigma: float) -> None:
+    times = torch.arange(n, dtype=torch.float64)
+    torch.testing.assert_close(steadied(times, start + slope * times, sigma), start + slope * times)
+
+
+@given(st.integers(0, 1000), st.integers(2, 37))
+def test_what_lies_far_off_for_a_moment_counts_little(seed: int, at: int) -> None:
+    times = torch.arange(40, dtype=torch.float64)
+    noise = 0.1 * torch.randn(40, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    wild = noise.clone()
+    wild[at] += 8
+    plain = (local_lines(times, 4.0) @ wild - local_lines(times, 4.0) @ noise).abs().max()
+    assert float((steadied(times, wild, 4.0) - steadied(times, noise, 4.0)).abs().max()) < 0.2 * float(plain)

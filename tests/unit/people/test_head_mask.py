@@ -85,8 +85,10 @@ def test_kept_people_in_front_are_spared_and_bodies_are_covered_when_asked() -> 
     request = MaskRequest(IMAGE, [hidden], [kept], poses={1: HeadPose(80, 40, 6, yaw=180, is_seen=False)})
     (head,) = HeadMasker(silhouettes).mask(request).masks
     assert head.left == 80
-    both = HeadMasker(silhouettes, covers_bodies=True).mask(request).masks
-    assert [mask.kind for mask in both] == ["body", "face"]
+    both = HeadMasker(silhouettes, covers_bodies=True).mask(request)
+    assert [mask.kind for mask in both.masks] == ["body", "face"]
+    assert set(both.spared) == set(HeadMasker(silhouettes).mask(request).spared) == {1}
+    assert HeadMasker().mask(request).spared == {}
 
 
 def test_settings_are_checked() -> None:

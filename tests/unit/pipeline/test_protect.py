@@ -23,9 +23,11 @@ from pa_lib.contracts import (
     Replacement,
     Track,
 )
+from pa_lib.functional import Patch
 from pa_lib.modules import AbstractAnonymizer
-from pa_lib.people import BoxMasker, HeadMasker, MaskRequest, TracksRecord
+from pa_lib.people import BoxMasker, FrameMasks, HeadMasker, MaskRequest, TracksRecord
 from pa_lib.pipeline.protect import ProtectedFrame, masked_frame, protect_frames
+from pa_lib.pipeline.replaced import extended_frame
 from pa_lib.video import probe, read_frames
 
 N_FRAMES = 12
@@ -171,6 +173,41 @@ def request_of(done: ProtectedFrame) -> MaskRequest:
     box = np.array([[8, 8, 40, 40]], dtype=np.float32)
     track = Track(1, "face", np.arange(1), box, np.ones(1, dtype=np.float32))
     return MaskRequest(done.source.rgb(), [Presence(1, track, 0)], grid=(2, 2))
+
+
+class Spares(BoxMasker):
+    """Boxes, with somebody kept who stands beside them, from column 46 on, in every row."""
+
+    def mask(self, request: MaskRequest) -> FrameMasks:
+        found = super().mask(request)
+        return found._replace(spared={1: Patch(0, 46, torch.ones(request.image.shape[0], 9, dtype=torch.bool))})
+
+
+def test_extended_masks_spare_kept_people_and_masks_themselves_stay(tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "clip.mp4", n_frames=1))
+    (frame,) = read_frames(info)
+    box = np.array([[8, 8, 40, 40]], dtype=np.float32)
+    record = TracksRecord(
+        "clip.mp4",
+        "",
+        info.width,
+        info.height,
+        1,
+        25.0,
+        np.zeros(1),
+        (Person(1, (Track(1, "face", np.arange(1), box, np.ones(1, dtype=np.float32)),)),),
+        (Decision(1, True, "test"),),
+    )
+    system = Places()
+    plain, own = (masked_frame(frame, record, masker, info) for masker in (BoxMasker(), Spares()))
+    before = plain.union()
+    right = int(before.any(0).nonzero()[-1, 0]) + 1
+    assert right > 47  # the masker itself covers some of what is spared, by its own rules
+    free, spared = (extended_frame(item, system, {}, 0).union() for item in (plain, own))
+    assert bool((free[:, right : right + 8][before.any(1)] == 1).all())
+    # A chroma cell that a spared column shares with one that is not is covered.
+    torch.testing.assert_close(spared[:, :54], before[:, :54])
+    assert bool((spared[:, 54:] == free[:, 54:]).all())
 
 
 @pytest.mark.parametrize(("extension", "fault"), [("fails", "RuntimeError: no room"), ("less", "do not cover")])

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pa_lib.contracts import Box, Clip, ClipMasks
+from pa_lib.contracts import Box, Clip, ClipMasks, PersonMask
 from pa_lib.functional.crops import cut_and_hide
 from pa_lib.modules.crops.aligner import CropAligner, Crops, Enlarge, Reintegrator
 from pa_lib.modules.crops.appearances import Appearance, appearances, batches
@@ -99,11 +99,14 @@ class CropwiseAnonymizer(AbstractLearnedAnonymizer):
             nothing = [None] * len(group)
             for one, *made in zip(group, cut, pixels, placed or nothing, behind or nothing, strict=True):
                 generated[one.person_id] = tuple(made)
-        for one in people:  # the largest last: a person who is nearer covers the others
-            crops, own, reference, background = generated[one.person_id]
-            at = [*one.frames]
-            enlarge = None if reference is None else _sharpened(own, reference, background)
-            frames[at] = self.reintegrator.paste(frames[at], own, crops.geometry, one.masks, enlarge)
+        for is_shown in (False, True):  # where a person has no picture there is a fill, which covers no other's picture
+            for one in people:  # the largest last: a person who is nearer covers the others
+                crops, own, reference, background = generated[one.person_id]
+                enlarge = None if reference is None else _sharpened(own, reference, background)
+                given = [each if is_shown == (enlarge is not None and _has_pose(each)) else () for each in one.masks]
+                if any(given):
+                    at = [*one.frames]
+                    frames[at] = self.reintegrator.paste(frames[at], own, crops.geometry, given, enlarge)
         return Clip(frames, clip.first_frame, clip.fps)
 
     def _grids(self, placed: Sequence[AbstractPlaced] | None) -> Tensor | None:
@@ -122,6 +125,10 @@ class CropwiseAnonymizer(AbstractLearnedAnonymizer):
             for one, crops in zip(people, cut, strict=True)
         ]
         return torch.stack(clips).to(self.device)
+
+
+def _has_pose(masks: Sequence[PersonMask]) -> bool:
+    return any(mask.pose is not None for mask in masks)
 
 
 def _in_crops(one: Appearance, crops: Crops, around: Surroundings, masks: ClipMasks, seed: int) -> PersonInCrops:
