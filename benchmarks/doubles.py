@@ -4,6 +4,7 @@ python benchmarks/doubles.py                                     all parts and r
 python benchmarks/doubles.py --only portraits clips              some parts
 python benchmarks/doubles.py --only clips --rows doubles blur    some rows of them
 python benchmarks/doubles.py --with 'learned light' module=doubles module.reference.light.path=FILE    one row more
+python benchmarks/doubles.py --with compact module=passersby weights=FILE    the old weights, from a file
 python benchmarks/doubles.py --n 20 --frames 8                   fewer portraits and frames: a trial, not published
 
 A run that was stopped goes on where it was, as long as neither settings nor the library's code have changed. What is
@@ -70,7 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--rows", nargs="+", choices=list(SETTINGS), help="rows to measure; the others if kept")
     parser.add_argument(
-        "--with", nargs="+", action="append", default=[], dest="more", metavar=("NAME", "SETTING"), help="one row more"
+        "--with",
+        nargs="+",
+        action="append",
+        default=[],
+        dest="more",
+        metavar=("NAME", "SETTING"),
+        help="one more row, or another",
     )
     parser.add_argument("--n", type=int, help="portraits, and photos that are attacked; all if not given")
     parser.add_argument("--frames", type=int, help="of each clip, at most")

@@ -97,8 +97,9 @@ def _recorded(row: Row) -> Record | None:
     if not place.is_file():
         return None
     name = RECORDED.get(row.name)
-    if row.name == "compact" and COMPACT.is_file():
-        digest = hashlib.sha256(COMPACT.read_bytes()).hexdigest()[:8]
+    weights = Path(row.config["weights"] or COMPACT)
+    if row.name == "compact" and weights.is_file():
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:8]
         name = f"PassersbyAnonymizer ({digest}), {STEPS} steps"
     found: Record | None = json.loads(place.read_text())["values"]["rows"].get(name)
     is_same = found is not None and found["protocol"] == json.loads(json.dumps(_protocols()))

@@ -18,13 +18,13 @@ from pa_lib.modules import AbstractAnonymizer
 
 PEOPLE = ("people/chooser=all", "people/masker=heads")
 """Everybody's whole head, in all rows: they replace the same pixels, but for what doubles cover beyond them."""
-_WITHOUT_NETWORK = ("module=doubles", "module/reference=doubles_closed_form", "module.reference.is_result=true")
+_CLOSED_FORM = ("module=doubles", "module/reference=doubles_closed_form", "module.reference.is_result=true")
 OURS = "doubles"
 SETTINGS: Mapping[str, tuple[str, ...]] = {
     OURS: ("module=doubles",),
-    "closed form, no network": _WITHOUT_NETWORK,
-    "light as it is, no network": (
-        *_WITHOUT_NETWORK,
+    "light in closed form": _CLOSED_FORM,
+    "light of their own": (
+        *_CLOSED_FORM,
         "~module.reference.light",
         "+module.reference.light._target_=pa_lib.modules.NoLight",
     ),

@@ -332,7 +332,7 @@ class TestRows:
             config = doubles_rows.Row(name, settings).config
             assert config["people"]["masker"]["_target_"] == "pa_lib.people.HeadMasker"
             assert config["module"]["_target_"].startswith("pa_lib.modules.")
-        light = doubles_rows.Row("", doubles_rows.SETTINGS["light as it is, no network"]).config["module"]["reference"]
+        light = doubles_rows.Row("", doubles_rows.SETTINGS["light of their own"]).config["module"]["reference"]
         assert light["light"] == {"_target_": "pa_lib.modules.NoLight"}
 
     def test_a_mark_changes_with_a_setting(self, room: None) -> None:
