@@ -86,8 +86,8 @@ def steadied(times: Float[Tensor, " t"], values: Float[Tensor, " t"], sigma: flo
     Source: robust locally weighted regression, Cleveland (1979). Differs: these weights, and a fixed reach in time.
 
     >>> values = torch.tensor([0.0, 1.0, 2.0, 9.0, 4.0, 5.0, 6.0])
-    >>> steadied(torch.arange(7.0), values, 2.0).round(decimals=1)
-    tensor([0.0000, 1.0000, 2.1000, 3.1000, 4.1000, 5.0000, 6.0000])
+    >>> steadied(torch.arange(7.0), values, 2.0).round(decimals=1) + 0.0
+    tensor([0., 1., 2., 3., 4., 5., 6.])
     """
     if len(times) < 3:
         return values

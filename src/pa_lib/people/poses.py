@@ -268,7 +268,7 @@ def mostly(times: Array, is_true: NDArray[np.bool_], reach_s: float = 0.5) -> ND
         is_true: Whether it is true at each of them, shape n.
         reach_s: Time before and after that counts, in seconds.
 
-    >>> mostly(np.arange(5) / 4, np.array([False, True, True, False, True])).tolist()
+    >>> mostly(np.arange(5) / 4, np.array([True, True, False, True, True])).tolist()
     [True, True, True, True, True]
     """
     total = np.concatenate([[0], np.cumsum(is_true)])
