@@ -37,7 +37,7 @@ _PX = 4.0  # of the grid, for a scale of the expected size
 _SIZES = tuple(2.0 ** (step / 4) for step in range(-4, 5))  # that are tried, over the expected size
 # A match is as good as the share of the inside that is the person's, less the share of the outside that is: 1 at best.
 _LEAST = 0.6
-_EMPTY = 0.4  # share of a head at the expected place up to which nobody is there
+_EMPTY, _LEAST_IF_EMPTY = 0.4, 0.75  # share of a head at the expected place up to which it is elsewhere, if anywhere
 # What it loses as a head lies elsewhere than expected: squares over these distances, in scales, and in logarithms of
 # sizes where the body is seen whole and where it is not.
 _FAR, _FAR_BELOW, _OTHER, _OTHER_IF_CUT = 4.0, 7.0, 0.7, 1.5
@@ -96,11 +96,11 @@ def head_in_outline(likely: NDArray[np.float32], top: int, left: int, box: Box, 
     # Sums over rectangles, by differences of running sums; nothing lies around the grid.
     pad = math.ceil(_DOWN * _SIZES[-1] * _PX) + 1
     sums = cv2.integral(cv2.copyMakeBorder(grid, pad, pad, pad, pad, cv2.BORDER_CONSTANT))
-    # Where nothing of the person is at the expected place, between two people in one box, say, any other is as good.
+    # Where nothing of the person is at the expected place, between two people in one box, say, no other is worse.
     there = _mean(sums, _INSIDE, _PX, pad, grid.shape)[
         int((expected.y - top_of) / step), int((expected.x - left_of) / step)
     ]
-    trust = 1.0 if there > _EMPTY else 0.0
+    trust, least = (1.0, _LEAST) if there > _EMPTY else (0.0, _LEAST_IF_EMPTY)
     matches = []
     for size in _SIZES:
         inside, above, one, other = (
@@ -113,7 +113,7 @@ def head_in_outline(likely: NDArray[np.float32], top: int, left: int, box: Box, 
         matches.append(match)
     peaks = [float(match.max()) for match in matches]
     at = int(np.argmax(peaks))
-    if peaks[at] < _LEAST:
+    if peaks[at] < least:
         return None
     row, column = (int(place) for place in np.unravel_index(int(matches[at].argmax()), grid.shape))
     x = left_of + (column + 0.5 + _between(matches[at][row], column)) * step

@@ -9,7 +9,7 @@ from pa_lib.people.tracking.motion import Array
 
 # What a moment says: a detection of a face its score less the first number, a detection of the body without one less
 # the second. Backs of heads get scores up to about 0.5; a face that is seen goes on being seen.
-_DOUBT, _ABSENT = 0.45, 0.2
+_DOUBT, _ABSENT = 0.5, 0.2
 # Heights of faces in pixels between which a missing detection begins to say something: no detector finds smaller ones.
 _TOO_SMALL_PX, _LARGE_PX = 16.0, 30.0
 _FADES_S = 0.8  # a moment counts e times less for every such time that it is away
@@ -20,7 +20,7 @@ def is_facing(faces: Array, bodies: Array, face_px: Array, times: Array) -> NDAr
 
     .. math:: \sum_j e^{-|t_i - t_j| / \tau} v_j > 0
 
-    with :math:`v_j` the detector's score less 0.45 where it saw the face in frame j; -0.2 where it saw the body without
+    with :math:`v_j` the detector's score less 0.5 where it saw the face in frame j; -0.2 where it saw the body without
     a face, and less than that where the face would be too small to be found; 0 where nothing was searched. So a face
     that is seen once on the back of a head is not believed, one that is lost now and then is still there, and someone
     whose face is seen after coming nearer was facing the camera all along.
@@ -34,7 +34,7 @@ def is_facing(faces: Array, bodies: Array, face_px: Array, times: Array) -> NDAr
     >>> nothing = float("nan")
     >>> seen = np.array([nothing, 0.45, nothing, nothing, 0.9, 0.9, nothing, 0.8])
     >>> is_facing(seen, np.ones(8), np.full(8, 40.0), np.arange(8) / 2.0).tolist()
-    [False, False, False, True, True, True, True, True]
+    [False, False, False, False, True, True, True, True]
     """
     has_face, has_body = np.isfinite(faces), np.isfinite(bodies)
     share = np.clip((np.nan_to_num(face_px) - _TOO_SMALL_PX) / (_LARGE_PX - _TOO_SMALL_PX), 0, 1)

@@ -36,6 +36,7 @@ _SIZE_S = 0.4
 # more where the frame cuts it off below. What was seen of a head holds for this time before and after.
 _WIDEST, _WIDEST_IF_CUT = 1.0, 1.5
 _KNOWN_S = 0.5
+_SURE = 0.5  # score that the best detection of a body has; those of cones and rocks on the shared clips stay below 0.46
 _USUAL = 0.4  # share of the detections of a body in which its outline shows a head, from which on that is usual
 _BORDER_PX, _BORDER_SHARE = 2.0, 0.02  # boxes that end so near to the top of the frame go on beyond it
 # A head that hesitates at the edge between two views keeps the one it has until it is the margin beyond, and then turns
@@ -197,6 +198,8 @@ def _has_head(track: Track, times_s: Array, height: int) -> NDArray[np.bool_]:
     times, boxes = times_s[track.frames], track.boxes.astype(np.float64)
     is_known = np.zeros(len(times), dtype=np.bool_)
     is_known[_rows_of_heads(track)] = True
+    if (track.scores < _SURE).any() and not (track.scores >= _SURE).any():
+        return np.zeros_like(is_known)  # a cone, a sign, a piece of somebody
     is_near = _near(times, is_known, _KNOWN_S)
     if is_known.sum() > _USUAL * np.isfinite(track.scores).sum():
         return is_near

@@ -277,3 +277,15 @@ def test_where_the_outline_usually_shows_a_head_a_long_time_without_one_counts()
     assert got.is_placed[:72].all()
     assert not got.is_placed[73:].any()
     assert poses(outlined(body(places, scales), places, scales, range(10))).is_placed.all()  # a box has to do
+
+
+@pytest.mark.parametrize(("best", "is_placed"), [(0.45, False), (0.6, True), (np.nan, True)])
+def test_what_is_hardly_a_body_gets_no_head(best: float, is_placed: bool) -> None:
+    """Unless a face is seen there; tracks of other tools come without scores."""
+    one = standing(1, "body", 100, 50, 60, 180)
+    one.scores[:] = np.nan
+    one.scores[::2] = 0.3 if np.isfinite(best) else np.nan
+    one.scores[4] = best
+    assert poses(one).is_placed.all() == poses(one).is_placed.any() == is_placed
+    places = np.full((20, 2), [130.0, 62.0])
+    assert poses(one, face(places, np.full(20, 7.0), number=2)).is_placed.all()
