@@ -17,7 +17,6 @@ from torch import Tensor
 from pa_lib.contracts import Box, Result
 from pa_lib.functional import resampled_interval, wilson_interval
 from pa_lib.functional.boxes import bounding_box
-from pa_lib.functional.head_pose import pose_of_landmarks
 from pa_lib.functional.sharpness import gradient_sums
 from pa_lib.metrics import FaceComparer, TemporalWarpingError
 from pa_lib.metrics.faces.comparer import FacePairs
@@ -30,7 +29,7 @@ EDGE_PX = 3
 """Distance from a mask's edge, on either side, at which colors are compared: beyond the soft edge of head masks, which
 is 2 px wide, and its rounding to cells of chroma."""
 EYES_APART = 0.928
-"""Distance of the eyes over a head's scale (see `HeadPose`), from the front, where dlib's face chips have them."""
+"""Distance of the eyes over the distance from their middle to that of the mouth, from the front: as in dlib's chips."""
 SKIN_CHROMA, SKIN_LIGHTNESS, LEAST_SKIN = 8.0, 20.0, 25
 """How far, in Lab, a visible pixel may be from the filmed face to be skin of the same person, in a b and in L (shadows
 of the chin are dark), and the least number of such pixels."""
@@ -114,7 +113,9 @@ def pose_error(filmed: NDArray[np.float32], shown: NDArray[np.float32]) -> tuple
     """
     tilts = [math.degrees(math.atan2(*(points[1] - points[0])[::-1])) for points in (filmed, shown)]
     turn = abs((tilts[1] - tilts[0] + 180) % 360 - 180)
-    eyes = EYES_APART * pose_of_landmarks(filmed).scale
+    left, right, _, *mouth = filmed
+    down = float(np.linalg.norm((mouth[0] + mouth[1]) / 2 - (left + right) / 2))
+    eyes = max(float(np.linalg.norm(right - left)), EYES_APART * down)  # the latter where the face is turned
     return turn, float(np.linalg.norm(shown - filmed, axis=1).mean()) / max(eyes, 1e-6)
 
 

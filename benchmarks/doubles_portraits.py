@@ -92,7 +92,7 @@ def found(photo: FacePhoto) -> Detection:
     if overlaps and max(overlaps) >= 0.3:
         return seen[int(np.argmax(overlaps))]
     x0, y0, x1, y1 = box.tolist()
-    return Detection("face", (x0, y0, x1, y1), 0.0, photo.landmarks.numpy())
+    return Detection("face", (x0, y0, x1, y1), 1.0, photo.landmarks.numpy())
 
 
 def anonymized(
@@ -112,11 +112,12 @@ def anonymized(
     points = None if face.landmarks is None else face.landmarks[None]
     track = Track(1, "face", np.array([0]), np.float32([face.box]), np.float32([face.score]), points)
     person_id, (height, width) = number + 1, photo.frame.shape[1:]
-    pose = head_poses(Person(person_id, (track,)), np.zeros(1), height).at(0)
+    found_poses = head_poses(Person(person_id, (track,)), np.zeros(1), height)
+    pose = found_poses.at(0)
     image = np.ascontiguousarray(photo.frame.permute(1, 2, 0).numpy())
     poses = None if pose is None else {person_id: pose}
     masked = masker.mask(MaskRequest(image, [Presence(person_id, track, 0)], poses=poses)).masks
-    masks = ClipMasks(tuple(replace(mask, pose=pose) for mask in masked), 1, height, width)
+    masks = ClipMasks(tuple(replace(mask, pose=found_poses.placed_at(0)) for mask in masked), 1, height, width)
     masks = system.extended(masks, seed=seed)
     frames, alpha = photo.frame[None], masks.union(0)[None, None]
     made = composite(frames, system.anonymize(Clip(frames), masks, seed=seed).frames.cpu(), alpha)

@@ -286,7 +286,8 @@ def _heads(
     """An empty strip for each person who is zoomed, and what is cut out of which frame for them."""
     strips: dict[int, Strip] = {}
     crops: dict[int, list[tuple[int, Crop]]] = defaultdict(list)
-    poses = {} if record is None else record.poses
+    hidden = [] if record is None else [person.person_id for person in record.hidden]
+    poses = {} if record is None else {one: record.poses[one] for one in hidden if len(record.poses[one].frames)}
     sizes = {person_id: float(np.median(track.numbers[:, 2])) for person_id, track in poses.items()}
     for person_id in sorted(sorted(sizes, key=lambda one: -sizes[one])[: settings.n_people]):
         frames = poses[person_id].frames.tolist()

@@ -85,6 +85,11 @@ class TestPoseError:
         assert turn == pytest.approx(0, abs=1e-5)
         assert share == pytest.approx(5 / (50 * 0.928), rel=1e-5)
 
+    def test_a_face_that_is_turned_away_has_no_narrower_eyes(self, measures: Any) -> None:
+        mean = 50 * np.float32([[-0.464, 0], [0.464, 0], [0, 0.5], [-0.408, 1], [0.408, 1]])
+        aside = mean * np.float32([0.5, 1.0])
+        assert measures.pose_error(aside, aside + 5)[1] == pytest.approx(measures.pose_error(mean, mean + 5)[1])
+
     def test_points_that_a_turn_moves(self, measures: Any) -> None:
         mean = 50 * np.float32([[-0.464, 0], [0.464, 0], [0, 0.5], [-0.408, 1], [0.408, 1]])
         _, share = measures.pose_error(mean, turned(mean, 10))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from _clips import make, make_clip, scene
 from _evaluation import BOX, anonymized_pair
+from pa_lib.contracts import Decision
 from pa_lib.errors import InputError, SettingError
 from pa_lib.evaluation.pairs import ClipPair
 from pa_lib.people import read_tracks
@@ -108,6 +110,8 @@ def test_people_with_the_largest_heads_come_first_and_are_named(pair: ClipPair) 
     assert strips[1].title.startswith("Person 1 as M007: frames 0 to 19")
     assert sorted(crops) == [2, 6, 10, 14, 18]
     assert _heads(record, {}, SheetSettings(n_people=0))[0] == {}
+    kept = replace(record, decisions=(Decision(1, False, "kept"),))
+    assert _heads(kept, {}, SheetSettings())[0] == {}
 
 
 @pytest.mark.parametrize("kind", ["gif", "image_folder"])
