@@ -175,7 +175,7 @@ class Canvas:
         """Everything that was added.
 
         Args:
-            spared: Where kept people stand in front, see `FrameMasks`.
+            spared: Pixels where kept people stand in front, see `FrameMasks`.
         """
         return FrameMasks(tuple(self._masks), tuple(self._fallbacks), spared)
 
