@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pa_lib.contracts import Box, HeadPose
+from pa_lib.doubles.index import CHIN
 from pa_lib.errors import SettingError
 from pa_lib.functional.crops import Interpolation, resample
 from pa_lib.functional.head_pose import pose_of_landmarks, views_at
 
-# From the eyes down to the chin, in scales: of a head seen from behind, whose mouth cannot be seen. Median of the
-# fronts of the doubles.
-_CHIN = 1.82
 _FINE = 512  # sides up to which four samples make a pixel; beyond, one: there a picture is enlarged anyway
 _LARGEST = 4.0  # ratio to which a picture is enlarged before it is sampled
 
@@ -85,7 +83,7 @@ def pose_of_view(view: HeadView) -> HeadPose:
         down = math.dist(points[:2].mean(0), points[3:].mean(0))
         return HeadPose(found.x, found.y, math.sqrt(found.scale * down), found.roll, view.entry.yaw_degrees)
     x, y = view.entry.eye_line
-    return HeadPose(x, y, (view.entry.chin[1] - y) / _CHIN, 0.0, view.entry.yaw_degrees, is_seen=False)
+    return HeadPose(x, y, (view.entry.chin[1] - y) / CHIN, 0.0, view.entry.yaw_degrees, is_seen=False)
 
 
 def render(view: HeadView, pose: HeadPose, box: Box, side: int) -> Float[Tensor, "4 s s"]:
