@@ -71,11 +71,11 @@ def head_in_outline(likely: NDArray[np.float32], top: int, left: int, box: Box, 
     the outline counts 0.7, so that an arm or a neighbor may be on the other.
 
     Args:
-        likely: How far each pixel belongs to the person, in [0, 1], shape h w.
+        likely: Likelihood that each pixel belongs to the person, in [0, 1], shape h w.
         top: Row of ``likely[0, 0]`` in the frame, in pixels.
         left: Column of ``likely[0, 0]`` in the frame, in pixels.
         box: Box of the body in pixels; a head's middle lies within its sides.
-        expected: Where a head is expected.
+        expected: Place where a head is expected.
 
     Returns:
         Box of the head from the top of the hair to the chin, in pixels; None where nothing looks like one.

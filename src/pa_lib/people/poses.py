@@ -199,7 +199,7 @@ def _has_head(track: Track, times_s: Array, height: int) -> NDArray[np.bool_]:
     is_known = np.zeros(len(times), dtype=np.bool_)
     is_known[_rows_of_heads(track)] = True
     if (track.scores < _SURE).any() and not (track.scores >= _SURE).any():
-        return np.zeros_like(is_known)  # a cone, a sign, a piece of somebody
+        return np.zeros_like(is_known)  # a cone, a sign, a piece of a person
     is_near = _near(times, is_known, _KNOWN_S)
     if is_known.sum() > _USUAL * np.isfinite(track.scores).sum():
         return is_near
