@@ -94,13 +94,13 @@ class PortraitReference:
         scene_p: Probability that the light of the portrait is changed at all.
         dim: Largest loss of brightness, as a logarithm: 1.2 leaves 30 %.
         saturation: Least and most saturation of the scene; a fifth of the clips lies beyond.
-        cast: Standard deviation of the light's color, as logarithms of red, green and blue; 2.5 times as large in a
-            fifth of the clips.
+        cast: Standard deviation of the light's color, as logarithms of red, green and blue; 2.5 times as large in 8 %
+            of the clips.
         one_sided: Standard deviation of the light's fall across the head, as a logarithm from its middle to its edge.
         haze_p: Probability of haze.
         haze: Largest share of haze in the picture, in [0, 0.9].
         background: Standard deviation of the color of what is behind the person, as logarithms; 2.5 times as large in
-            another fifth of the clips.
+            another 22 % of the clips.
         relit: Largest change of the reference's own brightness, as a logarithm; its color changes with it.
         margin: Largest width of the part of the mask that the reference does not fill, as a share of the side.
 
@@ -202,8 +202,8 @@ class PortraitReference:
         if chance[0] < 0.2:
             saturation = 0.25 + (1.25 * most - 0.25) * chance[1]
         # Of some rooms the light is strongly colored, of others only what is behind the person.
-        cast = self.cast * (_STRONG if chance[9] < 0.2 else 1)
-        background = self.background * (_STRONG if 0.2 <= chance[9] < 0.4 else 1)
+        cast = self.cast * (_STRONG if chance[9] < 0.08 else 1)
+        background = self.background * (_STRONG if 0.08 <= chance[9] < 0.3 else 1)
         angle, fall = 2 * math.pi * chance[2], self.one_sided * bell[0]
         tone = Tone(
             math.exp(0.5 * (2 * chance[3] - 1)),

@@ -126,10 +126,10 @@ def test_all_views_of_a_double_have_one_size_and_one_height_of_the_eyes(bank: Do
             assert entry.face_px / pose.scale == pytest.approx(whole, rel=0.01), entry.file
             assert entry.view == "back" or abs(pose.roll - front.roll) < 0.5, entry.file
             if entry.expression == "neutral" and entry.view != "back":
-                assert (entry.chin[1] - pose.y) / pose.scale == pytest.approx(below, abs=0.01), entry.file
+                assert (entry.chin[1] - pose.y) / pose.scale == pytest.approx(below, abs=0.05), entry.file
             crown = np.nonzero((view.alpha > 0.5).sum(axis=1) > 0.02 * entry.width)[0][0]
             heights.append((pose.y - crown) / pose.scale + below)
-        assert np.abs(np.array(heights) / heights[0] - 1).max() < 0.07, name
+        assert np.abs(np.array(heights) / heights[0] - 1).max() < 0.09, name
 
 
 def test_every_double_has_its_views(bank: DoubleBank) -> None:
