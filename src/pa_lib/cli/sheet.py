@@ -46,9 +46,11 @@ def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
     files, rest = split_files(arguments)
     overrides, config_dir = parse("pa-sheet", DESCRIPTION, rest)
-    config = compose("sheet", overrides, config_dir)
-    if config["input"] is not None or not files:
+    if not files:
         raise ConfigError("got no clips, expected their names without a setting, e.g. pa-sheet clip.mp4")
+    config = compose("sheet", overrides, config_dir)
+    if config["input"] is not None:
+        raise ConfigError(f"input={config['input']}: clips are named without a setting, e.g. pa-sheet clip.mp4")
     if config["stage"] != "all":
         raise ConfigError(f"stage={config['stage']}: a sheet shows results; pa-anonymize stage=find draws people")
     return _draw(_clips(files, Path(config["output"]).expanduser()), config, overrides)

@@ -16,7 +16,6 @@ from pa_lib.errors import SettingError
 
 _CHIN = 1.75  # below the eyes, in distances from the eyes to the mouth: of an average face
 _WIDEST = 2.2  # of hair to either side, in the same unit; a silhouette that is wider holds shoulders
-_STRONG = 2.5  # factor of colors in a scene of strong color
 _STEEPEST = 1.5  # of the light's fall across a head, so that no edge of a picture burns out
 
 
@@ -94,13 +93,11 @@ class PortraitReference:
         scene_p: Probability that the light of the portrait is changed at all.
         dim: Largest loss of brightness, as a logarithm: 1.2 leaves 30 %.
         saturation: Least and most saturation of the scene; a fifth of the clips lies beyond.
-        cast: Standard deviation of the light's color, as logarithms of red, green and blue; 2.5 times as large in 8 %
-            of the clips.
+        cast: Standard deviation of the light's color, as logarithms of red, green and blue.
         one_sided: Standard deviation of the light's fall across the head, as a logarithm from its middle to its edge.
         haze_p: Probability of haze.
         haze: Largest share of haze in the picture, in [0, 0.9].
-        background: Standard deviation of the color of what is behind the person, as logarithms; 2.5 times as large in
-            another 22 % of the clips.
+        background: Standard deviation of the color of what is behind the person, as logarithms.
         relit: Largest change of the reference's own brightness, as a logarithm; its color changes with it.
         margin: Largest width of the part of the mask that the reference does not fill, as a share of the side.
 
@@ -112,7 +109,7 @@ class PortraitReference:
 
     scene_p: float = 0.9
     dim: float = 1.2
-    saturation: Sequence[float] = (0.75, 1.2)
+    saturation: Sequence[float] = (0.6, 1.1)
     cast: float = 0.12
     one_sided: float = 0.5
     haze_p: float = 0.5
@@ -201,20 +198,17 @@ class PortraitReference:
         saturation = least + (most - least) * chance[1]
         if chance[0] < 0.2:
             saturation = 0.25 + (1.25 * most - 0.25) * chance[1]
-        # Of some rooms the light is strongly colored, of others only what is behind the person.
-        cast = self.cast * (_STRONG if chance[9] < 0.08 else 1)
-        background = self.background * (_STRONG if 0.08 <= chance[9] < 0.3 else 1)
         angle, fall = 2 * math.pi * chance[2], self.one_sided * bell[0]
         tone = Tone(
             math.exp(0.5 * (2 * chance[3] - 1)),
             saturation,
-            _cast(bell[1:4], cast),
+            _cast(bell[1:4], self.cast),
             0.1 - (self.dim + 0.1) * chance[4] ** 2,  # a camera exposes most of them well
             (fall * math.cos(angle), 0.5 * fall * math.sin(angle)),
         )
         lit = tone(frames, portrait.chart)
         behind = tone(frames, torch.zeros_like(portrait.chart)) * math.exp(0.4 * (2 * chance[5] - 1))
-        behind = behind * torch.tensor(_cast(bell[4:7], background))[:, None, None]
+        behind = behind * torch.tensor(_cast(bell[4:7], self.background))[:, None, None]
         scene = portrait.silhouette * lit + (1 - portrait.silhouette) * behind
         if chance[6] < self.haze_p:
             share = self.haze * chance[7] ** 2

@@ -51,7 +51,7 @@ def test_a_nose_that_points_right_and_a_head_that_tilts_clockwise_are_positive()
 def test_the_pose_of_a_rendered_head_is_found(yaw: float, pitch: float, roll: float, is_pitched_first: bool) -> None:
     pose = pose_of_landmarks(seen(rotation(yaw, pitch, roll, is_pitched_first=is_pitched_first)))
     scale = SCALE_MM / 900 * 1200
-    assert pose.yaw == pytest.approx(yaw, abs=6)
+    assert pose.yaw == pytest.approx(yaw, abs=6.5)
     # A head that is turned and nods has eyes and a nose line that are not at right angles: either is its roll.
     skew = math.degrees(abs(math.sin(math.radians(yaw)) * math.sin(math.radians(pitch))))
     assert pose.roll == pytest.approx(roll, abs=3.5 + skew)
