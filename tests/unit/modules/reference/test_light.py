@@ -179,3 +179,19 @@ def test_out_of_range(make: type) -> None:
 
 def test_a_picture_that_is_transparent_has_no_color() -> None:
     assert not math.isnan(float(noise(5).colors.sum()))
+
+
+def test_a_share_of_the_change_is_made_but_not_while_it_learns() -> None:
+    whole, half, none = (moved(LightTransform(8, 16, share=share)) for share in (1.0, 0.5, 0.0))
+    half.load_state_dict(whole.state_dict())
+    none.load_state_dict(whole.state_dict())
+    given = noise(3)
+    whole.requires_grad_(False), half.requires_grad_(False), none.requires_grad_(False)
+    changes = [light.eval().relit(given)[:, :3] - given.colors * given.alpha for light in (whole, half, none)]
+    assert float(changes[0].abs().max()) > 0
+    assert float(changes[2].abs().max()) < 1e-6
+    numbers = [light.numbers(given) for light in (whole, half)]
+    torch.testing.assert_close(numbers[1], numbers[0] / 2)
+    assert torch.equal(half.train().numbers(given), whole.train().numbers(given))
+    with pytest.raises(SettingError, match="share of the light"):
+        LightTransform(share=1.5)
