@@ -100,14 +100,14 @@ ROWS: dict[str, Callable[[], AbstractAnonymizer]] = {
 }
 
 
-def tracked(name: str, material: Material) -> Tracked:
-    """Make a clip and look for the heads in it, once."""
+def tracked(name: str, material: Material, folder: Path = FOLDER, settings: Sequence[str] = HEADS) -> Tracked:
+    """Make a clip and look for the heads in it, once in each folder."""
     source = shared_data() / "clips" / material.file
-    clip = FOLDER / f"{name}_{material.n_frames}.mp4"
+    clip = folder / f"{name}_{material.n_frames}.mp4"
     write_clip(clip, _frames(source, material), fps=round(probe(source).fps), crf=0)
     tracks = clip.with_suffix(".tracks.json")
     if not tracks.is_file():
-        run_child(pa_anonymize(f"input={clip}", f"output={clip.with_suffix('.mkv')}", "stage=find", *HEADS))
+        run_child(pa_anonymize(f"input={clip}", f"output={clip.with_suffix('.mkv')}", "stage=find", *settings))
     return Tracked(clip, tracks)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +27,7 @@ from embedded_weights import (
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
+from pa_lib.contracts import Result
 from pa_lib.data import FaceDataModule
 from pa_lib.data.base import collate
 from pa_lib.evaluation.clips import module_results
@@ -91,17 +93,22 @@ def _faces(weights: Weights, n_photos: int | None) -> Record:
     record: Record = {"n": n, "rows": {}}
     systems = {OURS: lambda: weights.system} | CONVENTIONAL
     for row, make in systems.items():
-        compare = FaceComparer()
-        metrics, own = _metrics(compare), ReidentificationRate(compare)
         batches = DataLoader(Subset(data.val_set, range(n)), batch_size=BATCH, collate_fn=collate)
-        for result in module_results(make(), batches, kind="face"):
-            feed(metrics, result)
-            feed([own], replace(result, identities=None))
-        record["rows"][row] = as_records([figure for metric in metrics for figure in metric.measure().values])
-        record["rows"][row] |= {f"own_{name}": figure for name, figure in as_records(own.measure().values).items()}
+        compare = FaceComparer()
+        record["rows"][row] = measured_faces(module_results(make(), batches, kind="face"), compare)
         print(f"faces: {row} done", flush=True)
     record["rows"]["other real people"] = {"frechet_identity_distance": _between_real_people(n)}
     return record
+
+
+def measured_faces(results: Iterable[Result], compare: FaceComparer) -> Record:
+    """What ``pa-evaluate metrics=[faces,frechet_identity]`` measures, and as ``own_…`` a search for the very photo."""
+    metrics, own = _metrics(compare), ReidentificationRate(compare)
+    for result in results:
+        feed(metrics, result)
+        feed([own], replace(result, identities=None))
+    record = as_records([figure for metric in metrics for figure in metric.measure().values])
+    return record | {f"own_{name}": figure for name, figure in as_records(own.measure().values).items()}
 
 
 def _between_real_people(n: int) -> Record:

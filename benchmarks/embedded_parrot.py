@@ -24,7 +24,7 @@ def parrot(weights: Weights, steps: int, n_photos: int | None, is_asked: bool) -
     def measure() -> Record:
         portraits = Portraits.of(SIDE)
         if n_photos is not None:
-            portraits = _with_pairs(portraits, n_photos)
+            portraits = with_pairs(portraits, n_photos)
         last = time.perf_counter()
 
         def report(task: str, done: int, total: int | None = None) -> None:
@@ -40,7 +40,7 @@ def parrot(weights: Weights, steps: int, n_photos: int | None, is_asked: bool) -
     return kept("parrot", what, measure if is_asked else None)
 
 
-def _with_pairs(portraits: Portraits, n_photos: int) -> Portraits:
+def with_pairs(portraits: Portraits, n_photos: int) -> Portraits:
     """The photos of people with two or more, as many as are wanted: for trying out."""
     photos = portraits.photos
     counts = torch.bincount(photos.people)

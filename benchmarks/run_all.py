@@ -18,6 +18,7 @@ BENCHMARKS = (
     "attackers",
     "comparison",
     "embedded",
+    "doubles",
     "write_docs",
 )
 

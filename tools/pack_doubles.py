@@ -29,30 +29,13 @@ sys.path.insert(0, str(TOOLS))
 from doubles.contact import write_sheets  # noqa: E402
 from doubles.heads import Heads  # noqa: E402
 from doubles.pack import Packer  # noqa: E402
-from doubles.sheets import WHEEL, WHEEL_SHA256  # noqa: E402
+from doubles.sheets import WHEEL_SHA256, fetched  # noqa: E402
 from pack_weights import into_manifest  # noqa: E402
 
 NAME = "doubles.zip"
 MOST_BYTES = 8_000_000
 WHAT = "doubles: photographic heads of people who do not exist, with mattes, landmarks and views"
 ORIGIN = "PyPI openpeople 0.1.2, package data (upstream Prompt-Haus/OpenPeople); cut, matted and morphed"
-
-
-def fetched(folder: Path) -> Path:
-    """The wheel, downloaded into a folder."""
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--dest",
-        str(folder),
-        "openpeople==0.1.2",
-    ]
-    subprocess.run(command, check=True)
-    return folder / WHEEL
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

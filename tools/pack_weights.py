@@ -2,6 +2,7 @@
 
     python tools/pack_weights.py runs/.../checkpoints/last.ckpt
     python tools/pack_weights.py runs/.../checkpoints/last.ckpt --manifest src/pa_lib/assets/manifest.json
+    python tools/pack_weights.py runs/.../checkpoints/last.ckpt --slots reference --out .../doubles_light.safetensors
 
 Where an average of the weights was trained, the average is packed. What only training needs (optimizer, schedule, which
 slots learn) is left out of the config. Prints sha256 and size and the manifest's entry; with `--manifest` the entry is
@@ -16,7 +17,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import torch
 
 from pa_lib.checkpoint import external_prefixes, load_config, load_module, save_module
 from pa_lib.errors import PaLibError
+from pa_lib.stored import read
 
 ASSETS = Path(__file__).parents[1] / "src" / "pa_lib" / "assets"
 NAME = "passersby_compact.safetensors"
@@ -36,13 +38,14 @@ ONLY_FOR_TRAINING: dict[str, Any] = {
 }
 
 
-def pack(checkpoint: Path, out: Path, most_bytes: int = MOST_BYTES) -> float:
-    """Write the system of a checkpoint in half precision.
+def pack(checkpoint: Path, out: Path, most_bytes: int = MOST_BYTES, slots: Sequence[str] | None = None) -> float:
+    """Write the system of a checkpoint, or some of its slots, in half precision.
 
     Args:
         checkpoint: A ``.ckpt`` of ``pa-train``, or a ``.safetensors`` of `save_module`.
         out: Ends in ``.safetensors``. Replaced at once or, where the result would be too large, not at all.
         most_bytes: The largest file that may come of it.
+        slots: Slots whose weights are written; None for all.
 
     Returns:
         The largest change of any weight by the lower precision, as a share of the largest weight of its tensor.
@@ -62,14 +65,16 @@ def pack(checkpoint: Path, out: Path, most_bytes: int = MOST_BYTES) -> float:
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
         packed = Path(folder) / out.name
-        save_module(module, config | left_out, packed, dtype=torch.float16)
+        save_module(module, config | left_out, packed, slots=slots, dtype=torch.float16)
         n_bytes = packed.stat().st_size
         if n_bytes > most_bytes:
             raise PaLibError(
                 f"{checkpoint}: {n_bytes:,} bytes in half precision, at most {most_bytes:,} may ship; "
                 "train a smaller network (module.backbone.widths), or write it elsewhere with --most-bytes"
             )
-        loss = _largest_change(module, load_module(packed))
+        loss = _largest_change(module, read(packed).weights)
+        if slots is None:
+            load_module(packed)  # a file that cannot be rebuilt does not ship
         packed.chmod(0o644)  # what ships is for everybody to read
         os.replace(packed, out)
     return loss
@@ -95,13 +100,12 @@ def into_manifest(manifest: Path, name: str, about: dict[str, Any]) -> None:
     manifest.write_text(json.dumps(entries, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _largest_change(before: torch.nn.Module, after: torch.nn.Module) -> float:
-    """Of any weight, as a share of the largest of its tensor."""
-    packed = after.state_dict()
+def _largest_change(before: torch.nn.Module, packed: Mapping[str, torch.Tensor]) -> float:
+    """Of any weight that was packed, as a share of the largest of its tensor."""
     changes = [
-        float((tensor - packed[name]).abs().max() / tensor.abs().max().clamp_min(1e-30))
+        float((tensor - packed[name].to(tensor)).abs().max() / tensor.abs().max().clamp_min(1e-30))
         for name, tensor in before.state_dict().items()
-        if tensor.is_floating_point() and tensor.numel()
+        if name in packed and tensor.is_floating_point() and tensor.numel()
     ]
     return max(changes, default=0.0)
 
@@ -111,9 +115,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, help="a .ckpt of pa-train")
     parser.add_argument("--out", type=Path, default=ASSETS / NAME, help="default: %(default)s")
+    parser.add_argument("--slots", nargs="+", help="slots whose weights are packed; default: all")
     parser.add_argument("--most-bytes", type=int, default=MOST_BYTES, help="default: %(default)s")
     parser.add_argument("--manifest", type=Path, help="manifest.json to write the entry into")
-    parser.add_argument("--what", default="Passersby-Anonymizer, compact: paints the heads of people who do not exist")
+    parser.add_argument("--what", default="Passersby-Anonymizer, compact: generates new heads")
     parser.add_argument("--licence", default="Apache-2.0", help="SPDX name; default: %(default)s")
     parser.add_argument(
         "--origin",
@@ -122,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     try:
-        loss = pack(given.checkpoint, given.out, given.most_bytes)
+        loss = pack(given.checkpoint, given.out, given.most_bytes, given.slots)
     except PaLibError as error:
         print(f"pack_weights: error: {error}", file=sys.stderr)
         return 1

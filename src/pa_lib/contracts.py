@@ -11,7 +11,7 @@ Boxes: ``x0 y0 x1 y1`` in pixels of the upright frame, ``x1`` and ``y1`` exclusi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal, NamedTuple, Protocol, Self, runtime_checkable
 
@@ -55,6 +55,15 @@ class FaceNetwork(Protocol):
         ...
 
 
+@runtime_checkable
+class Silhouettes(Protocol):
+    """A network that finds the outline of a person whose box is known."""
+
+    def silhouette(self, image: Image, boxes: Sequence[Box]) -> Sequence[tuple[int, int, NDArray[np.float32]]]:
+        """For each box ``top, left`` and an array h w in [0, 1], wholly inside the image."""
+        ...
+
+
 def stored_kind(name: str) -> str:
     """A kind as a file names it, in today's words: older files call a ``body`` ``person``."""
     return "body" if name == "person" else name
@@ -70,12 +79,15 @@ class Detection:
         score: Detector confidence in [0, 1].
         landmarks: Five landmarks (x, y) in pixels for faces, shape 5 2: image-left eye, image-right eye, nose tip,
             image-left and image-right mouth corner. None where the detector gives none.
+        head: Box ``x0 y0 x1 y1`` px of a body's head, from the top of the hair to the chin, where the outline of the
+            body shows one; None where it shows none, and for faces.
     """
 
     kind: Kind
     box: Box
     score: float
     landmarks: NDArray[np.float32] | None = None
+    head: Box | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +103,8 @@ class Track:
         landmarks: Landmarks in pixels, shape n 5 2, NaN where unknown; None where the finder gives none.
         masks: Binary silhouettes as COCO run lengths of the whole frame (see `functional.masks`) by frame index, for
             tracks files that were edited or written by another tool. Empty otherwise.
+        heads: Boxes of a body's head in pixels, shape n 4, see `Detection`; NaN where unknown. None for faces, and
+            where the finder gives none.
     """
 
     track_id: int
@@ -100,6 +114,7 @@ class Track:
     scores: NDArray[np.float32]
     landmarks: NDArray[np.float32] | None = None
     masks: dict[int, list[int]] = field(default_factory=dict)
+    heads: NDArray[np.float32] | None = None
 
     def row(self, frame: int) -> int | None:
         """Position of `frame` in the arrays, or None where the track does not reach."""
@@ -209,6 +224,28 @@ class Clip:
     fps: float = 25.0
 
 
+@dataclass(frozen=True)
+class HeadPose:
+    """Place and turn of a head in a frame: the only numbers that pass from a hidden face to what replaces it.
+
+    Args:
+        x, y: Position of the middle between the eyes in pixels of the frame; seen from behind, where it would be.
+        scale: Distance in pixels from the middle between the eyes to the middle of the closed mouth, as it would be
+            from the front: turning the head does not shrink it. > 0.
+        roll: Tilt of the head in the picture in degrees; positive = clockwise, as seen by who looks at the picture.
+        yaw: Turn of the head in degrees, in (-180, 180]: 0 = towards the camera, positive = looks to the right of the
+            picture, 180 = seen from behind.
+        is_seen: Whether the pose comes from a face that was detected; False: from the box of the body.
+    """
+
+    x: float
+    y: float
+    scale: float
+    roll: float = 0.0
+    yaw: float = 0.0
+    is_seen: bool = True
+
+
 @dataclass(frozen=True, eq=False)
 class PersonMask:
     """The part of one frame that hides one person, stored only where it is not zero.
@@ -220,6 +257,7 @@ class PersonMask:
         alpha: Opacity of the replacement, shape h w, float32 in [0, 1], wholly inside the frame. 1 = replaced, 0 =
             untouched.
         kind: Kind of what is hidden, a ``face`` or a whole ``body``.
+        pose: Pose of the person's head in this frame; None if unknown.
     """
 
     person_id: int
@@ -228,6 +266,7 @@ class PersonMask:
     left: int
     alpha: Tensor
     kind: Kind = "body"
+    pose: HeadPose | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,6 +356,8 @@ class Batch(AbstractBatch):
         prompts: Text of each clip, b of them. None where the data has none.
         flow: Optical flow (x, y) in pixels from each frame to the next, shape b t-1 2 h w. Only synthetic data has it;
             None otherwise.
+        reference: Picture of a head for the replacement to go by, in light of its own, shape b t 4 h w, float32 in
+            [0, 1]: color times alpha, and alpha. Alpha is 0 wherever the mask is. None where the data has none.
     """
 
     frames: Tensor
@@ -325,6 +366,7 @@ class Batch(AbstractBatch):
     identities: Tensor | None = None
     prompts: tuple[str, ...] | None = None
     flow: Tensor | None = None
+    reference: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)

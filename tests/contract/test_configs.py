@@ -57,7 +57,11 @@ FROM_THE_HUB = {
     ("metrics", "all"),  # LPIPS among them
 }
 SETTINGS: dict[str, Any] = {"limits": Limits(), "people/search": SearchSettings()}
-NOT_TRAINED = {("module", "conventional"), ("module", "compact")}  # by pa-train: they are used as they are
+NOT_TRAINED = {
+    ("module", "conventional"),
+    ("module", "compact"),
+    ("module", "doubles"),
+}  # by pa-train: they are used as they are
 TINY = ["module/backbone=tiny", "module.sampler.steps=2"]
 
 
@@ -70,7 +74,11 @@ def composed(group: str, option: str) -> Any:
         path = ["features.path=folder"] if option == "videomae" else []
         node = compose("evaluate", ["original=clip.mp4", chosen, *path])
     else:
-        reads_files = (group, option) in (("data", "faces"), ("data", "tracklets")) or option.startswith("compact_")
+        reads_files = (group, option) in (
+            ("data", "faces"),
+            ("data", "heads"),
+            ("data", "tracklets"),
+        ) or option.startswith("compact_")
         path = ["data.path=folder"] if reads_files else []
         path += ["data.streams.faces.path=folder"] if option == "joint" else []
         tiny = [] if group in ("module/backbone", "bundle") else TINY

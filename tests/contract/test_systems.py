@@ -12,7 +12,7 @@ import torch
 import _heads
 from pa_lib.checkpoint import load_module, save_module
 from pa_lib.cli.compose import build, compose, config_folder
-from pa_lib.contracts import Clip, ClipMasks
+from pa_lib.contracts import Clip, ClipMasks, HeadPose, PersonMask
 from pa_lib.modules import AbstractAnonymizer, AbstractLearnedAnonymizer, interference
 
 NAMES = sorted(path.stem for path in (config_folder() / "module").glob("*.yaml"))
@@ -42,6 +42,7 @@ VARIANTS: dict[str, list[list[str]]] = {
         [*_SMALL, "module.body=keep"],
         [*_SMALL, "module/adapter=none", "module/temporal=none"],
     ],
+    "doubles": [["module.crops.side=16", f"module.body={body}"] for body in ("keep", "fill")],
 }
 CASES = [(name, variant) for name in NAMES for variant in VARIANTS.get(name, [])]
 IDS = [f"{name} {' '.join(variant[len(_SMALL) :] if variant[0] in _SMALL else variant)}" for name, variant in CASES]
@@ -74,10 +75,17 @@ def system(node: dict[str, Any]) -> AbstractAnonymizer:
     return make(node)
 
 
+def _pose(mask: PersonMask) -> HeadPose | None:
+    rows, columns = mask.alpha.shape
+    return HeadPose(mask.left + columns / 2, mask.top + rows / 2, columns / 6) if mask.kind == "face" else None
+
+
 def window(start: int, stop: int) -> tuple[Clip, ClipMasks]:
     """Frames `start` to `stop` of one clip, and who is hidden in them."""
     clip, masks = _heads.clip(), _heads.people()
-    people = tuple(replace(mask, frame=mask.frame - start) for mask in masks.people if start <= mask.frame < stop)
+    people = tuple(
+        replace(mask, frame=mask.frame - start, pose=_pose(mask)) for mask in masks.people if start <= mask.frame < stop
+    )
     frames = clip.frames[start:stop].clone()
     return Clip(frames, start, clip.fps), replace(masks, people=people, n_frames=stop - start)
 

@@ -133,8 +133,8 @@ def test_training_that_begins_with_it_stores_only_what_it_changes(own: Path, tmp
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in made.state_dict().items())
 
 
-def test_the_main_job_takes_it_if_nothing_else_is_named(shipped: Path) -> None:
-    composed = compose("anonymize", ["input=clip.mp4", "module.body=mosaic", "module.steps=4"])
+def test_the_main_job_takes_it_by_name(shipped: Path) -> None:
+    composed = compose("anonymize", ["input=clip.mp4", "module=compact", "module.body=mosaic", "module.steps=4"])
     made: Any = build_module(composed, {})
     assert composed["module"]["_target_"] == "pa_lib.modules.embedded_passersby"
     assert isinstance(made, PassersbyAnonymizer)
@@ -150,7 +150,8 @@ def test_a_video_without_any_setting_of_weights(
         StillFinder(), KalmanTracker(growth_per_s=0), HideAll(), BoxMasker(), ConventionalAnonymizer()
     )
     pipeline.run(source, tmp_path / "found.mkv", RunSettings(stage="find"))
-    fixed = ["people/finder=centerface", "people/masker=box", "write.codec=ffv1", "tracks=found.tracks.json"]
+    fixed = ["module=compact", "people/finder=centerface", "people/masker=box", "write.codec=ffv1"]
+    fixed.append("tracks=found.tracks.json")
     assert main(["input=clip.mkv", "output=out.mkv", "module.steps=2", *fixed]) == OK
     (shipped / ASSET).unlink()
     assets._verified.cache_clear()

@@ -15,6 +15,7 @@ from PIL import Image
 
 import _passersby
 from _passersby import COMPACT, TINY, WITHOUT_TINY, pretrained
+from _portraits import DrawnSilhouettes, write_portraits
 from pa_lib import load_module
 from pa_lib.cli.command import FAILED, OK, USAGE
 from pa_lib.cli.compose import compose, config_folder, option_groups
@@ -23,6 +24,19 @@ from pa_lib.modules import interference
 
 GROUPS = option_groups(config_folder())
 OPTIONS = [(group, option) for group, options in GROUPS.items() if group.startswith("module/") for option in options]
+
+
+# They learn from portraits, and widen what the backbone takes.
+DOUBLES = [
+    *(setting for setting in WITHOUT_TINY if not setting.startswith("data")),
+    *COMPACT,
+    "module.backbone.condition_channels=98",
+    "data=heads",
+    "data.path=heads",
+    "data.side=16",
+    "data.n_frames=2",
+    "data.batch_size=4",
+]
 
 
 @dataclass(frozen=True)
@@ -51,6 +65,12 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture
+def _portraits(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_portraits(Path("heads"))
+    monkeypatch.setattr("pa_lib.data.views.SelfieSegmentation", DrawnSilhouettes)
+
+
 def settings(group: str, option: str, weights: Weights) -> list[str]:
     """A command line with this option in it; what is left to choose is tiny."""
     small_latents = [*COMPACT, "module.backbone.channels=4", "module.backbone.condition_channels=5"]
@@ -70,6 +90,8 @@ def settings(group: str, option: str, weights: Weights) -> list[str]:
             f"{group}={option}",
             *(["module.lr_schedule.warmup_steps=0"] if option == "warmup_cosine" else []),
         ]
+    if group == "module/reference" and option != "none":
+        return [*DOUBLES, f"{group}={option}"]
     flow = ["module/diffusion=flow", "module/sampler=flow_euler", "module.sampler.steps=2"]
     if option in ("flow", "flow_euler"):  # they belong together
         return [*TINY, *flow]
@@ -79,6 +101,7 @@ def settings(group: str, option: str, weights: Weights) -> list[str]:
     return [*TINY, f"{group}={option}", *text]
 
 
+@pytest.mark.usefixtures("_portraits")
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_part_is_swapped_by_name(group: str, option: str, weights: Weights) -> None:
     arguments = [*settings(group, option, weights), "output=out", "trainer.max_steps=1", "trainer.val_check_interval=1"]
@@ -144,7 +167,7 @@ def synthetic(folder: Path) -> list[str]:
 @pytest.mark.parametrize("option", [option for option in GROUPS["data"] if option != "joint"])
 @pytest.mark.parametrize("n_frames", [1, 2])
 def test_every_data_module_is_swapped_by_name(option: str, n_frames: int, tmp_path: Path) -> None:
-    make = {"faces": portraits, "tracklets": tracklets, "synthetic": synthetic}[option]
+    make = {"faces": portraits, "heads": portraits, "tracklets": tracklets, "synthetic": synthetic}[option]
     own = [setting for setting in TINY if not setting.startswith("data")]
     arguments = [*own, f"data={option}", "data.side=16", f"data.n_frames={n_frames}", "data.batch_size=2"]
     arguments += [*make(tmp_path / "data"), "output=out", "trainer.max_steps=2", "trainer.val_check_interval=2"]

@@ -57,6 +57,15 @@ def test_the_file_is_half_as_large_and_rebuilds_itself(tmp_path: Path) -> None:
     assert out.stat().st_mode & 0o777 == 0o644
 
 
+def test_some_slots_alone(tmp_path: Path) -> None:
+    out = tmp_path / "packed.safetensors"
+    PACK.pack(trained(tmp_path / "last.ckpt"), out, slots=["adapter"])
+    with safe_open(out, framework="pt") as file:
+        names = set(file.keys())
+    assert names == {name for name in painter().state_dict() if name.startswith("adapter.")}
+    assert names
+
+
 def test_what_only_training_needs_is_left_out(tmp_path: Path) -> None:
     out = tmp_path / "packed.safetensors"
     PACK.pack(trained(tmp_path / "last.ckpt"), out)

@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -18,10 +18,13 @@ from doubles import faces
 from doubles.faces import Face
 from doubles.heads import Heads, Side
 from doubles.morphs import MODES, REGIONS, Morpher, Recipe, dyed, tanned
+from doubles.registration import agreed, crown_row, fitted, found_landmarks
 from doubles.search import from_json
 from doubles.sheets import PEOPLE, WHEEL, WHEEL_SHA256
 from doubles.turns import turned
-from pa_lib.doubles.index import SCHEMA, SCHEMA_VERSION, Index
+from pa_lib.contracts import HeadPose
+from pa_lib.doubles.index import CHIN, SCHEMA, SCHEMA_VERSION, Index
+from pa_lib.functional.head_pose import pose_of_landmarks
 from pa_lib.pretrained import CenterFace
 
 FRONT_PX = 512  # most rows of a neutral face from the front
@@ -89,45 +92,43 @@ class Packer:
     def pictures(self, name: str, front: Face) -> Iterator[Picture]:
         """All pictures of a double; the neutral face from the front, which is given, first."""
         recipe, mesh = self.recipe(name)
-        yield self._of_face(front, "front", "neutral", 0.0)
-        for expression in EXPRESSIONS:
-            yield self._of_face(self.morpher.render(recipe, mesh, expression), "front", expression, 0.0)
-        yield self._of_face(_turned(front, -TURN), "three_quarter_left", "neutral", -TURN)
-        yield self._of_face(_turned(front, TURN), "three_quarter_right", "neutral", TURN)
+        pose = pose_of_landmarks(self._of_face(front, "front", "neutral", 0.0).landmarks)
+        shown = [("front", "neutral", 0.0, front)]
+        shown += [("front", e, 0.0, self.morpher.render(recipe, mesh, e)) for e in EXPRESSIONS]
+        shown += [
+            (f"three_quarter_{s}", "neutral", t, _turned(front, t)) for s, t in (("left", -TURN), ("right", TURN))
+        ]
+        for view, expression, yaw, face in shown:
+            picture = self._of_face(face, view, expression, yaw)
+            yield replace(picture, landmarks=agreed(picture.landmarks, pose))
         right, left, back = self._sides[recipe.head]
         if recipe.is_mirrored:
             right, left, back = left.mirrored(), right.mirrored(), back.mirrored()
-        if recipe.head not in NO_PROFILES:
-            yield self._of_side(left, "profile_left", recipe)
-            yield self._of_side(right, "profile_right", recipe)
-        yield self._of_side(back, "back", recipe)
+        sides = {"profile_left": left, "profile_right": right} if recipe.head not in NO_PROFILES else {}
+        for view, frame in (sides | {"back": back}).items():
+            yield self._of_side(fitted(frame, crown_row(front.alpha), float(front.mesh[152, 1])), view, recipe, pose)
 
     def _of_face(self, face: Face, view: str, expression: str, yaw: float) -> Picture:
-        found = self._landmarks(face.colour, face.alpha)
+        found = found_landmarks(self._detector, face.colour, face.alpha)
         landmarks = faces.five_landmarks(face.mesh) if found is None else found
         eyes, chin = faces.eyes_of(face.mesh).mean(axis=0), face.mesh[152, :2]
         return Picture(view, expression, yaw, face.colour, face.alpha, landmarks, _point(eyes), _point(chin))
 
-    def _of_side(self, side: Side, view: str, recipe: Recipe) -> Picture:
+    def _of_side(self, side: Side, view: str, recipe: Recipe, pose: HeadPose) -> Picture:
         colour = tanned(side.colour, side.skin, recipe.skin)
         if recipe.hair[0] or recipe.hair[2]:
             colour = colour + (1 - side.skin)[..., None] * (dyed(colour, *recipe.hair) - colour)
         colour = np.clip(colour, 0, 1)
         eyes_y = faces.EYES[0][1]
         middle = _middle(side.alpha, eyes_y)
-        chin_x, landmarks = middle, None
-        if view != "back":
-            landmarks = self._landmarks(colour, side.alpha)
-            if landmarks is None:
-                raise SystemExit(f"no face is found in {view} of {recipe.head}")
-            chin_x = float(landmarks[3:, 0].mean())
-        chin = (chin_x, eyes_y + side.chin_px)
-        return Picture(view, "neutral", side.yaw, colour, side.alpha, landmarks, (middle, eyes_y), chin)
-
-    def _landmarks(self, colour: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """As the detector finds them: so its habits on doubles and on filmed faces cancel."""
-        found = self._detector.detect([faces.before_wall(colour, alpha)])[0]
-        return found[0].landmarks if found else None
+        if view == "back":
+            line, chin = (middle, pose.y), (middle, pose.y + CHIN * pose.scale)
+            return Picture(view, "neutral", side.yaw, colour, side.alpha, None, line, chin)
+        found = found_landmarks(self._detector, colour, side.alpha)
+        if found is None:
+            raise SystemExit(f"no face is found in {view} of {recipe.head}")
+        chin = (float(found[3:, 0].mean()), eyes_y + side.chin_px)
+        return Picture(view, "neutral", side.yaw, colour, side.alpha, agreed(found, pose), (middle, eyes_y), chin)
 
     def packed(self) -> bytes:
         """The archive."""

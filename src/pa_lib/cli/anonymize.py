@@ -56,7 +56,7 @@ def _anonymize(config: dict[str, Any], changed: dict[str, Any], *, is_chosen: bo
     if config["tracks"] is not None and len(pairs) > 1:
         raise ConfigError(f"tracks={config['tracks']} belongs to one video, but the input names {len(pairs)} files")
     # A tracks file brings its own decisions; only a chooser named beside it decides again.
-    settings = _run_settings(config, is_chosen_again=is_chosen and config["tracks"] is not None)
+    settings = run_settings(config, is_chosen_again=is_chosen and config["tracks"] is not None)
     pipeline = build_pipeline(config, build_module(config, changed))
 
     failed: list[tuple[Path, str]] = []
@@ -64,7 +64,7 @@ def _anonymize(config: dict[str, Any], changed: dict[str, Any], *, is_chosen: bo
     for number, (source, output) in enumerate(pairs, 1):
         title = source.name if len(pairs) == 1 else f"[{number}/{len(pairs)}] {source.name}"
         try:
-            outcome = _run_one(pipeline, settings, source, output, title)
+            outcome = run_one(pipeline, settings, source, output, title)
         except PaLibError as error:
             if len(pairs) == 1:
                 raise
@@ -78,7 +78,8 @@ def _anonymize(config: dict[str, Any], changed: dict[str, Any], *, is_chosen: bo
     return FAILED if failed else REDACTED if has_redacted else OK
 
 
-def _run_settings(config: dict[str, Any], *, is_chosen_again: bool) -> RunSettings:
+def run_settings(config: dict[str, Any], *, is_chosen_again: bool = False) -> RunSettings:
+    """The settings of a run, without the input and the output, from a config of ``conf/anonymize.yaml``."""
     from pa_lib.pipeline import RunSettings
 
     names = ("stage", "on_failure", "seed", "is_overwrite", "is_damaged_accepted")
@@ -89,13 +90,14 @@ def _run_settings(config: dict[str, Any], *, is_chosen_again: bool) -> RunSettin
     return replace(checked(RunSettings, node, ""), tracks=tracks, is_chosen_again=is_chosen_again, config=recorded)
 
 
-def _run_one(
+def run_one(
     pipeline: AnonymizationPipeline,
     settings: RunSettings,
     source: Path,
     output: Path | None,
     title: str,
 ) -> RunOutcome:
+    """Anonymize one file, with progress bars."""
     from pa_lib.cli.terminal import ProgressBars
 
     with ProgressBars() as bars:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pa_lib.cli.command import OK, PARTIAL, command, entry_point
-from pa_lib.cli.compose import ConfigError, compose, parse
+from pa_lib.cli.compose import ConfigError, compose, parse, split_files
 
 DESCRIPTION = """\
 Evaluations side by side, ranked only where they were measured in the same way on the same clips.
@@ -33,24 +33,12 @@ NOT_RANKED = PARTIAL  # exit code: shown side by side, but not ranked
 @command("pa-compare")
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
-    runs, rest = _split(arguments)
+    runs, rest = split_files(arguments)
     overrides, config_dir = parse("pa-compare", DESCRIPTION, rest)
     config = compose("compare", overrides, config_dir)
     if not runs:
         raise ConfigError("got no evaluations, expected two or more; see pa-compare --help")
     return _compare([Path(run).expanduser() for run in runs], config)
-
-
-def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Evaluations and everything else; what exists is an evaluation, also where its name holds an equals sign."""
-    runs: list[str] = []
-    rest: list[str] = []
-    is_value = False
-    for argument in arguments:
-        is_setting = argument.startswith("-") or ("=" in argument and not Path(argument).exists())
-        (rest if is_value or is_setting else runs).append(argument)
-        is_value = argument == "--config-dir"
-    return runs, rest
 
 
 def _compare(runs: Sequence[Path], config: Mapping[str, Any]) -> int:

@@ -124,6 +124,18 @@ def parse(command: str, description: str, arguments: Sequence[str]) -> tuple[lis
     return overrides, parsed.config_dir
 
 
+def split_files(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Files and everything else of a command line; what exists is a file, also where its name holds an equals sign."""
+    files: list[str] = []
+    rest: list[str] = []
+    is_value = False
+    for argument in arguments:
+        is_setting = argument.startswith("-") or ("=" in argument and not Path(argument).exists())
+        (rest if is_value or is_setting else files).append(argument)
+        is_value = argument == "--config-dir"
+    return files, rest
+
+
 def compose(name: str, overrides: Sequence[str], config_dir: Path | None = None) -> dict[str, Any]:
     """Compose ``conf/<name>.yaml`` with `overrides` into a plain, resolved dictionary; see `composition`."""
     return composition(name, overrides, config_dir).config

@@ -24,7 +24,7 @@ def pair_files(source: str, output: str | None) -> list[tuple[Path, Path | None]
     files = find_inputs(source, besides=target)
     if files == [path]:
         if output is not None and output.endswith("/"):
-            _make_folder(Path(output))
+            make_folder(Path(output))
         return [(path, target)]
     if path.is_dir():
         if not files:
@@ -39,12 +39,18 @@ def _mirror(files: list[Path], base: Path, target: Path) -> list[tuple[Path, Pat
     pairs: list[tuple[Path, Path | None]] = []
     for file in files:
         folder = target / file.parent.relative_to(base)
-        _make_folder(folder)
+        make_folder(folder)
         pairs.append((file, folder))
     return pairs
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make the folder of several results, with those above it.
+
+    Raises:
+        SettingError: It is a file.
+        PaLibError: It cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:

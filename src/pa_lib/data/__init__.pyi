@@ -3,6 +3,7 @@ from .base import AbstractClipSet, AbstractDataModule, Sample, collate
 from .faces import FaceDataModule, FacePhoto
 from .identity_sampling import IdentityBatchSampler
 from .joint import JointDataModule
+from .references import PortraitReference
 from .sampling import ClipLoader, Draw, GlobalBatchSampler, Position, ResumableLoader, clip_generator
 from .synthetic import SyntheticDataModule
 from .tracklets import TrackletDataModule
@@ -18,6 +19,7 @@ __all__ = [
     "GlobalBatchSampler",
     "IdentityBatchSampler",
     "JointDataModule",
+    "PortraitReference",
     "Position",
     "ResumableLoader",
     "Sample",

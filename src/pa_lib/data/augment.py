@@ -34,8 +34,8 @@ _N_NUMBERS = 20  # drawn for every clip, whatever is switched on: one option doe
 class ClipAugmentation:
     """Flip, geometry, color, blur, lost resolution, compression and light, each with a probability and a strength.
 
-    Masks go through flip and geometry with the frames; all else is of the frames alone. The flow is dropped: it would
-    no longer be that of the frames.
+    Masks and references go through flip and geometry with the frames; all else is of the frames alone. The flow is
+    dropped: it would no longer be that of the frames.
 
     Args:
         flip_p: Probability of a mirrored clip.
@@ -97,12 +97,13 @@ class ClipAugmentation:
         """
         chance, extent = torch.rand(2, _N_NUMBERS, generator=generator).tolist()
         span = [2 * value - 1 for value in extent]  # in [-1, 1]
-        frames, mask = sample.frames, sample.mask
+        planes = [sample.frames, sample.mask, *(() if sample.reference is None else (sample.reference,))]
         if chance[0] < self.flip_p:
-            frames, mask = frames.flip(-1), mask.flip(-1)
+            planes = [plane.flip(-1) for plane in planes]
         if chance[1] < self.geometry_p:
-            warped = self._warped(torch.cat([frames, mask], 1), span[0:4])
-            frames, mask = warped[:, :3], warped[:, 3:]
+            warped = self._warped(torch.cat(planes, 1), span[0:4])
+            planes = [warped[:, :3], warped[:, 3:4], *(() if sample.reference is None else (warped[:, 4:],))]
+        frames, mask, *reference = planes
         # As it comes about in a video: the scene, its light, the lens, the file.
         changes: tuple[tuple[float, float, Callable[[Tensor, list[float]], Tensor], list[float]], ...] = (
             (chance[2], self.color_p, self._recolored, span[4:8]),
@@ -114,7 +115,13 @@ class ClipAugmentation:
         for drawn, probability, change, by in changes:
             if drawn < probability:
                 frames = change(frames, by)
-        return replace(sample, frames=frames.clamp(0, 1).contiguous(), mask=mask.clamp(0, 1).contiguous(), flow=None)
+        return replace(
+            sample,
+            frames=frames.clamp(0, 1).contiguous(),
+            mask=mask.clamp(0, 1).contiguous(),
+            flow=None,
+            reference=reference[0].clamp(0, 1).contiguous() if reference else None,
+        )
 
     def _warped(self, planes: Float[Tensor, "t c h w"], by: list[float]) -> Float[Tensor, "t c h w"]:
         height, width = planes.shape[-2:]

@@ -32,6 +32,7 @@ class Sample:
         identity: Number of the person, -1 if unknown; None where the data has no identities.
         prompt: Description of the clip; None where the data has none.
         flow: Optical flow from each frame to the next in pixels, shape t-1 2 h w; see `contracts.Batch`.
+        reference: Picture to go by of what is hidden, shape t 4 h w; see `contracts.Batch`.
     """
 
     frames: Float[Tensor, "t 3 h w"]
@@ -40,6 +41,7 @@ class Sample:
     identity: int | None = None
     prompt: str | None = None
     flow: Float[Tensor, "t-1 2 h w"] | None = None
+    reference: Float[Tensor, "t 4 h w"] | None = None
 
 
 class AbstractClipSet(Dataset[Any], ABC):
@@ -68,7 +70,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     """Clips of one data set, stacked.
 
     Raises:
-        InputError: Clips of different sizes, or of which only some know identities, prompts or flow.
+        InputError: Clips of different sizes, or of which only some have identities, prompts, flow or a reference.
     """
     shapes = {tuple(sample.frames.shape) for sample in samples}
     if len(shapes) > 1:
@@ -80,6 +82,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         identities=_stacked([sample.identity for sample in samples], "identities"),
         prompts=_all_or_none([sample.prompt for sample in samples], "prompts"),
         flow=_stacked([sample.flow for sample in samples], "flow"),
+        reference=_stacked([sample.reference for sample in samples], "a reference"),
     )
 
 

@@ -11,19 +11,21 @@ from typing import Unpack
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.nn.functional import grid_sample, interpolate
 
 from pa_lib.contracts import Box
 from pa_lib.data.augment import ClipAugmentation
 from pa_lib.data.base import AbstractClipSet, AbstractDataModule, Loading, Sample, held_out
 from pa_lib.data.index import FileTree, Row, read_table
 from pa_lib.data.motion import Similarity, pixel_grid, smooth_curves
+from pa_lib.data.references import Portrait, PortraitReference
 from pa_lib.data.sampling import Draw, clip_generator
+from pa_lib.data.views import Silhouettes, View
 from pa_lib.errors import DamagedInputError, InputError, PaLibError, SettingError
 
 INDEX = "index.tsv"
 _BOX = ("box_x", "box_y", "box_w", "box_h")
 _EYES = ("eye1_x", "eye1_y", "eye2_x", "eye2_y")
+_VALID = ("valid_x0", "valid_y0", "valid_x1", "valid_y1")
 # Where the five landmarks lie in the face box (brow to chin), as shares of its sides: means over 3401 portraits.
 _MEAN_LANDMARKS = {
     "eye1": (0.27, 0.39),
@@ -94,6 +96,15 @@ class _Face:
             for name, (across, down) in _MEAN_LANDMARKS.items()
         ]
 
+    def photograph(self, height: int, width: int) -> Float[Tensor, "1 h w"]:
+        """1 where the image is photograph; all of it where the index does not say."""
+        is_photo = torch.ones(1, height, width)
+        if all(self.row.get(column) for column in _VALID):
+            x0, y0, x1, y1 = (round(self.row.number(column)) for column in _VALID)
+            is_photo = torch.zeros(1, height, width)
+            is_photo[:, max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = 1
+        return is_photo
+
 
 class FaceClipSet(AbstractClipSet):
     """The faces of `FaceDataModule` on one side of the split.
@@ -105,6 +116,7 @@ class FaceClipSet(AbstractClipSet):
         n_frames, side, head_scale, motion, light: See `FaceDataModule`.
         seed: Seed of motion, light and augmentation.
         augmentation: Augmentation of the clips; None = none.
+        reference: Makes references; None = none.
     """
 
     def __init__(
@@ -120,6 +132,7 @@ class FaceClipSet(AbstractClipSet):
         light: float,
         seed: int,
         augmentation: ClipAugmentation | None = None,
+        reference: PortraitReference | None = None,
     ) -> None:
         self.tree = tree
         self.faces = faces
@@ -131,6 +144,8 @@ class FaceClipSet(AbstractClipSet):
         self.light = light
         self.seed = seed
         self.augmentation = augmentation
+        self.reference = reference
+        self._silhouettes = Silhouettes()
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -151,20 +166,26 @@ class FaceClipSet(AbstractClipSet):
         )
         pixels = pixel_grid(self.n_frames, self.side, self.side)
         still = camera.inverse(pixels)
-        view = _View.of(picture, face.box, self.side)
+        view = View.of(picture, face.box, self.side)
         gain = torch.exp(0.3 * self.light * curves[4] + 0.1 * self.light * curves[5:8]).T[..., None, None]
         gamma = torch.exp(0.3 * self.light * curves[8])[:, None, None, None]
-        frames = (gain * view.sampled(picture, still).clamp(min=0) ** gamma).clamp(0, 1)
+        unlit = view.sampled(picture, still).clamp(min=0)
+        frames = (gain * unlit**gamma).clamp(0, 1)
         flow = None
         if self.n_frames > 1:
             flow = camera.part(slice(1, None))(still[:-1]) - pixels[:-1]
             flow = flow.permute(0, 3, 1, 2).contiguous()
+        mask, reference = self._head(face, view, still, camera.scale)[:, None], None
+        if self.reference is not None:
+            portrait = self._portrait(face, picture, view, still, camera.scale)
+            frames, mask, reference = self.reference(unlit, frames, portrait, generator)
         sample = Sample(
             frames=frames,
-            mask=self._head(face, view, still, camera.scale)[:, None],
+            mask=mask,
             clip_id=face.number,
             identity=None if self.identities is None else self.identities[draw.index],
             flow=flow,
+            reference=reference,
         )
         return sample if self.augmentation is None else self.augmentation(sample, generator)
 
@@ -172,7 +193,7 @@ class FaceClipSet(AbstractClipSet):
         """One portrait as it is."""
         face = self.faces[index]
         picture = self._picture(face)
-        view = _View.of(picture, face.box, self.side)
+        view = View.of(picture, face.box, self.side)
         points = pixel_grid(1, self.side, self.side)
         frame = view.sampled(picture, points)[0].clamp(0, 1)
         half = self.side / 2
@@ -180,13 +201,25 @@ class FaceClipSet(AbstractClipSet):
         mask = self._head(face, view, points, torch.ones(1))[0]
         return FacePhoto((frame * 255).round().byte(), mask, face.name, torch.tensor(landmarks))
 
+    def _portrait(self, face: _Face, picture: Tensor, view: View, points: Tensor, scale: Tensor) -> Portrait:
+        """Silhouette, padding and place of the head, at points of the still."""
+        planes = torch.cat([self._silhouettes.of(face.number, picture, view), face.photograph(*picture.shape[-2:])])
+        seen = view.sampled(planes, points, beyond="zeros")
+        left, right, _, *mouth = (view.placed(x, y) for x, y in face.landmarks())
+        eyes = (left + right) / 2
+        down = (mouth[0] + mouth[1]) / 2 - eyes
+        unit = down.norm().clamp(min=1e-3)
+        ahead = points - eyes
+        chart = torch.stack([ahead[..., 0] * down[1] - ahead[..., 1] * down[0], (ahead * down).sum(-1)], 1) / unit**2
+        return Portrait(seen[:, :1], (seen[:, 1:] > 0.999).float(), chart, unit * scale)
+
     def _picture(self, face: _Face) -> Float[Tensor, "3 h w"]:
         try:
             return self.tree.picture(face.file).float() / 255
         except PaLibError as error:
             raise DamagedInputError(str(face.row.wrong(str(error)))) from error
 
-    def _head(self, face: _Face, view: _View, points: Tensor, scale: Tensor) -> Float[Tensor, "t h w"]:
+    def _head(self, face: _Face, view: View, points: Tensor, scale: Tensor) -> Float[Tensor, "t h w"]:
         """The head's ellipse, turned with the line of the eyes, at points of the still; its edge is 1 px wide."""
         x, y, width, height = face.box
         centre = view.placed(x + width / 2, y + height / 2)
@@ -229,6 +262,9 @@ class FaceDataModule(AbstractDataModule):
             and zooms by at most 16 % from the first frame on.
         light: Strength of the change of light, >= 0: 1 changes the gain by a factor of at most 1.5.
         augmentation: Augmentation of the training clips, None = none.
+        reference: Makes a reference of each clip for systems that take one, see `PortraitReference`: then its mask,
+            which hides the reference, takes the place of the ellipse. None = none. The optional columns ``valid_x0
+            valid_y0 valid_x1 valid_y1`` of the index say which part of an image is photograph, in pixels.
         loading: Further arguments of `AbstractDataModule`. `seed` is that of order, motion, light and augmentation in
             training; `val_share` counts where the index has no split, and is the share of the groups.
     """
@@ -243,6 +279,7 @@ class FaceDataModule(AbstractDataModule):
         motion: float = 1.0,
         light: float = 1.0,
         augmentation: ClipAugmentation | None = None,
+        reference: PortraitReference | None = None,
         **loading: Unpack[Loading],
     ) -> None:
         super().__init__(**loading)
@@ -258,6 +295,7 @@ class FaceDataModule(AbstractDataModule):
         self.motion = motion
         self.light = light
         self.augmentation = augmentation
+        self.reference = reference
 
     def make_sets(self) -> tuple[FaceClipSet, FaceClipSet | None]:
         """Read the index and divide it.
@@ -288,6 +326,7 @@ class FaceDataModule(AbstractDataModule):
                     light=self.light,
                     seed=self.split_seed if is_held_out else self.seed,
                     augmentation=None if is_held_out else self.augmentation,
+                    reference=self.reference,
                 )
             )
         if not len(sets[0]):
@@ -299,37 +338,3 @@ class FaceDataModule(AbstractDataModule):
         for clips in (self.train_set, self.val_set):
             if isinstance(clips, FaceClipSet):
                 yield from map(clips.photo, range(len(clips)))
-
-
-@dataclass(frozen=True)
-class _View:
-    """The square of an image that fills the frame: centre (px of the image, its corner at 0 0) and frame px per px."""
-
-    x: float
-    y: float
-    scale: float
-
-    @staticmethod
-    def of(picture: Tensor, box: Box, side: int) -> _View:
-        height, width = picture.shape[-2:]
-        square = min(height, width)
-        x, y = box[0] + box[2] / 2, box[1] + box[3] / 2
-        return _View(
-            min(max(x, square / 2), width - square / 2), min(max(y, square / 2), height - square / 2), side / square
-        )
-
-    def placed(self, x: float, y: float) -> Tensor:
-        """A point of the image, in px of the frame, counted from its centre."""
-        return torch.tensor([(x - self.x) * self.scale, (y - self.y) * self.scale])
-
-    def sampled(self, picture: Tensor, points: Float[Tensor, "t h w 2"]) -> Float[Tensor, "t 3 h w"]:
-        """The picture at points of the frame; mirrored beyond its border."""
-        height, width = picture.shape[-2:]
-        source = picture[None]
-        if self.scale < 1:  # shrunk with a filter first: bilinear sampling of a larger picture would alias
-            size = max(1, round(height * self.scale)), max(1, round(width * self.scale))
-            source = interpolate(source, size, mode="bilinear", antialias=True)
-        at = points / self.scale + torch.tensor([self.x, self.y])
-        at = 2 * at / torch.tensor([width, height]) - 1
-        n = len(points)
-        return grid_sample(source.expand(n, -1, -1, -1), at, padding_mode="reflection", align_corners=False)

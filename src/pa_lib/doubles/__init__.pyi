@@ -1,5 +1,18 @@
 from .bank import Double, DoubleBank, View
 from .casting import cast
 from .index import DoubleEntry, Expression, ViewEntry
+from .rendering import footprint, pose_of_view, render, render_head
 
-__all__ = ["Double", "DoubleBank", "DoubleEntry", "Expression", "View", "ViewEntry", "cast"]
+__all__ = [
+    "Double",
+    "DoubleBank",
+    "DoubleEntry",
+    "Expression",
+    "View",
+    "ViewEntry",
+    "cast",
+    "footprint",
+    "pose_of_view",
+    "render",
+    "render_head",
+]

@@ -12,6 +12,9 @@ Expression = Literal["neutral", "smiling", "mouth_open", "eyes_closed"]
 EXPRESSIONS: tuple[str, ...] = get_args(Expression)
 ViewName = Literal["front", "three_quarter_left", "three_quarter_right", "profile_left", "profile_right", "back"]
 Point = tuple[float, float]
+CHIN = 1.82
+"""Distance from the eyes down to the chin of a head seen from behind, in scales of `HeadPose`: the median of the fronts
+of the doubles. Only where the eyes and the chin would be says how large such a head is."""
 Lab = tuple[Annotated[float, Field(ge=0, le=100)], float, float]
 
 
@@ -32,8 +35,9 @@ class ViewEntry(_Entry):
         height: Height of the picture, px.
         landmarks: Eyes, tip of the nose, corners of the mouth (x, y), px, in the order of `Detection`; hidden ones
             where they would be seen through the head. None from behind.
-        eye_line: Point in the middle of the head at the height of the eyes (x, y), px.
-        chin: Lowest point of the chin (x, y), px; from behind at the height where it would be.
+        eye_line: Point in the middle of the head at the height of the eyes (x, y), px; from behind at the height of the
+            front's pose.
+        chin: Lowest point of the chin (x, y), px; from behind: `CHIN` scales of the front's pose below `eye_line`.
         face_px: Distance from the eyes to the chin of the neutral face, at the scale of this picture, px.
         collar_y: Row of the lowest skin of the neck, px: the neck ends here, in a curve.
         head_box: Hair, face and ears without the neck, ``x0 y0 x1 y1`` px.

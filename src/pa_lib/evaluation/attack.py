@@ -18,18 +18,19 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
-from pa_lib.contracts import Clip, ClipMasks, PersonMask, ProgressCallback
+from pa_lib.contracts import ClipMasks, PersonMask, ProgressCallback
 from pa_lib.data import FaceDataModule
 from pa_lib.errors import InputError, SettingError
 from pa_lib.evaluation.shard import AbstractSource, MakeMetrics, OnProgress, Shard, described, under
-from pa_lib.functional import composite
 from pa_lib.functional.boxes import bounding_box
 from pa_lib.functional.draws import seed_of
+from pa_lib.functional.head_pose import pose_of_landmarks
 from pa_lib.functional.intervals import t_interval, wilson_interval
 from pa_lib.metrics import Measurement, MetricValue
 from pa_lib.metrics.base import hash_of_protocol
 from pa_lib.modules.attackers.base import AbstractAttack, Anonymized, AttackResult, Photos
 from pa_lib.modules.systems.base import AbstractAnonymizer
+from pa_lib.pipeline.replaced import replaced_pictures
 from pa_lib.reports.evaluation_record import MetricRecord
 
 N_VIEWS = 2  # of a photo to learn from, where the system gives another result for another seed
@@ -169,7 +170,8 @@ def anonymized_photos(
     """Anonymize many photos in one call: as a clip in which every frame shows another person.
 
     The same as one by one for every system that looks at each person alone, and several times as fast where it works
-    on batches. Every photo has a person number of its own, and so noise of its own.
+    on batches. Every photo has a person number of its own, and so noise and a replacement of its own. The pose of its
+    head is that of its landmarks.
 
     Args:
         system: The anonymizer.
@@ -178,7 +180,7 @@ def anonymized_photos(
         seed: Seed of the system. The same seed and rows give the same pictures.
 
     Returns:
-        Anonymized under the mask, the source elsewhere.
+        Anonymized under the mask, and where the system extends it; the source elsewhere.
 
     Raises:
         PaLibError: A row comes twice, or a mask is empty.
@@ -191,10 +193,10 @@ def anonymized_photos(
         box = bounding_box(alpha)
         if box is None:
             raise InputError(f"photo {row} has an empty mask: nothing in it would be anonymized")
-        masks.append(PersonMask(row + 1, at, box[0].start, box[1].start, alpha[box], kind="face"))
+        pose = pose_of_landmarks(photos.landmarks[row])
+        masks.append(PersonMask(row + 1, at, box[0].start, box[1].start, alpha[box], kind="face", pose=pose))
     frames = photos.frames[rows]
-    made = system.anonymize(Clip(frames), ClipMasks(tuple(masks), len(rows), *frames.shape[2:]), seed=seed)
-    return composite(frames, made.frames.cpu(), photos.masks[rows])
+    return replaced_pictures(frames, ClipMasks(tuple(masks), len(rows), *frames.shape[2:]), system, seed=seed)
 
 
 def anonymized_views(

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from pa_lib.contracts import Batch, Clip, ClipMasks, Kind, PersonMask, Result, Sighting
-from pa_lib.functional import composite
+from pa_lib.contracts import Batch, Kind, PersonInfo, PersonMask, Result, Sighting
 from pa_lib.functional.boxes import bounding_box
 from pa_lib.modules.systems.base import AbstractAnonymizer
+from pa_lib.people.poses import pose_of_mask
+from pa_lib.pipeline.replaced import MaskedFrame, named, replaced_frames
+from pa_lib.video import Frame, Picture, PixelFormat
 
 
 def module_results(
@@ -18,8 +20,9 @@ def module_results(
 ) -> Iterator[Result]:
     """Results of a system on every batch, composited as in a video: outside the masks nothing changes.
 
-    The clips' pixels are rounded to 8 bit first, as a video's are. Each clip is a person of its own, so each draws its
-    own noise; people are numbered by who they are where the data knows, else by their clip.
+    The clips' pixels are rounded to 8 bit first, as a video's are. Each clip is a video of its own with one person, so
+    each draws its own noise; people are numbered by who they are where the data knows, else by their clip. Data gives
+    no landmarks, so the pose of a head is what the extent of its mask implies.
 
     Args:
         module: The anonymizer, any system.
@@ -30,14 +33,15 @@ def module_results(
     for batch in batches:
         source = (batch.frames.detach().cpu() * 255).round().clamp(0, 255).to(torch.uint8)
         masks = batch.masks.detach().cpu().float()
-        anonymized = [
-            _in_windows(module, frames, alpha, int(clip), kind, seed)
+        made = [
+            _as_video(module, frames, alpha, int(clip), kind, seed)
             for frames, alpha, clip in zip(source, masks, batch.clip_ids, strict=True)
         ]
+        replaced = torch.stack([alpha for _, alpha in made])
         yield Result(
             source,
-            torch.stack(anonymized),
-            masks,
+            torch.stack([frames for frames, _ in made]),
+            replaced,
             batch.clip_ids.cpu(),
             batch.identities,
             sightings(batch, masks, kind),
@@ -59,18 +63,26 @@ def sightings(batch: Batch, masks: Tensor, kind: Kind) -> tuple[Sighting, ...]:
     return tuple(people)
 
 
-def _in_windows(module: AbstractAnonymizer, frames: Tensor, alpha: Tensor, clip: int, kind: Kind, seed: int) -> Tensor:
-    """One clip of t 3 h w, in windows as long as the system wants."""
-    n_frames, _, height, width = frames.shape
-    step = max(1, module.window_frames)
-    parts = []
-    for start in range(0, n_frames, step):
-        window = slice(start, min(start + step, n_frames))
-        people = []
-        for at, mask in enumerate(alpha[window, 0]):
-            if (box := bounding_box(mask)) is not None:
-                people.append(PersonMask(clip + 1, at, box[0].start, box[1].start, mask[box].clone(), kind))
-        masks = ClipMasks(tuple(people), window.stop - window.start, height, width)
-        made = module.anonymize(Clip(frames[window], start), masks, seed=seed).frames.cpu()
-        parts.append(composite(frames[window], made, alpha[window]))
-    return torch.cat(parts)
+def _as_video(
+    module: AbstractAnonymizer, frames: Tensor, alpha: Tensor, clip: int, kind: Kind, seed: int
+) -> tuple[Tensor, Tensor]:
+    """One clip of t 3 h w as the system makes it, and the masks of what was replaced, t 1 h w."""
+    height, width = frames.shape[2:]
+    form = PixelFormat("rgb24", width, height)
+    items = []
+    for at, (pixels, mask) in enumerate(zip(frames, alpha[:, 0], strict=True)):
+        people: tuple[PersonMask, ...] = ()
+        if (box := bounding_box(mask)) is not None:
+            top, left = box[0].start, box[1].start
+            pose = pose_of_mask((left, top, box[1].stop, box[0].stop)) if kind == "face" else None
+            people = (PersonMask(clip + 1, 0, top, left, mask[box].clone(), kind, pose),)
+        picture = Picture((pixels.permute(1, 2, 0).contiguous().numpy(),), form)
+        items.append(MaskedFrame(Frame(at, at, 1, at / 25, picture), is_searched=True, people=people))
+    known = named({clip + 1: PersonInfo()}, module, seed)
+    made, covered = [], []
+    for source, (item, own, error) in zip(frames, replaced_frames(items, module, known, seed), strict=True):
+        if error is not None:
+            raise error
+        made.append(source if own is None else own)
+        covered.append(item.union())
+    return torch.stack(made), torch.stack(covered)[:, None]

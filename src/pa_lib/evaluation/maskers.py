@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pa_lib.checkpoint import check_targets
-from pa_lib.errors import InputError, SettingError
+from pa_lib.errors import InputError
+from pa_lib.evaluation.recorded import made_again
 from pa_lib.evaluation.shard import described
 from pa_lib.people import AbstractMasker, SilhouetteMasker, TracksRecord
 from pa_lib.pretrained import SelfieSegmentation
@@ -68,12 +67,7 @@ class Maskers:
     def _recorded(self, node: Mapping[str, Any], path: Path) -> AbstractMasker:
         key = json.dumps(node, sort_keys=True, default=str)
         if key not in self._made:
-            # The file may come from anywhere: only public parts of this library are made, whatever it names.
-            try:
-                check_targets({"masker": node}, path, trusted=("pa_lib.people",))
-            except SettingError as error:  # of the file, not of the command
-                raise InputError(str(error)) from error
-            masker = _made(node, path)
+            masker = made_again(node, path)
             if not isinstance(masker, AbstractMasker):
                 raise InputError(f"{path}: its masker is a {type(masker).__name__}; set is_masker_recorded=false")
             self._made[key] = masker
@@ -91,19 +85,3 @@ def recorded_masker(report: RunReport | None, record: TracksRecord | None) -> tu
         if isinstance(node, Mapping):
             return node, place
     return None
-
-
-def _made(node: Any, path: Path) -> Any:
-    """The part that checked settings describe."""
-    if isinstance(node, list):
-        return [_made(item, path) for item in node]
-    if not isinstance(node, Mapping):
-        return node
-    arguments = {name: _made(value, path) for name, value in node.items() if name != "_target_"}
-    if "_target_" not in node:
-        return arguments
-    package, _, name = str(node["_target_"]).rpartition(".")
-    try:
-        return getattr(importlib.import_module(package), name)(**arguments)
-    except (TypeError, SettingError) as error:  # of the file, not of the command
-        raise InputError(f"{path}: {node['_target_']}: {' '.join(str(error).split())}") from error

@@ -169,7 +169,8 @@ class ModuleOnVideos(AbstractSource):
         )
         for result in results:
             feed(shard.metrics["composited"], result)
-        opened = OpenedPair(ClipPair(source, output, tracks), clip, self.maskers, limits=limits)
+        pair = ClipPair(source, output, tracks)
+        opened = OpenedPair(pair, clip, self.maskers, limits=limits, module=self.pipeline.module, seed=self.seed)
         for result in opened.results(progress):
             feed(shard.metrics["encoded"], result, has_masks=opened.has_masks)
         shard.clips.append(opened.measured())

@@ -17,14 +17,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pa_lib.contracts import ClipMasks, Kind, ProgressCallback, Result, Sighting
+from pa_lib.contracts import Kind, ProgressCallback, Result, Sighting
 from pa_lib.errors import InputError
 from pa_lib.evaluation.maskers import Maskers
 from pa_lib.evaluation.pairs import ClipPair
+from pa_lib.evaluation.recorded import recorded_replacements
 from pa_lib.evaluation.shard import no_progress, under
 from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.people import AbstractMasker, TracksRecord, check_source, read_tracks
-from pa_lib.pipeline.protect import masked_frame, protect_frames
+from pa_lib.pipeline.protect import info_of_hidden, masked_frame, protect_frames
+from pa_lib.pipeline.replaced import Extending, extended_frame, named
 from pa_lib.reports.evaluation_record import MeasuredClip, MeasuredFile
 from pa_lib.reports.run_record import RunReport
 from pa_lib.video import Frame, Limits, VideoInfo, VideoWriter, WriteSettings, fingerprint, probe, read_frames
@@ -43,13 +45,23 @@ class OpenedPair:
         clip: Number of the clip in rows of metrics.
         maskers: Choice of the masker that makes the masks; None: the recorded one, else the default.
         limits: Limits on what is read.
+        module: System that the video was anonymized with, see `MaskMaker`; None: what the report says of it.
+        seed: Seed of the module; where the report says what that is, its seed counts.
 
     Raises:
-        InputError: Sizes or rates differ, or the tracks file or report belongs to another video.
+        InputError: Sizes or rates differ, the tracks file or report belongs to another video, or the report does not
+            say how the system of its run extended the masks.
     """
 
     def __init__(
-        self, pair: ClipPair, clip: int = 0, maskers: Maskers | None = None, *, limits: Limits | None = None
+        self,
+        pair: ClipPair,
+        clip: int = 0,
+        maskers: Maskers | None = None,
+        *,
+        limits: Limits | None = None,
+        module: Extending | None = None,
+        seed: int = 0,
     ) -> None:
         self.pair, self.clip = pair, clip
         limits = limits or Limits()
@@ -67,7 +79,9 @@ class OpenedPair:
         if self.record is not None and pair.tracks is not None:
             maskers = maskers or Maskers()
             masker, self.masker_settings, self.masker_from = maskers.of(report, self.record, pair.tracks)
-            self.masks = MaskMaker(self.before, self.record, masker, self.redacted)
+            if module is None and report is not None:
+                module, seed = recorded_replacements(report, pair.report or pair.tracks)
+            self.masks = MaskMaker(self.before, self.record, masker, self.redacted, module, seed)
         self.n_frames = self.n_undecodable = 0
 
     @property
@@ -135,21 +149,32 @@ class MaskMaker:
         record: Tracks of the people, and who is hidden.
         masker: Masker that decides which pixels are replaced.
         redacted: Frames that the run blanked whole.
+        module: System that the video was anonymized with, which may have extended the masks; None: as they are.
+        seed: Seed of the module.
     """
 
     def __init__(
-        self, info: VideoInfo, record: TracksRecord, masker: AbstractMasker, redacted: frozenset[int] = frozenset()
+        self,
+        info: VideoInfo,
+        record: TracksRecord,
+        masker: AbstractMasker,
+        redacted: frozenset[int] = frozenset(),
+        module: Extending | None = None,
+        seed: int = 0,
     ) -> None:
         self.info, self.record, self.masker, self.redacted = info, record, masker, redacted
+        self.module, self.seed = module, seed
+        self._known = {} if module is None else named(info_of_hidden(record), module, seed)
         self._is_hidden = {decision.person_id: decision.is_hidden for decision in record.decisions}
 
     def of(self, frame: Frame) -> Tensor:
         """The mask of one frame: shape h w, float32 in [0, 1]; all ones where the frame is blanked whole."""
         masked = masked_frame(frame, self.record, self.masker, self.info)
+        if self.module is not None:
+            masked = extended_frame(masked, self.module, self._known, self.seed)
         if masked.fault is not None or frame.index in self.redacted:
             return torch.ones(self.info.height, self.info.width)
-        people = tuple(replace(mask, frame=0) for mask in masked.people)
-        return ClipMasks(people, 1, self.info.height, self.info.width).union(0)
+        return masked.union()
 
     def people_at(self, index: int) -> tuple[Sighting, ...]:
         """Who is in a frame; clip and frame are left at 0."""
@@ -235,7 +260,7 @@ def composited_results(
     """
     info = probe(source, limits or Limits())
     check_source(record, fingerprint(source))
-    masks = MaskMaker(info, record, masker)
+    masks = MaskMaker(info, record, masker, module=module, seed=seed)
     with VideoWriter(output, info, write or WriteSettings()) as writer:
 
         def moments() -> Iterator[Moment | None]:

@@ -5,6 +5,7 @@ from .conventional import blur, fill, mean_outside, mosaic, noise, region_size
 from .flow import flow_inconsistency, motion_boundaries, occlusion, stays_inside, warp
 from .frechet import frechet_distance, frechet_video_distance, gaussian_frechet_distance
 from .hashing import weights_sha256
+from .head_pose import head_ellipse, pose_of_landmarks, poses_of_landmarks
 from .identity import identity_distance, mean_pair_distance
 from .intervals import jackknife_interval, resampled_interval, t_interval, wilson_interval
 from .kvd import kernel_video_distance
@@ -18,6 +19,7 @@ from .masks import (
     pad,
     run_lengths,
     snap_to_grid,
+    tilted_ellipse_raster,
     trim,
     union,
 )
@@ -26,6 +28,7 @@ from .pixels import as_unit
 from .psnr import RegionErrors, halo, kept_pixels, psnr_db, region_errors, unmasked_psnr
 from .reid import Retrieval, chance_of_precision, chance_of_rank, rank_gallery, reidentification
 from .sharpness import gradient_length
+from .smoothing import local_lines, outliers, smoothed
 from .ssim import unmasked_ssim
 from .warping_error import temporal_warping_error
 
@@ -54,10 +57,12 @@ __all__ = [
     "gaussian_frechet_distance",
     "gradient_length",
     "halo",
+    "head_ellipse",
     "identity_distance",
     "jackknife_interval",
     "kept_pixels",
     "kernel_video_distance",
+    "local_lines",
     "mean_outside",
     "mean_pair_distance",
     "mosaic",
@@ -65,7 +70,10 @@ __all__ = [
     "noise",
     "non_maximum_suppression",
     "occlusion",
+    "outliers",
     "pad",
+    "pose_of_landmarks",
+    "poses_of_landmarks",
     "psnr_db",
     "rank_gallery",
     "region_errors",
@@ -73,10 +81,12 @@ __all__ = [
     "reidentification",
     "resampled_interval",
     "run_lengths",
+    "smoothed",
     "snap_to_grid",
     "stays_inside",
     "t_interval",
     "temporal_warping_error",
+    "tilted_ellipse_raster",
     "trim",
     "union",
     "unmasked_lpips",

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from pa_lib.contracts import Box
 from pa_lib.functional.boxes import bounding_box
+from pa_lib.functional.smoothing import local_lines
 
 Interpolation = Literal["bilinear", "bicubic"]
 """``x0 y0 x1 y1``, px; the first pixel reaches from 0 to 1."""
 
-_REACH = 3  # of a Gaussian's sigmas, beyond which its weights do not matter
 _SHARPNESS = -0.5  # the cubic kernel's free parameter, at which it is exact for parabolas (Keys 1981)
 
 
@@ -67,26 +67,13 @@ def square_boxes(
     centres = (own[:, :2] + own[:, 2:]) / 2
     sides = (own[:, 2:] - own[:, :2]).amax(1, keepdim=True) * expansion
     if temporal_smoothing > 0:
-        smoothing = _local_lines(present.double(), temporal_smoothing)
+        smoothing = local_lines(present.double(), temporal_smoothing)
         centres, sides = smoothing @ centres, smoothing @ sides
     needed = 2 * torch.maximum(own[:, 2:] - centres, centres - own[:, :2]).amax(1, keepdim=True)
     sides = torch.maximum(sides, needed)
     squares = torch.cat([centres - sides / 2, centres + sides / 2], dim=1)
     nearest = (torch.arange(len(boxes), device=present.device)[:, None] - present[None, :]).abs().argmin(1)
     return squares[nearest]
-
-
-def _local_lines(times: Float[Tensor, " t"], sigma: float) -> Float[Tensor, "t t"]:
-    """The matrix that fits a straight line around every time and takes its value there; rows add up to 1.
-
-    Source: local linear regression, Fan & Gijbels, Local Polynomial Modelling and Its Applications (1996), ch. 2.
-    """
-    ahead = times[None, :] - times[:, None]
-    weights = torch.where(ahead.abs() <= _REACH * sigma, torch.exp(-((ahead / sigma) ** 2) / 2), 0.0)
-    mass, moment, spread = (torch.sum(weights * ahead**k, 1, keepdim=True) for k in range(3))
-    fitted = weights * (spread - moment * ahead)
-    total = fitted.sum(1, keepdim=True)  # 0 where no box is near: the value itself
-    return torch.where(total > 1e-9 * mass, fitted / total.clamp_min(1e-300), weights)
 
 
 def resample(

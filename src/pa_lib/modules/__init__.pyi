@@ -16,6 +16,7 @@ from .backbones.diffusers_unet import DiffusersUNet
 from .conditioners.base import AbstractConditioner, Scene
 from .conditioners.mask_and_background import MaskAndBackground
 from .conditioners.prompt import Prompt
+from .conditioners.reference import ReferencePicture
 from .crops.aligner import CropAligner, CropGeometry, Crops, Reintegrator
 from .crops.mask_augmentation import MaskAugmentation
 from .diffusion.base import AbstractNoiseProcess
@@ -35,6 +36,11 @@ from .losses.masked_diffusion import MaskedDiffusionLoss
 from .losses.plain_diffusion import PlainDiffusionLoss
 from .non_interference import interference
 from .optimization import MakeOptimizer, MakeSchedule, OptimizerSpec, Training
+from .reference.base import AbstractPlaced, AbstractReference, NoReference, PersonInCrops, Relit
+from .reference.closed_form import ClosedFormLight
+from .reference.doubles import Casting, DoublesReference
+from .reference.light import AbstractLight, HeadPlaces, LightScene, NoLight
+from .reference.light_transform import LightTransform
 from .schedules import CosineSchedule
 from .slot import Origin, Recorded, Slot
 from .systems.base import AbstractAnonymizer
@@ -61,15 +67,20 @@ __all__ = [
     "AbstractDiffusionLoss",
     "AbstractGuidance",
     "AbstractLearnedAnonymizer",
+    "AbstractLight",
     "AbstractNoiseProcess",
+    "AbstractPlaced",
+    "AbstractReference",
     "AbstractSolver",
     "AbstractTemporal",
     "AbstractText",
     "Anonymized",
     "AttackResult",
     "BottleneckContentAdapter",
+    "Casting",
     "ClassifierFreeGuidance",
     "ClipText",
+    "ClosedFormLight",
     "CompactUNet",
     "ConventionalAnonymizer",
     "CosineSchedule",
@@ -81,16 +92,20 @@ __all__ = [
     "Denoised",
     "DiffusersUNet",
     "DiffusionProcess",
+    "DoublesReference",
     "DpmSolver",
     "FlowEulerSolver",
     "FlowMatching",
     "ForwardContext",
+    "HeadPlaces",
     "Hook",
     "IdentityGuidance",
     "InpaintingRequest",
     "KLAutoencoder",
     "LatentInpainter",
     "LcmSolver",
+    "LightScene",
+    "LightTransform",
     "MakeOptimizer",
     "MakeSchedule",
     "MaskAndBackground",
@@ -99,6 +114,8 @@ __all__ = [
     "MaskedDiffusionLoss",
     "MeanGuidance",
     "NoAdapter",
+    "NoLight",
+    "NoReference",
     "NoTemporal",
     "NoText",
     "OptimizerSpec",
@@ -106,12 +123,15 @@ __all__ = [
     "ParrotAttack",
     "PassersbyAnonymizer",
     "Patchify",
+    "PersonInCrops",
     "Photos",
     "PlainDiffusionLoss",
     "PreparedGuidance",
     "Prompt",
     "Recorded",
+    "ReferencePicture",
     "Reintegrator",
+    "Relit",
     "Residuals",
     "ReversalAttack",
     "RunningContext",

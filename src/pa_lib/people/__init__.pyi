@@ -6,8 +6,10 @@ from .choosers.everybody import HideAll
 from .choosers.subject import KeepSubject
 from .find import Findings, find_people
 from .finders import AbstractFinder, CenterFaceFinder, FacesAndPeopleFinder, MtcnnFinder, PeopleFinder
+from .head_mask import HeadMasker
 from .identify import best_faces, embed_people, embed_photos
 from .mask import AbstractMasker, BoxMasker, EllipseMasker, FrameMasks, MaskRequest, SilhouetteMasker
+from .poses import PoseTrack, head_poses
 from .tracking.base import AbstractTracker
 from .tracking.kalman import KalmanTracker
 from .tracking.link import link_people
@@ -29,6 +31,7 @@ __all__ = [
     "FacesAndPeopleFinder",
     "Findings",
     "FrameMasks",
+    "HeadMasker",
     "HideAll",
     "HideAt",
     "HideIds",
@@ -41,6 +44,7 @@ __all__ = [
     "MaskRequest",
     "MtcnnFinder",
     "PeopleFinder",
+    "PoseTrack",
     "SilhouetteMasker",
     "TracksRecord",
     "VideoTimeline",
@@ -49,6 +53,7 @@ __all__ = [
     "embed_people",
     "embed_photos",
     "find_people",
+    "head_poses",
     "link_people",
     "read_tracks",
     "stage_tracks",

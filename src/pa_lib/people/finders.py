@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pa_lib.contracts import Detection
+from pa_lib.contracts import Detection, Silhouettes
 from pa_lib.errors import SettingError
 from pa_lib.functional.boxes import box_overlaps
+from pa_lib.functional.head_outline import head_in_outline
 from pa_lib.people.tiles import find_in_tiles, merged, scaled
+from pa_lib.people.tracking.heads import expected_head
 from pa_lib.pretrained import MTCNN, CenterFace, NanoDet
 
 Image = NDArray[np.uint8]
@@ -144,6 +147,8 @@ class PeopleFinder(AbstractFinder):
         detail_px: Longest side of the larger pass in pixels. It never enlarges a frame by more than a third: beyond
             that recall falls again (measured on the shared pedestrian clip).
         n_threads: Number of threads of the network; 0 = automatic.
+        outlines: Network that finds the outline of the person in a box, for example `pa_lib.pretrained.
+            SelfieSegmentation`: the detections then say where the head is in it. None: they do not.
 
     Raises:
         SettingError: A setting is out of its range.
@@ -151,10 +156,17 @@ class PeopleFinder(AbstractFinder):
 
     overview_px = 416
 
-    def __init__(self, min_score: float = 0.25, detail_px: int = 960, n_threads: int = 0) -> None:
+    def __init__(
+        self,
+        min_score: float = 0.25,
+        detail_px: int = 960,
+        n_threads: int = 0,
+        outlines: Silhouettes | None = None,
+    ) -> None:
         if detail_px < self.overview_px:
             raise SettingError(f"detail_px is {detail_px}, expected at least {self.overview_px}")
         self.detail_px = detail_px
+        self.outlines = outlines
         self._detector = NanoDet(min_score, self.overview_px, n_threads)
 
     def find(self, images: Sequence[Image]) -> list[list[Detection]]:
@@ -168,7 +180,14 @@ class PeopleFinder(AbstractFinder):
         if side > self.overview_px:
             details = self._detector.detect([image], side_px=side)[0]
             people = people + without_parts(details, people, min_height=self.overview_px * longer / side)
-        return merged(people, 0.5)
+        return [self._with_head(person, image) for person in merged(people, 0.5)]
+
+    def _with_head(self, person: Detection, image: Image) -> Detection:
+        if self.outlines is None:
+            return person
+        (top, left, likely), *_ = self.outlines.silhouette(image, [person.box])
+        head = head_in_outline(likely, top, left, person.box, expected_head(person.box, image.shape[0]))
+        return replace(person, head=head)
 
     def release(self) -> None:
         """Give the network's memory back until the next call."""

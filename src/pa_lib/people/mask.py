@@ -9,13 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pa_lib.contracts import Box, Presence
+from pa_lib.contracts import Box, Presence, Silhouettes
 from pa_lib.errors import ProtectionError, SettingError
 from pa_lib.functional.boxes import bounding_box
 from pa_lib.functional.masks import Patch, box_raster, union
@@ -59,17 +58,6 @@ _FEET_REACH = (
     25  # frames in which the lowest place of the feet shows how near a person stands: dancers leave the ground
 )
 _SIGHTING_REACH = 2  # frames around a detection in which it still counts, the default stride
-
-
-@runtime_checkable
-class Silhouettes(Protocol):
-    """What `SilhouetteMasker` needs of a network, for example `pa_lib.pretrained.SelfieSegmentation`."""
-
-    def silhouette(
-        self, image: NDArray[np.uint8], boxes: Sequence[Box]
-    ) -> Sequence[tuple[int, int, NDArray[np.float32]]]:
-        """For each box ``top, left`` and an array h w in [0, 1], wholly inside the image."""
-        ...
 
 
 class AbstractMasker(ABC):
@@ -218,7 +206,7 @@ class SilhouetteMasker(AbstractMasker):
     def mask(self, request: MaskRequest) -> FrameMasks:
         """Cover the hidden people by silhouettes and face ellipses; see `AbstractMasker.mask`."""
         canvas = Canvas(request)
-        sparing = self._sparing(request, canvas) if self.spare_kept and request.kept else None
+        sparing = self.sparing(request, canvas)
         for presence in request.hidden:
             spared = sparing.within(presence) if sparing is not None else None
             if presence.track.kind == "face":
@@ -226,7 +214,7 @@ class SilhouetteMasker(AbstractMasker):
             else:
                 shape = canvas.edited(presence) or self._silhouette(request.image, presence, canvas)
                 canvas.add(presence, shape, self.body_edge, spared)
-        return canvas.result()
+        return canvas.result({} if sparing is None else sparing.in_front(request.hidden))
 
     def _head(self, presence: Presence, canvas: Canvas) -> Patch | None:
         return ellipse_around(canvas.box(presence), "face", self.scales["face"], canvas.height, canvas.width)
@@ -253,8 +241,10 @@ class SilhouetteMasker(AbstractMasker):
         reach = box_raster(grown(box, 1 + 2 * _REACH), canvas.height, canvas.width)
         return patch if reach is None else Patch(reach.top, reach.left, part_inside(patch, reach))
 
-    def _sparing(self, request: MaskRequest, canvas: Canvas) -> _Sparing:
-        """The shapes of the kept people, and the hidden faces that stay hidden in any case."""
+    def sparing(self, request: MaskRequest, canvas: Canvas) -> Sparing | None:
+        """The shapes of the kept people, and the hidden faces that stay hidden in any case; None: nothing is spared."""
+        if not (self.spare_kept and request.kept):
+            return None
         height, width = canvas.height, canvas.width
         bodies, faces = [], []
         for other in request.kept:
@@ -265,7 +255,7 @@ class SilhouetteMasker(AbstractMasker):
                 faces.append(ellipse_around(box_of(other), "face", _KEPT_FACE_SCALE, height, width))
         sighted = [one for one in request.hidden if one.track.kind == "face" and _is_sighted(one)]
         heads = [head for one in sighted if (head := self._head(one, canvas)) is not None]
-        return _Sparing(
+        return Sparing(
             bodies,
             [face for face in faces if face is not None],
             heads,
@@ -275,7 +265,7 @@ class SilhouetteMasker(AbstractMasker):
 
 
 @dataclass(frozen=True)
-class _Sparing:
+class Sparing:
     """What may be cut out of the masks of the hidden in one frame.
 
     Args:
@@ -307,6 +297,20 @@ class _Sparing:
             may_hold_face = not is_face and is_sighted and presence.person_id not in self.faced
             cuts.append(_without(union(front), [self._top_of(presence)] if may_hold_face else []))
         return _without(union(cuts), self.heads) if cuts else None
+
+    def in_front(self, hidden: Sequence[Presence]) -> dict[int, Patch]:
+        """Person id -> where kept people stand in front of a hidden person, also of a face that is seen.
+
+        Only what a system covers beyond the masks goes by it, so nothing of a hidden person is lost.
+        """
+        spared = {}
+        for person_id in {one.person_id for one in hidden}:
+            own = [one for one in hidden if one.person_id == person_id]
+            own = [one for one in own if one.track.kind == "body"] or own
+            front = [body for other, body in self.bodies if any(_is_before(other, one) for one in own)]
+            if cuts := [*self.faces, *front]:
+                spared[person_id] = union(cuts)
+        return spared
 
     def _top_of(self, presence: Presence) -> Patch | None:
         x0, y0, x1, _ = grown(box := box_of(presence), 1 + 2 * _REACH)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from pa_lib.contracts import Box, Image, Kind, PersonMask, Presence
+from pa_lib.contracts import Box, HeadPose, Image, Kind, PersonMask, Presence
 from pa_lib.errors import SettingError
+from pa_lib.functional.head_pose import head_ellipse
 from pa_lib.functional.masks import (
     Patch,
     dilate,
@@ -21,8 +23,11 @@ from pa_lib.functional.masks import (
     from_run_lengths,
     pad,
     snap_to_grid,
+    tilted_ellipse_raster,
     trim,
+    union,
 )
+from pa_lib.people.poses import pose_of_box
 
 # Boxes end a little inside the frame although the person does not: detectors work on a coarser grid than pixels.
 _BORDER_PX, _BORDER_SHARE = 2.0, 0.02
@@ -40,6 +45,7 @@ class MaskRequest:
         kept: The other people in the frame.
         frame: Index of the frame within the clip, for the masks.
         grid: Rows and columns of a chroma cell of the video. Alpha is constant within each cell.
+        poses: Person id -> pose of the head; None or a missing person: implied by the box of each track.
     """
 
     image: Image
@@ -47,6 +53,7 @@ class MaskRequest:
     kept: Sequence[Presence] = ()
     frame: int = 0
     grid: tuple[int, int] = (1, 1)
+    poses: Mapping[int, HeadPose] | None = None
 
 
 class FrameMasks(NamedTuple):
@@ -55,10 +62,13 @@ class FrameMasks(NamedTuple):
     Args:
         masks: Masks of every track of a hidden person that reaches into the frame.
         fallbacks: Explanation in one short sentence of each mask that is not of the kind that was asked for.
+        spared: Person id -> where kept people stand in front of that hidden person: a system that needs more than the
+            masks takes nothing there. People without any are absent.
     """
 
     masks: tuple[PersonMask, ...]
     fallbacks: tuple[str, ...]
+    spared: Mapping[int, Patch] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,7 @@ class Canvas:
 
     def __init__(self, request: MaskRequest) -> None:
         self.frame, self.grid = request.frame, request.grid
+        self.poses = request.poses or {}
         self.height, self.width = request.image.shape[:2]
         self._masks: list[PersonMask] = []
         self._fallbacks: list[str] = []
@@ -122,11 +133,22 @@ class Canvas:
             self.fall_back(presence, "its mask in the tracks file is empty, so it is masked again")
         return patch
 
+    def pose(self, presence: Presence) -> HeadPose:
+        """The pose of the person's head; by the box of the track where no other is known."""
+        return self.poses.get(presence.person_id) or pose_of_box(presence.track, presence.row, self.height)
+
     def fall_back(self, presence: Presence, why: str) -> None:
         """Note why a person is not hidden by the shape that was asked for."""
         self._fallbacks.append(f"person {presence.person_id}, track {presence.track.track_id}: {why}")
 
-    def add(self, presence: Presence, shape: Patch | None, edge: Edge, spared: Patch | None = None) -> None:
+    def add(
+        self,
+        presence: Presence,
+        shape: Patch | None,
+        edge: Edge,
+        spared: Patch | None = None,
+        kind: Kind | None = None,
+    ) -> None:
         """Grow and soften a shape and put it on the grid.
 
         Args:
@@ -135,6 +157,7 @@ class Canvas:
             edge: Growth and soft edge of the shape.
             spared: Pixels to leave out. They are cut last, out of the finished alpha: a feather along the cut would
                 show the hidden person through.
+            kind: Kind of what the shape covers; None: that of the track.
         """
         if shape is None:
             return
@@ -145,13 +168,16 @@ class Canvas:
         if patch is None:
             return
         top, left, alpha = snap_to_grid(patch, self.grid, self.height, self.width)
-        self._masks.append(
-            PersonMask(presence.person_id, self.frame, top, left, alpha.contiguous(), presence.track.kind)
-        )
+        kind = kind or presence.track.kind
+        self._masks.append(PersonMask(presence.person_id, self.frame, top, left, alpha.contiguous(), kind))
 
-    def result(self) -> FrameMasks:
-        """Everything that was added."""
-        return FrameMasks(tuple(self._masks), tuple(self._fallbacks))
+    def result(self, spared: Mapping[int, Patch] = MappingProxyType({})) -> FrameMasks:
+        """Everything that was added.
+
+        Args:
+            spared: Pixels where kept people stand in front, see `FrameMasks`.
+        """
+        return FrameMasks(tuple(self._masks), tuple(self._fallbacks), spared)
 
 
 def box_of(presence: Presence) -> Box:
@@ -208,6 +234,22 @@ def ellipse_around(box: Box, kind: Kind, scale: float, height: int, width: int) 
         scale_x *= max(1.0, _HEAD_ASPECT * box_height / box_width)
         scale_y *= max(1.0, _HEAD_ASPECT * box_width / box_height)
     return ellipse_raster(grown(box, scale_x, scale_y), height, width)
+
+
+def whole_head(pose: HeadPose, growth: float, height: int, width: int) -> Patch | None:
+    """The ellipse that a pose implies around the whole head: hair, ears, chin and the top of the neck.
+
+    >>> whole_head(HeadPose(50.0, 50.0, 10.0), 1.0, 100, 100).mask.shape
+    torch.Size([49, 38])
+    """
+    x, y, across, along, tilt = head_ellipse(pose, growth)
+    return tilted_ellipse_raster((x, y), (across, along), tilt, height, width)
+
+
+def joined(patches: Sequence[Patch | None]) -> Patch | None:
+    """All patches that are there as one; None without any."""
+    there = [patch for patch in patches if patch is not None]
+    return union(there) if there else None
 
 
 def part_inside(patch: Patch, window: Patch) -> Bool[Tensor, "h w"]:

@@ -32,7 +32,7 @@ from pa_lib.people import (
     stage_tracks,
 )
 from pa_lib.pipeline.passes import SearchSettings, compare_faces, no_progress, read_reported, search_people
-from pa_lib.pipeline.protect import OnFailure, ProtectedFrame, protect_frames
+from pa_lib.pipeline.protect import OnFailure, ProtectedFrame, protect_frames, replacements_of
 from pa_lib.reports.frame_log import FrameLog
 from pa_lib.reports.people_sheet import PeopleSheet
 from pa_lib.reports.run_page import stage_run_page
@@ -177,7 +177,7 @@ class AnonymizationPipeline:
             if settings.is_chosen_again:
                 record = self._choose(info, record, on_progress)
         if settings.stage == "find":
-            return self._write_people(info, record, files, on_progress)
+            return self._write_people(info, record, files, settings, on_progress)
         return self._write_video(info, record, files, settings, started, on_progress)
 
     def _checked_input(self, source: Path, settings: RunSettings) -> VideoInfo:
@@ -240,10 +240,23 @@ class AnonymizationPipeline:
     # -- results -------------------------------------------------------------------------------------------------------
 
     def _write_people(
-        self, info: VideoInfo, record: TracksRecord, files: dict[str, Path], on_progress: ProgressCallback
+        self,
+        info: VideoInfo,
+        record: TracksRecord,
+        files: dict[str, Path],
+        settings: RunSettings,
+        on_progress: ProgressCallback,
     ) -> RunOutcome:
         """Write the tracks file and the numbered people of the video as one picture."""
-        sheet = PeopleSheet(record.people, record.decisions, info.width, info.height, record.times_s, info.path.name)
+        sheet = PeopleSheet(
+            record.people,
+            record.decisions,
+            info.width,
+            info.height,
+            record.times_s,
+            info.path.name,
+            replacements_of(record, self.module, settings.seed),
+        )
         needed = sheet.needed_frames
         for frame in read_reported(info, "drawing people", on_progress, record.n_frames):
             if frame.index in needed and frame.picture is not None:
@@ -291,6 +304,7 @@ class AnonymizationPipeline:
                 started=started,
                 config=settings.config or {},
                 warnings=self.module.notes,
+                replacements=replacements_of(record, self.module, settings.seed),
             )
             with (
                 stage_tracks(files["tracks"], record) as tracks,

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import groupby
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from pa_lib.contracts import Clip, ClipMasks, PersonInfo, PersonMask
-from pa_lib.functional import composite
+from pa_lib.contracts import PersonInfo
 from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.people import AbstractMasker, MaskRequest, TracksRecord
+from pa_lib.pipeline.replaced import MaskedFrame, ReplacedFrame, error_text, named, replaced_frames
 from pa_lib.reports.frame_log import FrameRecord
 from pa_lib.video import Frame, Picture, VideoInfo, redacted_picture
 
@@ -35,17 +31,6 @@ class ProtectedFrame:
     frame: Frame
     record: FrameRecord
     source: Picture | None
-
-
-@dataclass(frozen=True, eq=False)
-class MaskedFrame:
-    """A frame with the people who are hidden in it, or with the reason why it cannot be protected."""
-
-    frame: Frame
-    is_searched: bool
-    people: tuple[PersonMask, ...] = ()
-    fallbacks: tuple[str, ...] = ()
-    fault: str | None = None
 
 
 def protect_frames(
@@ -70,18 +55,9 @@ def protect_frames(
         seed: Seed of the module.
     """
     masked = (masked_frame(frame, record, masker, info) for frame in frames)
-    held: dict[int, Tensor] = {}  # frames that come again in the next window, as this one has anonymized them
-    for window in _windows(masked, module.window_frames, module.overlap_frames, set(record.cuts)):
-        made, fault = {}, None
-        try:
-            made = _anonymized(window.items, info, module, seed, record.info)
-        except Exception as error:  # whatever it was, this window is not protected
-            fault = f"anonymizer: {_error_text(error)}"
-        made = held | made | _cross_faded(held, made)
-        n_done = len(window.items) - window.n_held
-        for item in window.items[:n_done]:
-            yield _protected(item, made.get(item.frame.index), fault, info)
-        held = {index: made[index] for item in window.items[n_done:] if (index := item.frame.index) in made}
+    known = named(info_of_hidden(record), module, seed)
+    for done in replaced_frames(masked, module, known, seed, fps=float(info.fps), cuts=set(record.cuts)):
+        yield _protected(done, info)
 
 
 def masked_frame(frame: Frame, record: TracksRecord, masker: AbstractMasker, info: VideoInfo) -> MaskedFrame:
@@ -96,46 +72,32 @@ def masked_frame(frame: Frame, record: TracksRecord, masker: AbstractMasker, inf
     if not hidden:
         return MaskedFrame(frame, is_searched)
     try:
-        result = masker.mask(MaskRequest(frame.picture.rgb(), hidden, kept, grid=info.chroma_grid))
-        return MaskedFrame(frame, is_searched, result.masks, result.fallbacks)
+        found = {one.person_id: record.poses[one.person_id].at(frame.index) for one in hidden}
+        poses = {person_id: pose for person_id, pose in found.items() if pose is not None}
+        result = masker.mask(MaskRequest(frame.picture.rgb(), hidden, kept, grid=info.chroma_grid, poses=poses))
+        masks = tuple(replace(mask, pose=record.poses[mask.person_id].placed_at(frame.index)) for mask in result.masks)
+        return MaskedFrame(frame, is_searched, masks, result.fallbacks, spared=result.spared)
     except Exception as error:  # whatever it was, the frame is not protected
-        return MaskedFrame(frame, is_searched, fault=f"mask: {_error_text(error)}")
+        return MaskedFrame(frame, is_searched, fault=f"mask: {error_text(error)}")
 
 
-class _Window(NamedTuple):
-    """What a system sees at a time; the last `n_held` frames come again at the start of the next window."""
+def replacements_of(record: TracksRecord, module: AbstractAnonymizer, seed: int) -> Mapping[int, str]:
+    """Person id -> name of what takes the person's place, where the system has names.
 
-    items: list[MaskedFrame]
-    n_held: int
-
-
-def _windows(frames: Iterable[MaskedFrame], size: int, overlap: int, cuts: set[int]) -> Iterator[_Window]:
-    """Runs of at most `size` frames of one shot, each beginning with the last `overlap` frames of the one before."""
-    items: list[MaskedFrame] = []
-    for item in frames:
-        if items and item.frame.index in cuts:
-            yield _Window(items, 0)
-            items = []
-        elif len(items) == size:
-            yield _Window(items, overlap)
-            items = items[size - overlap :]
-        items.append(item)
-    if items:
-        yield _Window(items, 0)
+    Raises:
+        PaLibError: A replacement that is wished for is unknown to the system.
+    """
+    return module.replacements(info_of_hidden(record), seed=seed)
 
 
-def _cross_faded(held: dict[int, Tensor], made: dict[int, Tensor]) -> dict[int, Tensor]:
-    """Frames that two windows hold, passing from the first window's pixels to the second one's."""
-    both = sorted(held.keys() & made.keys())
-    steps = [(at + 1) / (len(both) + 1) for at in range(len(both))]
-    return {
-        index: torch.lerp(held[index].float(), made[index].float(), step).round().to(torch.uint8)
-        for index, step in zip(both, steps, strict=True)
-    }
+def info_of_hidden(record: TracksRecord) -> dict[int, PersonInfo]:
+    """Person id -> what is known of the person, for all hidden people in the order of the file."""
+    return {one.person_id: one.info for one in record.hidden}
 
 
-def _protected(item: MaskedFrame, made: Tensor | None, fault: str | None, info: VideoInfo) -> ProtectedFrame:
+def _protected(done: ReplacedFrame, info: VideoInfo) -> ProtectedFrame:
     """One frame as it may be written: with the system's pixels under the masks, or the whole frame redacted."""
+    item, made, error = done
     index, source = item.frame.index, item.frame.picture
     n_hidden = len({mask.person_id for mask in item.people})
     record = FrameRecord(
@@ -143,60 +105,13 @@ def _protected(item: MaskedFrame, made: Tensor | None, fault: str | None, info: 
     )
     problem = item.fault
     if problem is None and item.people and made is None:
-        problem = fault or "the anonymizer did not reach this frame"
+        problem = f"anonymizer: {error_text(error)}" if error else "the anonymizer did not reach this frame"
     if problem is not None or source is None:
         record = replace(record, status="redacted", mask_area=1.0, fault=problem)
         return ProtectedFrame(item.frame.with_picture(redacted_picture(info.format)), record, source)
     if item.people and made is not None:
-        is_hidden = _hidden(item.people, info)
+        is_hidden = (item.union() > 0).numpy()
         record = replace(record, status="anonymized", mask_area=float(is_hidden.mean()))
         rgb = np.ascontiguousarray(made.permute(1, 2, 0).numpy())
         return ProtectedFrame(item.frame.with_picture(source.replaced(rgb, is_hidden)), record, source)
     return ProtectedFrame(item.frame.with_picture(source), record, source)
-
-
-def _anonymized(
-    items: list[MaskedFrame],
-    info: VideoInfo,
-    module: AbstractAnonymizer,
-    seed: int,
-    known: Mapping[int, PersonInfo],
-) -> dict[int, Tensor]:
-    """Frame index -> the frame with the system's pixels under the masks, 3 h w, where anyone is hidden.
-
-    Frames that cannot be protected end a run: what a system sees is consecutive.
-    """
-    done: dict[int, Tensor] = {}
-    for run in _runs(items):
-        if not any(item.people for item in run):
-            continue
-        pictures = [item.frame.picture.rgb() for item in run if item.frame.picture is not None]
-        frames = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
-        people = tuple(replace(mask, frame=at) for at, item in enumerate(run) for mask in item.people)
-        hidden = {mask.person_id for mask in people}
-        about = {person_id: each for person_id, each in known.items() if person_id in hidden}
-        masks = ClipMasks(people, len(run), info.height, info.width, about)
-        clip = Clip(frames, run[0].frame.index, info.fps)
-        anonymized = module.anonymize(clip, masks, seed=seed)
-        for at, item in enumerate(run):
-            if item.people:
-                one = slice(at, at + 1)
-                done[item.frame.index] = composite(frames[one], anonymized.frames[one], masks.union(at)[None, None])[0]
-    return done
-
-
-def _runs(window: list[MaskedFrame]) -> Iterator[list[MaskedFrame]]:
-    for is_usable, items in groupby(window, lambda item: item.fault is None):
-        if is_usable:
-            yield list(items)
-
-
-def _hidden(people: tuple[PersonMask, ...], info: VideoInfo) -> NDArray[np.bool_]:
-    """The pixels of one frame, h w, that any mask touches."""
-    single = ClipMasks(tuple(replace(mask, frame=0) for mask in people), 1, info.height, info.width)
-    hidden: NDArray[np.bool_] = (single.union(0) > 0).numpy()
-    return hidden
-
-
-def _error_text(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,5 +1,6 @@
 from .columns import Column
 from .comparison import ColumnValue, Comparison, Row, compare
+from .contact_sheet import ContactSheets, SheetClip, SheetSettings, contact_sheet
 from .evaluation_page import render_comparison, render_evaluation, write_comparison, write_evaluation
 from .evaluation_record import Evaluation, MeasuredClip, MeasuredFile, MetricRecord, TrackSummary, rank_tracks
 from .found import evaluations_in
@@ -14,6 +15,7 @@ __all__ = [
     "Column",
     "ColumnValue",
     "Comparison",
+    "ContactSheets",
     "Evaluation",
     "FrameLog",
     "FrameRecord",
@@ -23,6 +25,8 @@ __all__ = [
     "PersonRecord",
     "Row",
     "RunReport",
+    "SheetClip",
+    "SheetSettings",
     "SourceRecord",
     "Thumbnail",
     "ThumbnailCollector",
@@ -32,6 +36,7 @@ __all__ = [
     "comparison_csv",
     "comparison_latex",
     "comparison_markdown",
+    "contact_sheet",
     "evaluations_in",
     "json_schemas",
     "people_records",

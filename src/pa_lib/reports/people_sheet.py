@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from pa_lib.contracts import Box, Decision, Person
 from pa_lib.errors import SettingError
+from pa_lib.reports.lettering import EMPTY, HIDDEN, INK, KEPT, MUTED, PAPER, Color, Font, fitted, lettering, wrapped
 from pa_lib.reports.sheet_frames import Candidate, body_or_face, candidates, overview_frames
 from pa_lib.video.staging import StagedFile
-
-Colour = tuple[int, int, int]
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
-# Blue and orange of the same palette as the report's page: distinct for every kind of colour vision, also in grey.
-HIDDEN: Colour = (0, 92, 171)
-KEPT: Colour = (194, 91, 0)
-PAPER: Colour = (250, 249, 246)
-INK: Colour = (28, 30, 34)
-MUTED: Colour = (98, 102, 110)
-EMPTY: Colour = (226, 225, 221)
 
 SHEET_WIDTH_PX = 1600
 MARGIN_PX = 40
@@ -58,6 +48,7 @@ class PeopleSheet:
         width, height: Size of the upright frame in pixels.
         times_s: Presentation time of every frame in seconds.
         title: Title of the sheet, usually the name of the video.
+        replacements: Person id -> name of what will take the person's place; None where the system has no names.
 
     Raises:
         SettingError: A person has no decision.
@@ -71,6 +62,7 @@ class PeopleSheet:
         height: int,
         times_s: NDArray[np.float64],
         title: str = "",
+        replacements: Mapping[int, str] | None = None,
     ) -> None:
         self.people = tuple(people)
         self.decisions = {decision.person_id: decision for decision in decisions}
@@ -80,6 +72,7 @@ class PeopleSheet:
         self.width, self.height = width, height
         self.times_s = times_s
         self.title = title
+        self.replacements = dict(replacements or {})
         self._columns, self._cell = _grid(len(self.people))
         self._candidates: dict[int, list[Candidate]] = {}
         for person in self.people:
@@ -154,7 +147,7 @@ class PeopleSheet:
             self._draw_person(sheet, draw, person, left, cell_top)
         return sheet
 
-    def _colour(self, person_id: int) -> Colour:
+    def _colour(self, person_id: int) -> Color:
         return HIDDEN if self.decisions[person_id].is_hidden else KEPT
 
     def _draw_head(self, draw: ImageDraw.ImageDraw) -> None:
@@ -168,17 +161,17 @@ class PeopleSheet:
         )
         title = f"{found} in {self.title}" if self.title else found
         right = SHEET_WIDTH_PX - MARGIN_PX
-        draw.text((MARGIN_PX, 34), _fitted(title, _font(38), right - MARGIN_PX - 330), INK, _font(38))
+        draw.text((MARGIN_PX, 34), fitted(title, lettering(38), right - MARGIN_PX - 330), INK, lettering(38))
         left = right
         for label, colour in ((f"{len(self.people) - n_hidden} to keep", KEPT), (f"{n_hidden} to hide", HIDDEN)):
-            left -= int(_font(22).getlength(label)) + 34
-            draw.rounded_rectangle((left, 40, left + int(_font(22).getlength(label)) + 24, 74), 17, colour)
-            draw.text((left + 12, 57), label, "white", _font(22), anchor="lm")
+            left -= int(lettering(22).getlength(label)) + 34
+            draw.rounded_rectangle((left, 40, left + int(lettering(22).getlength(label)) + 24, 74), 17, colour)
+            draw.text((left + 12, 57), label, "white", lettering(22), anchor="lm")
         note = (
             "The numbers are those of the tracks file. "
             "This sheet shows people as they are: delete it when you have chosen."
         )
-        draw.text((MARGIN_PX, 96), note, MUTED, _font(22))
+        draw.text((MARGIN_PX, 96), note, MUTED, lettering(22))
 
     def _draw_person(self, sheet: Image.Image, draw: ImageDraw.ImageDraw, person: Person, left: int, top: int) -> None:
         width, height = self._cell
@@ -187,21 +180,24 @@ class PeopleSheet:
         crop = self._crops.get(person.person_id)
         if crop is None:
             draw.rectangle((left, top, left + width - 1, top + height - 1), EMPTY)
-            draw.text((left + width / 2, top + height / 2), "no picture", MUTED, _font(16), anchor="mm")
+            draw.text((left + width / 2, top + height / 2), "no picture", MUTED, lettering(16), anchor="mm")
         else:
             sheet.paste(crop.picture, (left, top))
         draw.rectangle((left, top, left + width - 1, top + height - 1), outline=colour, width=5)
-        badge = _font(30 if width >= 180 else 22)
+        badge = lettering(30 if width >= 180 else 22)
         _draw_badge(draw, (left, top), str(person.person_id), badge, colour)
         kinds = {track.kind for track in person.tracks}
         kind = "face + body" if len(kinds) == 2 else "face" if "face" in kinds else "body"
         text = top + height + 8
-        draw.text((left, text), "hide" if decision.is_hidden else "keep", colour, _font(20), stroke_width=0.5)
-        shift = int(_font(20).getlength("keep")) + 10
+        verb = "hide" if decision.is_hidden else "keep"
+        if name := self.replacements.get(person.person_id):
+            verb = f"hide by {name}"
+        draw.text((left, text), verb, colour, lettering(20), stroke_width=0.5)
+        shift = max(int(lettering(20).getlength(verb)), int(lettering(20).getlength("keep"))) + 10
         seconds = f"{_seconds(person, self.times_s):.1f} s, {kind}"
-        draw.text((left + shift, text + 3), _fitted(seconds, _font(16), width - shift), MUTED, _font(16))
-        for line, at in zip(_wrapped(decision.reason, _font(15), width, 2), (0, 19), strict=False):
-            draw.text((left, text + 28 + at), line, INK, _font(15))
+        draw.text((left + shift, text + 3), fitted(seconds, lettering(16), width - shift), MUTED, lettering(16))
+        for line, at in zip(wrapped(decision.reason, lettering(15), width, 2), (0, 19), strict=False):
+            draw.text((left, text + 28 + at), line, INK, lettering(15))
 
     def _draw_overview(self, index: int, rgb: NDArray[np.uint8]) -> Image.Image:
         count = min(len(self._overview_frames), 2)
@@ -226,9 +222,9 @@ class PeopleSheet:
                 self._colour(person_id),
             )
         stamp = f"{self.times_s[index]:.1f} s"
-        stamp_width = _font(18).getlength(stamp) + 18
+        stamp_width = lettering(18).getlength(stamp) + 18
         draw.rectangle((0, size[1] - 30, stamp_width, size[1]), INK)
-        draw.text((9, size[1] - 15), stamp, "white", _font(18), anchor="lm")
+        draw.text((9, size[1] - 15), stamp, "white", lettering(18), anchor="lm")
         return picture
 
 
@@ -263,7 +259,7 @@ def _inside(rgb: NDArray[np.uint8], box: Box) -> Image.Image | None:
     return Image.fromarray(rgb[y0:y1, x0:x1]) if x1 > x0 and y1 > y0 else None
 
 
-def _crop(rgb: NDArray[np.uint8], candidate: Candidate, size: tuple[int, int], colour: Colour) -> Image.Image:
+def _crop(rgb: NDArray[np.uint8], candidate: Candidate, size: tuple[int, int], colour: Color) -> Image.Image:
     """The box with some of its surroundings, in the shape of a cell, outlined."""
     x0, y0, x1, y1 = candidate.box
     around_face = 2.2 if candidate.kind == "face" else 1.0  # a face is hard to recognize without hair and shoulders
@@ -294,10 +290,10 @@ def _shifted(start: float, length: float, available: int) -> float:
 
 
 def _place_badge(
-    draw: ImageDraw.ImageDraw, size: tuple[int, int], box: Box, text: str, taken: list[Box], colour: Colour
+    draw: ImageDraw.ImageDraw, size: tuple[int, int], box: Box, text: str, taken: list[Box], colour: Color
 ) -> None:
     """A badge at the first corner of the box where it covers no other badge."""
-    font = _font(22)
+    font = lettering(22)
     width, height = _badge_size(text, font)
     x0, y0, x1, y1 = box
     corners = [
@@ -327,32 +323,7 @@ def _badge_size(text: str, font: Font) -> tuple[int, int]:
     return max(round(font.getlength(text)) + line // 2, line), line + 4
 
 
-def _draw_badge(draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, font: Font, colour: Colour) -> None:
+def _draw_badge(draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, font: Font, colour: Color) -> None:
     (left, top), (width, height) = corner, _badge_size(text, font)
     draw.rectangle((left, top, left + width, top + height), colour)
     draw.text((left + width / 2, top + height / 2), text, "white", font, anchor="mm", stroke_width=0.4)
-
-
-def _fitted(text: str, font: Font, width: float) -> str:
-    """The text, cut at its end to fit."""
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text.rstrip() + "…"
-
-
-def _wrapped(text: str, font: Font, width: float, count: int) -> list[str]:
-    """The text in at most `count` lines."""
-    lines: list[str] = []
-    words = text.split()
-    while words and len(lines) < count - 1:
-        line = words.pop(0)
-        while words and font.getlength(f"{line} {words[0]}") <= width:
-            line = f"{line} {words.pop(0)}"
-        lines.append(_fitted(line, font, width))
-    return [*lines, _fitted(" ".join(words), font, width)] if words else lines
-
-
-def _font(size: int) -> Font:
-    return ImageFont.load_default(size)

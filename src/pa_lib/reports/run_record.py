@@ -139,6 +139,7 @@ class PersonRecord:
         reason: Reason of the decision, one short phrase.
         score: Score that the chooser ranked by; None where it did not rank.
         tracks: Tracks of the person, at least one.
+        replacement: Name of what took the person's place; None where the system has no names, and for kept people.
     """
 
     person_id: int
@@ -146,6 +147,7 @@ class PersonRecord:
     reason: str
     score: float | None
     tracks: tuple[TrackRecord, ...]
+    replacement: str | None = None
 
     @property
     def spans(self) -> tuple[tuple[int, int], ...]:
@@ -165,7 +167,10 @@ class PersonRecord:
 
 
 def people_records(
-    people: Iterable[Person], decisions: Iterable[Decision], stride: int = 1
+    people: Iterable[Person],
+    decisions: Iterable[Decision],
+    stride: int = 1,
+    replacements: Mapping[int, str] | None = None,
 ) -> tuple[PersonRecord, ...]:
     """Records of all people in the video, in the order given.
 
@@ -173,6 +178,7 @@ def people_records(
         people: The people that the tracker found.
         decisions: Decision for each of them.
         stride: Stride of the finder in frames: longer gaps between detections are shown as filled in.
+        replacements: Person id -> name of what took the person's place; None where the system has no names.
 
     Raises:
         SettingError: A person has no decision, or more than one.
@@ -194,6 +200,7 @@ def people_records(
                 reason=decision.reason,
                 score=float(decision.score) if math.isfinite(decision.score) else None,
                 tracks=tuple(TrackRecord.of(track, stride) for track in person.tracks),
+                replacement=(replacements or {}).get(person.person_id),
             )
         )
     return tuple(records)
@@ -254,6 +261,7 @@ class RunReport:
         started: datetime,
         config: Mapping[str, Any],
         warnings: Sequence[str] = (),
+        replacements: Mapping[int, str] | None = None,
     ) -> RunReport:
         """The report of a run that ends now.
 
@@ -266,6 +274,7 @@ class RunReport:
             started: Beginning of the run, with a time zone.
             config: The resolved settings, plain dicts, lists and scalars.
             warnings: Further warnings for the user, one line each, beside those about the file.
+            replacements: Person id -> name of what took the person's place; None where the system has no names.
         """
         finished = datetime.now().astimezone()
         return cls(
@@ -275,7 +284,7 @@ class RunReport:
             finished=finished,
             elapsed_s=(finished - started).total_seconds(),
             frames=frames,
-            people=people_records(record.people, record.decisions, record.stride),
+            people=people_records(record.people, record.decisions, record.stride, replacements),
             chooser_summary=record.summary,
             cuts=record.cuts,
             config=config,

@@ -37,12 +37,12 @@ class Thumbnail:
     @property
     def data_uri(self) -> str:
         """The picture as a ``data:`` address."""
-        return _data_uri(self.jpeg)
+        return data_uri(self.jpeg)
 
     @property
     def before_data_uri(self) -> str | None:
         """The source frame as a ``data:`` address."""
-        return None if self.before is None else _data_uri(self.before)
+        return None if self.before is None else data_uri(self.before)
 
 
 class ThumbnailCollector:
@@ -142,5 +142,6 @@ def _encode(rgb: NDArray[np.uint8], max_side_px: int) -> tuple[bytes, int, int]:
     return jpeg, image.width, image.height
 
 
-def _data_uri(jpeg: bytes) -> str:
+def data_uri(jpeg: bytes) -> str:
+    """A JPEG picture as a ``data:`` address."""
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")

@@ -170,7 +170,7 @@ def test_a_checkpoint_that_does_not_anonymize(source: Path, capsys: pytest.Captu
         (["weights=a.safetensors", "device=cuda:77"], USAGE, "device=cuda:77: "),
         (["weights=a.safetensors", "module=passersby", "module.sampler.steps=0"], USAGE, "steps"),
         (["weights=a.safetensors", "module=passersby", "module.sampler.stepz=1"], USAGE, "module.sampler.stepz"),
-        (["weights=a.safetensors", "module.sampler.steps=1"], USAGE, "module.sampler.steps"),
+        (["weights=a.safetensors", "module=compact", "module.sampler.steps=1"], USAGE, "module.sampler.steps"),
         (["weights=a.safetensors", "module=passersby", "+module.speed=1"], USAGE, "no setting speed"),
         (["weights=a.safetensors", "module=passersby", "~module.text_dropout"], USAGE, "~module.text_dropout"),
         (["weights=a.safetensors", "module=passersby", "module/backbone=huge"], USAGE, "no option 'huge'"),

@@ -9,7 +9,8 @@ import pytest
 
 from _evaluation import evaluation
 from pa_lib.cli.command import FAILED, OK, USAGE
-from pa_lib.cli.compare import NOT_RANKED, _split, main
+from pa_lib.cli.compare import NOT_RANKED, main
+from pa_lib.cli.compose import split_files
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_wrong_command_lines_get_one_line(runs: dict[str, str], capsys: pytest.C
 def test_folders_with_an_equals_sign_are_evaluations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lr=1").mkdir()
-    assert _split(["lr=1", "b", "output=x", "--config-dir", "mine", "--version"]) == (
+    assert split_files(["lr=1", "b", "output=x", "--config-dir", "mine", "--version"]) == (
         ["lr=1", "b"],
         ["output=x", "--config-dir", "mine", "--version"],
     )

@@ -41,6 +41,9 @@ HEAVY = ("torch", "av", "lightning", "cv2", "rich", "matplotlib", "torchmetrics"
         ("compare", ["--help"], 0, "pa-compare blur.evaluation mosaic.evaluation"),
         ("compare", ["one", "two", "nosuch=1"], USAGE, "no setting 'nosuch'"),
         ("compare", ["one"], FAILED, "one: no such file or folder"),
+        ("sheet", ["--help"], 0, "pa-sheet clip.mp4"),
+        ("sheet", ["clip.mp4", "modul=compact"], USAGE, "did you mean module?"),
+        ("sheet", ["input=clip.mp4"], USAGE, "got no clips"),
     ],
 )
 def test_help_and_wrong_settings_are_answered_at_once(command: str, arguments: list[str], code: int, told: str) -> None:

@@ -91,6 +91,8 @@ CASES: list[tuple[str, list[str], int, str]] = [
     ("compare", ["measured", "measured"], USAGE, "given twice"),
     ("compare", ["measured", "damaged"], FAILED, "damaged"),
     ("compare", ["measured", "nowhere"], FAILED, "nowhere"),
+    ("sheet", ["clip.mkv", "output=out", "device=nonsense"], USAGE, "device=nonsense"),
+    ("sheet", ["nowhere", "output=out", "module=conventional"], FAILED, "nowhere"),
     ("tracklets", [*TRACKLETS, "people.search.stride=0"], USAGE, "stride"),
     ("tracklets", [*TRACKLETS, "output=a_file"], USAGE, "expected a folder"),
     ("tracklets", [*TRACKLETS, "input=broken.mkv"], FAILED, "broken.mkv"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pa_lib.contracts import Detection
+from pa_lib.contracts import Box, Detection
 from pa_lib.functional.boxes import box_overlaps
 from pa_lib.people.finders import (
     AbstractFinder,
@@ -185,3 +185,36 @@ def test_pedestrians_of_the_shared_clip(shared_data: Path) -> None:
                 found += bool((box_overlaps(np.array([[x, y, x + width, y + height]]), seen) > 0.4).any())
     assert total >= 8
     assert found == total
+
+
+class HeadAndShoulders:
+    """A network that marks, in every box, a disc on shoulders."""
+
+    def silhouette(
+        self, image: NDArray[np.uint8], boxes: Sequence[Box]
+    ) -> Sequence[tuple[int, int, NDArray[np.float32]]]:
+        down, across = np.mgrid[: image.shape[0], : image.shape[1]] + 0.5
+        found = []
+        for x0, y0, x1, y1 in boxes:
+            middle, radius = (x0 + x1) / 2, 0.065 * (y1 - y0)
+            head = (across - middle) ** 2 / 0.6 + (down - y0 - radius) ** 2 <= radius**2
+            trunk = (across > x0) & (across < x1) & (down > y0 + 2.6 * radius) & (down < y1)
+            neck = (abs(across - middle) < 0.4 * radius) & (down > y0 + radius) & (down < y0 + 3 * radius)
+            found.append((0, 0, (head | trunk | neck).astype(np.float32)))
+        return found
+
+
+def test_people_come_with_the_heads_of_their_outlines(monkeypatch: pytest.MonkeyPatch) -> None:
+    finder, plain = PeopleFinder(outlines=HeadAndShoulders()), PeopleFinder()
+    seen = [Detection("body", (100.0, 50.0, 160.0, 250.0), 0.9), Detection("body", (250.0, 20.0, 340.0, 320.0), 0.8)]
+    for one in (finder, plain):
+        monkeypatch.setattr(one._detector, "detect", lambda images, **_: [list(seen) for _ in images])
+    image = np.zeros((360, 400, 3), np.uint8)
+    for found, person in zip(finder.find([image])[0], seen, strict=True):
+        assert found.head is not None
+        x0, y0, x1, y1 = found.head
+        tall = person.box[3] - person.box[1]
+        assert (x0 + x1) / 2 == pytest.approx((person.box[0] + person.box[2]) / 2, abs=0.01 * tall)
+        assert y0 == pytest.approx(person.box[1], abs=0.015 * tall)
+        assert y1 - y0 == pytest.approx(0.13 * tall, rel=0.2)
+    assert [found.head for found in plain.find([image])[0]] == [None, None]

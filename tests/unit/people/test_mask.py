@@ -367,6 +367,26 @@ def test_who_leaves_the_ground_or_holds_the_other_within_still_stands_in_front()
     assert not hidden(masker.mask(MaskRequest(IMAGE, [presence(BODY)], [around])))[42:76, 42:68].any()
 
 
+def test_what_is_spared_is_told_also_at_a_hidden_face_that_is_seen() -> None:
+    """What a system may not cover beyond the masks: kept people in front, their faces anywhere, none behind."""
+    masker = SilhouetteMasker(ByBox(), spare_kept=True)
+    face = presence((60.0, 30.0, 72.0, 44.0), "face")
+    kept = presence(IN_FRONT, person_id=2)
+    spared = masker.mask(MaskRequest(IMAGE, [presence(BODY), face], [kept])).spared
+    assert set(spared) == {1}
+    where = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    part = spared[1]
+    where[part.top : part.top + part.mask.shape[0], part.left : part.left + part.mask.shape[1]] = part.mask
+    assert where[16:87, 56:89].all()
+    assert not where[:, :50].any()
+    behind = presence((55.0, 5.0, 90.0, 70.0), person_id=2)
+    assert masker.mask(MaskRequest(IMAGE, [presence(BODY), face], [behind])).spared == {}
+    seen = presence((50.0, 24.0, 60.0, 36.0), "face", person_id=2)
+    assert set(masker.mask(MaskRequest(IMAGE, [presence(BODY)], [seen])).spared) == {1}
+    for other in (SilhouetteMasker(ByBox()), BoxMasker()):
+        assert other.mask(MaskRequest(IMAGE, [presence(BODY)], [kept])).spared == {}
+
+
 def test_silhouettes_of_real_people(shared_data: Path) -> None:
     """On a picture with an annotated subject the mask covers the subject and leaves most of the frame."""
     from pa_lib.pretrained import SelfieSegmentation

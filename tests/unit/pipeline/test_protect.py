@@ -11,10 +11,23 @@ import pytest
 import torch
 
 from _clips import make_clip
-from pa_lib.contracts import Attribute, Clip, ClipMasks, Decision, Person, PersonInfo, Replacement, Track
+from pa_lib.contracts import (
+    Attribute,
+    Clip,
+    ClipMasks,
+    Decision,
+    HeadPose,
+    Person,
+    PersonInfo,
+    Presence,
+    Replacement,
+    Track,
+)
+from pa_lib.functional import Patch
 from pa_lib.modules import AbstractAnonymizer
-from pa_lib.people import BoxMasker, TracksRecord
-from pa_lib.pipeline.protect import ProtectedFrame, protect_frames
+from pa_lib.people import BoxMasker, FrameMasks, HeadMasker, MaskRequest, TracksRecord
+from pa_lib.pipeline.protect import ProtectedFrame, masked_frame, protect_frames
+from pa_lib.pipeline.replaced import extended_frame
 from pa_lib.video import probe, read_frames
 
 N_FRAMES = 12
@@ -102,3 +115,186 @@ def test_attributes_and_wishes_reach_the_system(tmp_path: Path) -> None:
     ignorant = CountsWindows(6, 2)
     protected(ignorant, tmp_path)
     assert ignorant.infos == [{}] * 3
+
+
+class Places(AbstractAnonymizer):
+    """Generates a frame of one colour, needs ten more columns right of every mask, and has names for people."""
+
+    is_non_interfering = True
+    window_frames = 6
+
+    def __init__(self, extension: str = "more") -> None:
+        self.extension = extension
+        self.infos: list[Mapping[int, PersonInfo]] = []
+        self.poses: list[HeadPose | None] = []
+
+    def replacements(self, people: Mapping[int, PersonInfo], *, seed: int = 0) -> Mapping[int, str]:
+        wishes = {person_id: info.replacement for person_id, info in people.items()}
+        return {one: wish.double if wish and wish.double else f"P{seed:03d}" for one, wish in wishes.items()}
+
+    def extended(self, masks: ClipMasks, *, seed: int = 0) -> ClipMasks:
+        if self.extension == "fails":
+            raise RuntimeError("no room")
+        if self.extension == "less":
+            return dataclasses.replace(masks, people=masks.people[1:])
+        self.infos.append(masks.info)
+        more = [
+            dataclasses.replace(mask, left=mask.left + mask.alpha.shape[1], alpha=torch.ones(mask.alpha.shape[0], 10))
+            for mask in masks.people
+        ]
+        return dataclasses.replace(masks, people=(*masks.people, *more))
+
+    def anonymize(self, clip: Clip, masks: ClipMasks, *, seed: int = 0) -> Clip:
+        self.poses += [mask.pose for mask in masks.people]
+        return dataclasses.replace(clip, frames=torch.full_like(clip.frames, 255))
+
+
+def test_everything_goes_by_the_extended_masks(tmp_path: Path) -> None:
+    plain, wide = protected(CountsWindows(6, 0), tmp_path), protected(Places(), tmp_path)
+    for before, after in zip(plain, wide, strict=True):
+        assert after.frame.picture is not None
+        assert after.source is not None
+        assert after.record.mask_area > 1.1 * before.record.mask_area
+        changed, source = after.frame.picture.rgb().astype(int), after.source.rgb().astype(int)
+        touched = np.flatnonzero((changed != source).any(axis=(0, 2)))
+        alpha = BoxMasker().mask(request_of(after)).masks[0]
+        edge = alpha.left + alpha.alpha.shape[1]
+        assert touched.max() in (edge + 8, edge + 9)  # where the source is not white by itself
+        rows = slice(alpha.top, alpha.top + alpha.alpha.shape[0])
+        outside = np.ones(changed.shape[:2], dtype=bool)
+        outside[rows, alpha.left : edge + 10] = False
+        for plane, own in zip(after.frame.picture.planes, after.source.planes, strict=True):
+            step = outside.shape[0] // plane.shape[0]  # the planes of the file, not a conversion of them
+            np.testing.assert_array_equal(plane[outside[::step, ::step]], own[outside[::step, ::step]])
+
+
+def request_of(done: ProtectedFrame) -> MaskRequest:
+    assert done.source is not None
+    box = np.array([[8, 8, 40, 40]], dtype=np.float32)
+    track = Track(1, "face", np.arange(1), box, np.ones(1, dtype=np.float32))
+    return MaskRequest(done.source.rgb(), [Presence(1, track, 0)], grid=(2, 2))
+
+
+class Spares(BoxMasker):
+    """Boxes, with somebody kept who stands beside them, from column 46 on, in every row."""
+
+    def mask(self, request: MaskRequest) -> FrameMasks:
+        found = super().mask(request)
+        return found._replace(spared={1: Patch(0, 46, torch.ones(request.image.shape[0], 9, dtype=torch.bool))})
+
+
+def test_extended_masks_spare_kept_people_and_masks_themselves_stay(tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "clip.mp4", n_frames=1))
+    (frame,) = read_frames(info)
+    box = np.array([[8, 8, 40, 40]], dtype=np.float32)
+    record = TracksRecord(
+        "clip.mp4",
+        "",
+        info.width,
+        info.height,
+        1,
+        25.0,
+        np.zeros(1),
+        (Person(1, (Track(1, "face", np.arange(1), box, np.ones(1, dtype=np.float32)),)),),
+        (Decision(1, True, "test"),),
+    )
+    system = Places()
+    plain, own = (masked_frame(frame, record, masker, info) for masker in (BoxMasker(), Spares()))
+    before = plain.union()
+    right = int(before.any(0).nonzero()[-1, 0]) + 1
+    assert right > 47  # the masker itself covers some of what is spared, by its own rules
+    free, spared = (extended_frame(item, system, {}, 0).union() for item in (plain, own))
+    assert bool((free[:, right : right + 8][before.any(1)] == 1).all())
+    # A chroma cell that a spared column shares with one that is not is covered.
+    torch.testing.assert_close(spared[:, :54], before[:, :54])
+    assert bool((spared[:, 54:] == free[:, 54:]).all())
+
+
+@pytest.mark.parametrize(("extension", "fault"), [("fails", "RuntimeError: no room"), ("less", "do not cover")])
+def test_masks_that_cannot_be_extended_redact_the_frame(tmp_path: Path, extension: str, fault: str) -> None:
+    frames = protected(Places(extension), tmp_path)
+    assert {done.record.status for done in frames} == {"redacted"}
+    assert all(fault in (done.record.fault or "") for done in frames)
+
+
+def test_names_and_poses_reach_the_system(tmp_path: Path) -> None:
+    system = Places()
+    protected(system, tmp_path)
+    assert system.infos == [{1: PersonInfo({}, Replacement("P000"))}] * N_FRAMES
+    assert len(system.poses) == 2 * N_FRAMES
+    assert all(pose is not None and pose.is_seen and 8 < pose.x < 40 for pose in system.poses)
+    wish = PersonInfo({"age": Attribute("adult")}, Replacement("P007", {"age": "old"}))
+    wished = Places()
+    protected(wished, tmp_path, info_of_1=wish)
+    assert wished.infos == [{1: wish}] * N_FRAMES
+
+
+class FollowsPoses(AbstractAnonymizer):
+    """Fills every mask with a colour that its pose and the seed give."""
+
+    is_non_interfering = True
+    window_frames = 5
+    overlap_frames = 2
+
+    def extended(self, masks: ClipMasks, *, seed: int = 0) -> ClipMasks:
+        people = []
+        for mask in masks.people:
+            assert mask.pose is not None
+            width = round(mask.pose.scale)
+            people += [mask, dataclasses.replace(mask, alpha=torch.ones(4, width), top=0, left=0)]
+        return dataclasses.replace(masks, people=tuple(people))
+
+    def anonymize(self, clip: Clip, masks: ClipMasks, *, seed: int = 0) -> Clip:
+        frames = clip.frames.clone()
+        for mask in masks.people:
+            assert mask.pose is not None
+            numbers = (mask.pose.x, mask.pose.y, mask.pose.scale, mask.pose.roll, mask.pose.yaw)
+            rows, columns = mask.alpha.shape
+            part = frames[mask.frame, :, mask.top : mask.top + rows, mask.left : mask.left + columns]
+            part[:] = int(sum(numbers) * 7 + seed) % 256
+        return dataclasses.replace(clip, frames=frames)
+
+
+def test_poses_are_the_only_numbers_that_pass(tmp_path: Path) -> None:
+    """The same tracks over other hidden pixels give the same video, bit for bit."""
+    info = probe(make_clip(tmp_path / "clip.mp4", n_frames=N_FRAMES))
+    places = np.array([20.0, 20.0]) + np.arange(N_FRAMES)[:, None] * [0.9, 0.5]
+    marks = (places[:, None] + np.array([[-5, 0], [5, 0], [1, 6], [-4, 11], [4, 11]])).astype(np.float32)
+    boxes = np.concatenate([places - 10, places + np.array([10, 16])], axis=1).astype(np.float32)
+    scores = np.ones(N_FRAMES, dtype=np.float32)
+    face = Track(1, "face", np.arange(N_FRAMES), boxes, scores, marks)
+    behind = np.array([[0.6, 0.3, 0.9, 0.95]]) * [info.width, info.height, info.width, info.height]
+    body = Track(2, "body", np.arange(N_FRAMES), np.tile(behind, (N_FRAMES, 1)).astype(np.float32), scores)
+    record = TracksRecord(
+        "clip.mp4",
+        "",
+        info.width,
+        info.height,
+        N_FRAMES,
+        25.0,
+        np.arange(N_FRAMES) / 25,
+        (Person(1, (face,)), Person(2, (body,))),
+        (Decision(1, True, "test"), Decision(2, True, "test")),
+    )
+    masker = HeadMasker(dilation_px=0, feather_px=0)  # a soft edge lets the source through, by design
+    frames, changed = list(read_frames(info)), []
+    for index, frame in enumerate(frames):
+        assert frame.picture is not None
+        masked = masked_frame(frame, record, masker, info)
+        assert {mask.person_id for mask in masked.people} == {1, 2}
+        hidden = ClipMasks(
+            tuple(dataclasses.replace(one, frame=0) for one in masked.people), 1, info.height, info.width
+        )
+        noise = np.random.default_rng(index).integers(0, 256, (info.height, info.width, 3), dtype=np.uint8)
+        changed.append(frame.with_picture(frame.picture.replaced(noise, (hidden.union(0) > 0).numpy())))
+        again = masked_frame(changed[-1], record, masker, info)
+        assert [one.pose for one in again.people] == [one.pose for one in masked.people]
+    one, two = (
+        [done.frame.picture for done in protect_frames(iter(some), info, record, masker, FollowsPoses(), 3)]
+        for some in (frames, changed)
+    )
+    for before, after in zip(one, two, strict=True):
+        assert before is not None
+        assert after is not None
+        for plane, other in zip(before.planes, after.planes, strict=True):
+            np.testing.assert_array_equal(plane, other)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import zlib
 from pathlib import Path
 
 import pytest
@@ -39,9 +40,14 @@ def test_every_file_is_listed_and_all_are_free() -> None:
     assert {asset.licence for asset in assets.asset_manifest().values()} <= {"MIT", "Apache-2.0", "CC0-1.0"}
 
 
+def test_the_wheel_stays_below_60_mb() -> None:
+    packed = sum(len(zlib.compress(path.read_bytes(), 6)) for path in assets.FOLDER.iterdir() if path.is_file())
+    assert packed < 59_000_000  # code and settings take less than 1 MB
+
+
 def test_unknown_name_lists_what_there_is() -> None:
     with pytest.raises(
-        PaLibError, match=r"no weights named 'yunet\.onnx'.*centerface\.onnx, doubles\.zip, face_identity"
+        PaLibError, match=r"no weights named 'yunet\.onnx'.*centerface\.onnx, doubles\.zip, doubles_light\.safe"
     ):
         assets.asset_path("yunet.onnx")
 

@@ -161,3 +161,14 @@ def test_real_pedestrians_get_pictures_with_the_person_in_them(shared_data: Path
     rows, columns = np.nonzero(outline.sum(axis=1) > 20)[0], np.nonzero(outline.sum(axis=0) > 20)[0]
     assert rows[-1] - rows[0] > 0.7 * crop.shape[0]
     assert abs((columns[0] + columns[-1]) / 2 - crop.shape[1] / 2) < 0.1 * crop.shape[1]
+
+
+def test_the_name_of_the_replacement_is_on_the_sheet() -> None:
+    people = [a_person(1, [(40, 10, 80, 110)] * 3)]
+    decisions = [Decision(1, True, "because")]
+    plain, named = (
+        PeopleSheet(people, decisions, WIDTH, HEIGHT, np.arange(3) / 10, "a.mp4", names).image()
+        for names in (None, {1: "P004"})
+    )
+    assert share_of(named, HIDDEN) > share_of(plain, HIDDEN)  # the name stands beside the decision, in its colour
+    assert named.size == plain.size

@@ -219,6 +219,19 @@ def test_everybody_needs_one_decision(ids: tuple[int, ...]) -> None:
         people_records([Person(1, (a_track(0, 3),))], [Decision(each, True, "") for each in ids])
 
 
+def test_the_name_of_a_replacement_is_recorded_and_on_the_page(tmp_path: Path) -> None:
+    person, decision = Person(1, (a_track(0, 9),)), Decision(1, True, "")
+    people = people_records([person], [decision], replacements={1: "P004 <i>"})
+    assert people[0].replacement == "P004 <i>"
+    report = a_report(people=people)
+    report.write_json(tmp_path / "r.json")
+    assert RunReport.read_json(tmp_path / "r.json").people == people
+    text, _ = page_of(report, tmp_path)
+    assert "Replaced by" in text
+    assert "P004 &lt;i&gt;" in text
+    assert "Replaced by" not in page_of(a_report(), tmp_path)[0]
+
+
 # JSON
 
 

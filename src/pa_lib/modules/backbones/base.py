@@ -98,7 +98,7 @@ class AbstractBackbone(Slot, Fitting, lightning.LightningModule, ABC):
             return None
         return (
             f"the backbone takes {self.condition_channels} channels of condition, expected "
-            f"{channels}: the mask and the background's latents (or 0 for none)"
+            f"{channels}: the mask, the background's latents, and those of further conditions (or 0 for none)"
         )
 
     def _problem_with_text(self, width: int | None) -> str | None:

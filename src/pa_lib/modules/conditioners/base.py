@@ -15,7 +15,7 @@ from torch import Tensor
 from pa_lib.modules.backbones.context import ForwardContext
 from pa_lib.modules.slot import Recorded
 
-Need = Literal["pixels", "masks", "prompts", "tracks", "attributes"]
+Need = Literal["pixels", "masks", "prompts", "tracks", "attributes", "reference"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +33,8 @@ class Scene:
         attributes: Known attributes of each person, one mapping per clip; None where nothing is known.
         source: The crops with nothing blanked, shape b t 3 h w in [0, 1]. None for every conditioner that does not
             declare that it looks at hidden pixels, so that it cannot look at them.
+        reference: Latents of the picture to go by, blank where it is transparent, and behind them its alpha on their
+            grid, shape b t c+1 y x. None where no conditioner needs it.
     """
 
     pixels: Float[Tensor, "b t 3 _ _"]
@@ -43,6 +45,7 @@ class Scene:
     frame_numbers: Int[Tensor, "b t"] | None = None
     attributes: Sequence[Mapping[str, Any]] | None = None
     source: Float[Tensor, "b t 3 _ _"] | None = None
+    reference: Float[Tensor, "b t _ _ _"] | None = None
 
     @property
     def n_clips(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,10 @@ from pa_lib.modules.fit import Fitting
 Own = Sequence[PersonMask | Sequence[PersonMask] | None]
 """One person's masks, an entry per frame: one, several, or none. Their own `frame` is not looked at."""
 
+Enlarge = Callable[[int, Box, tuple[int, int, int, int]], Tensor]
+"""Row of a crop, a box of it in its pixels, and the same box in whole pixels of the frame -> the pixels, 3 h w."""
+
+_WHOLE = 0.999
 _ROUNDING = 1e-6  # px of a crop, by which a square that just holds its mask may miss it
 
 
@@ -56,6 +60,18 @@ class Crops:
     hidden: Float[Tensor, "t 1 s s"]
     own: Float[Tensor, "t 1 s s"]
     geometry: CropGeometry
+
+    def beyond(self, height: int, width: int) -> Float[Tensor, "t 1 s s"]:
+        """Mask of what lies beyond the frame, wholly or in part.
+
+        Args:
+            height: Height of the frame in pixels.
+            width: Width of the frame in pixels.
+        """
+        side, frame = self.pixels.shape[-1], torch.ones(1, 1, 1).expand(1, height, width)
+        boxes = [self.geometry.box(row) for row in range(len(self.pixels))]
+        inside = torch.stack([resample(frame, box, side, side, has_black_bars=True) for box in boxes])
+        return (inside < _WHOLE).to(self.pixels)
 
 
 class CropAligner(Fitting):
@@ -156,7 +172,12 @@ class Reintegrator:
         self.interpolation = interpolation
 
     def paste(
-        self, frames: UInt8[Tensor, "t 3 h w"], pixels: Float[Tensor, "t 3 s s"], geometry: CropGeometry, own: Own
+        self,
+        frames: UInt8[Tensor, "t 3 h w"],
+        pixels: Float[Tensor, "t 3 s s"],
+        geometry: CropGeometry,
+        own: Own,
+        enlarge: Enlarge | None = None,
     ) -> UInt8[Tensor, "t 3 h w"]:
         """Write the crops into `frames`, **in place**: people after people fill one copy, not one each.
 
@@ -168,6 +189,7 @@ class Reintegrator:
             pixels: Generated crops, values about in [0, 1].
             geometry: Position of the crops, from `CropAligner.align`.
             own: Masks of the person, an entry per frame.
+            enlarge: Resizes in the place of the interpolation, for a system that knows more than the crops hold.
 
         Returns:
             `frames` itself.
@@ -187,30 +209,28 @@ class Reintegrator:
         for index, masks in enumerate(map(_listed, own)):
             where, box = _covered(masks, height, width), _extent(masks)
             if box is not None:
-                self._paste_one(frames[index], pixels[index], geometry.box(index), where.to(frames.device), box)
+                part = _part(pixels.shape[-1], geometry.box(index), box)
+                x0, y0, x1, y1 = box
+                if enlarge is None:
+                    seen = resample(pixels[index].float(), part, y1 - y0, x1 - x0, self.interpolation)
+                else:
+                    seen = enlarge(index, part, box)
+                    if not bool(seen.isfinite().all()):
+                        raise ValueError("the enlarged crops to paste hold NaN or infinity")
+                new = (seen.clamp(0, 1) * 255).round().byte().to(frames.device)
+                region = frames[index, :, y0:y1, x0:x1]
+                region.copy_(torch.where(where[y0:y1, x0:x1].to(frames.device), new, region))
         return frames
 
-    def _paste_one(
-        self,
-        frame: UInt8[Tensor, "3 h w"],
-        crop: Float[Tensor, "3 s s"],
-        square: Box,
-        where: Bool[Tensor, "h w"],
-        box: tuple[int, int, int, int],
-    ) -> None:
-        """Write one crop; `box` is what the mask covers."""
-        x0, y0, x1, y1 = box
-        side = crop.shape[-1]
-        left, top, right, bottom = (
-            side * (at - square[axis]) / (square[2] - square[0]) for axis, at in zip((0, 1, 0, 1), box, strict=True)
-        )
-        if min(left, top) < -_ROUNDING or max(right, bottom) > side + _ROUNDING:
-            raise ValueError(f"the square {square} of a crop does not hold its person's mask {box}")
-        part = max(left, 0.0), max(top, 0.0), min(right, float(side)), min(bottom, float(side))
-        seen = resample(crop.float(), part, y1 - y0, x1 - x0, self.interpolation)
-        new = (seen.clamp(0, 1) * 255).round().byte().to(frame.device)
-        region = frame[:, y0:y1, x0:x1]
-        region.copy_(torch.where(where[y0:y1, x0:x1], new, region))
+
+def _part(side: int, square: Box, box: tuple[int, int, int, int]) -> Box:
+    """The part of a crop, in its pixels, that shows a box of the frame."""
+    left, top, right, bottom = (
+        side * (at - square[axis]) / (square[2] - square[0]) for axis, at in zip((0, 1, 0, 1), box, strict=True)
+    )
+    if min(left, top) < -_ROUNDING or max(right, bottom) > side + _ROUNDING:
+        raise ValueError(f"the square {square} of a crop does not hold its person's mask {box}")
+    return max(left, 0.0), max(top, 0.0), min(right, float(side)), min(bottom, float(side))
 
 
 def _listed(masks: PersonMask | Sequence[PersonMask] | None) -> Sequence[PersonMask]:

@@ -9,7 +9,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import adaptive_max_pool2d
+from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d
 
 from pa_lib.functional.draws import normal, uniform
 from pa_lib.functional.windows import blend
@@ -198,7 +198,21 @@ class LatentInpainter:
             prompts=request.prompts,
             frame_numbers=None if numbers is None else torch.tensor([list(own) for own in numbers]).to(pixels.device),
             source=request.source,
+            reference=self._reference(request) if any("reference" in one.needs for one in self.conditioners) else None,
         )
+
+    def _reference(self, request: InpaintingRequest) -> Float[Tensor, "b t _ _ _"]:
+        """Latents of the reference on a blank ground, and its alpha in each cell."""
+        frames, reference = request.frames, request.reference
+        if reference is None:
+            reference = torch.zeros_like(torch.cat([frames, frames[:, :, :1]], 2))
+        reference = reference.to(frames)
+        color, alpha = reference[:, :, :3], reference[:, :, 3:]
+        latents = self.encode(color + _BLANK * (1 - alpha))
+        cells = adaptive_avg_pool2d(
+            rearrange(alpha, "b t c h w -> (b t) c h w"), (latents.shape[-2], latents.shape[-1])
+        )
+        return torch.cat([latents, rearrange(cells, "(b t) c h w -> b t c h w", b=len(frames))], 2)
 
     def context(self, scene: Scene, times: Tensor, left_out: dict[str, list[bool]] | None = None) -> ForwardContext:
         """What the conditioners make of a scene.

@@ -23,6 +23,10 @@ class InpaintingRequest:
         prompts: One per clip; None takes the system's own.
         source: The same clips with nothing hidden, shape b t 3 h w, in [0, 1]: used only by what `looks_at_hidden`.
             None where nothing looks.
+        reference: A picture for each frame to go by, in the light of the scene, shape b t 4 h w in [0, 1]: color times
+            alpha, and alpha. None where there is none.
+        beyond: Mask, shape b t 1 h w: 1 = beyond the frame of the video, where `frames` are black; None where unknown.
+        background: Known background under `hidden`, in the form of the reference; None where none is known.
     """
 
     frames: Float[Tensor, "b t 3 h w"]
@@ -31,3 +35,6 @@ class InpaintingRequest:
     frame_numbers: Sequence[Sequence[int]] | None = None
     prompts: Sequence[str] | None = None
     source: Float[Tensor, "b t 3 h w"] | None = None
+    reference: Float[Tensor, "b t 4 h w"] | None = None
+    beyond: Float[Tensor, "b t 1 h w"] | None = None
+    background: Float[Tensor, "b t 4 h w"] | None = None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
-from pa_lib.contracts import Clip, ClipMasks
+from pa_lib.contracts import Clip, ClipMasks, PersonInfo
 
 
 class AbstractAnonymizer(ABC):
@@ -56,6 +57,41 @@ class AbstractAnonymizer(ABC):
     def remarks(self) -> tuple[str, ...]:
         """The old name of `notes`, for one version."""
         return self.notes
+
+    def replacements(self, people: Mapping[int, PersonInfo], *, seed: int = 0) -> Mapping[int, str]:
+        """What takes each person's place, by name, where a system has names for it: drawn, or as it was wished for.
+
+        Called once for a video. The names reach `anonymize` and `extended` as `Replacement.double` in the masks' info,
+        and the report and the sheet of people.
+
+        Args:
+            people: Person id -> what is known of the person, for all hidden people of the video in order of first
+                appearance; a wish is in its `PersonInfo.replacement`.
+            seed: Seed of what is drawn.
+
+        Returns:
+            Person id -> name; empty for a system without names.
+
+        Raises:
+            PaLibError: A name that is wished for is unknown.
+        """
+        return {}
+
+    def extended(self, masks: ClipMasks, *, seed: int = 0) -> ClipMasks:
+        """The masks with everything that the system needs beyond them, for example the hair of a replaced head.
+
+        The caller asks for it first, frame by frame, and everything goes by the result: what is cut, what is
+        composited, what counts as untouched. It depends on the masks, their poses and info, and the seed, and for every
+        frame on nothing but the masks of that frame.
+
+        Args:
+            masks: Masks of the hidden people with their poses.
+            seed: Seed of the system, as for `anonymize`.
+
+        Returns:
+            Masks that cover at least what `masks` cover; `masks` itself where nothing is needed.
+        """
+        return masks
 
     @abstractmethod
     def anonymize(self, clip: Clip, masks: ClipMasks, *, seed: int = 0) -> Clip:

@@ -15,7 +15,7 @@ from pa_lib.modules.systems.conventional.system import ConventionalAnonymizer
 
 Body = Literal["generate", "mosaic", "fill", "keep"]
 KEPT = (
-    "faces are replaced, bodies are unchanged and visible (body=keep); "
+    "heads are replaced, bodies are unchanged and visible (body=keep); with a masker other than people/masker=heads "
     "a person whose face was not detected in a frame is visible in it"
 )
 

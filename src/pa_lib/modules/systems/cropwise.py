@@ -9,11 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pa_lib.contracts import Clip, ClipMasks
+from pa_lib.contracts import Box, Clip, ClipMasks, PersonMask
 from pa_lib.functional.crops import cut_and_hide
-from pa_lib.modules.crops.aligner import CropAligner, Crops, Reintegrator
+from pa_lib.modules.crops.aligner import CropAligner, Crops, Enlarge, Reintegrator
 from pa_lib.modules.crops.appearances import Appearance, appearances, batches
 from pa_lib.modules.inpainting.request import InpaintingRequest
+from pa_lib.modules.reference.background import BackgroundPlate
+from pa_lib.modules.reference.base import AbstractPlaced, PersonInCrops, Surroundings
+from pa_lib.modules.reference.detail import enlarged
 from pa_lib.modules.systems.bodies import Body, layers
 from pa_lib.modules.systems.learned import AbstractLearnedAnonymizer
 from pa_lib.modules.systems.sizes import check_same_size
@@ -54,6 +57,15 @@ class CropwiseAnonymizer(AbstractLearnedAnonymizer):
         """
 
     @property
+    def has_clean_plate(self) -> bool:
+        """Whether the background that other frames show goes around references; see `AbstractReference`."""
+        return False
+
+    def place(self, people: Sequence[PersonInCrops]) -> Sequence[AbstractPlaced] | None:
+        """A picture to go by for each person; None where the system has none."""
+        return None
+
+    @property
     def is_non_interfering(self) -> bool:
         """True unless the system looks at hidden pixels, or bodies are shown or computed from them."""
         return not self.looks_at_hidden and self.body in ("generate", "fill")
@@ -64,23 +76,41 @@ class CropwiseAnonymizer(AbstractLearnedAnonymizer):
         layered = layers(clip, masks, self.body, seed)
         frames, hidden = layered.below, layered.hidden
         people = appearances(layered.generated)
-        generated: dict[int, tuple[Crops, Tensor]] = {}
+        generated: dict[int, tuple[Crops, Tensor, AbstractPlaced | None, AbstractPlaced | None]] = {}
         for group in batches(people, self.crops_per_batch):
             cut = [self.crops.align(clip.frames[[*one.frames]], one.masks, hidden[[*one.frames]]) for one in group]
+            around = [Surroundings(clip.frames, hidden, one.frames, clip.first_frame) for one in group]
+            in_crops = [_in_crops(*each, masks, seed) for each in zip(group, cut, around, strict=True)]
+            placed = self.place(in_crops)
+            behind = None
+            if placed is not None and self.has_clean_plate:
+                behind = [BackgroundPlate(*each) for each in zip(cut, around, strict=True)]
             request = InpaintingRequest(
                 torch.stack([crops.pixels for crops in cut]).to(self.device),
                 torch.stack([crops.hidden for crops in cut]).to(self.device),
                 [(seed, one.person_id) for one in group],
                 [[clip.first_frame + at for at in one.frames] for one in group],
                 source=self._uncovered(clip, group, cut) if self.looks_at_hidden else None,
+                reference=self._grids(placed),
+                beyond=torch.stack([crops.beyond(*hidden.shape[-2:]) for crops in cut]).to(self.device),
+                background=self._grids(behind),
             )
-            pixels = self.generate(request)
-            generated |= {one.person_id: (crops, own) for one, crops, own in zip(group, cut, pixels.cpu(), strict=True)}
-        for one in people:  # the largest last: a person who is nearer covers the others
-            crops, own = generated[one.person_id]
-            at = [*one.frames]
-            frames[at] = self.reintegrator.paste(frames[at], own, crops.geometry, one.masks)
+            pixels = self.generate(request).cpu()
+            nothing = [None] * len(group)
+            for one, *made in zip(group, cut, pixels, placed or nothing, behind or nothing, strict=True):
+                generated[one.person_id] = tuple(made)
+        for is_shown in (False, True):  # where a person has no picture there is a fill, which covers no other's picture
+            for one in people:  # the largest last: a person who is nearer covers the others
+                crops, own, reference, background = generated[one.person_id]
+                enlarge = None if reference is None else _sharpened(own, reference, background)
+                given = [each if is_shown == (enlarge is not None and _has_pose(each)) else () for each in one.masks]
+                if any(given):
+                    at = [*one.frames]
+                    frames[at] = self.reintegrator.paste(frames[at], own, crops.geometry, given, enlarge)
         return Clip(frames, clip.first_frame, clip.fps)
+
+    def _grids(self, placed: Sequence[AbstractPlaced] | None) -> Tensor | None:
+        return None if placed is None else torch.stack([one.grid for one in placed]).to(self.device)
 
     def _uncovered(self, clip: Clip, people: Sequence[Appearance], cut: Sequence[Crops]) -> Tensor:
         """The crops with the people in them."""
@@ -95,3 +125,29 @@ class CropwiseAnonymizer(AbstractLearnedAnonymizer):
             for one, crops in zip(people, cut, strict=True)
         ]
         return torch.stack(clips).to(self.device)
+
+
+def _has_pose(masks: Sequence[PersonMask]) -> bool:
+    return any(mask.pose is not None for mask in masks)
+
+
+def _in_crops(one: Appearance, crops: Crops, around: Surroundings, masks: ClipMasks, seed: int) -> PersonInCrops:
+    poses = [next((mask.pose for mask in own if mask.pose is not None), None) for own in one.masks]
+    info = masks.info.get(one.person_id)
+    return PersonInCrops(one.person_id, seed, poses, crops, None if info is None else info.replacement, around)
+
+
+def _sharpened(
+    crops: Float[Tensor, "t 3 s s"], reference: AbstractPlaced, background: AbstractPlaced | None
+) -> Enlarge:
+    """Crops enlarged with the detail of a reference, and of the background beside it."""
+
+    def enlarge(frame: int, part: Box, box: tuple[int, int, int, int]) -> Tensor:
+        x0, y0, x1, y1 = box
+        where = (x0, y0, x1, y1), y1 - y0, x1 - x0
+        picture = reference.picture(frame, *where).cpu()
+        behind = None if background is None else background.picture(frame, *where)
+        large = enlarged(crops[frame].float(), reference.grid[frame].cpu().float(), picture, part, behind)
+        return large + reference.grain(frame, *large.shape[1:])
+
+    return enlarge

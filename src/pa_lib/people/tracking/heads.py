@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pa_lib.contracts import Track
-from pa_lib.people.tracking.motion import Array
+from pa_lib.contracts import Box, Track
+from pa_lib.functional.head_outline import HEAD_UP, ExpectedHead
+from pa_lib.people.tracking.motion import Array, to_centre_size
 
 # Where the centre of a face lies in the box of its body, as fractions of the body's width and height. Raised arms and
 # bows bring a head down to the middle; the share of the width leaves room for an outstretched arm on one side.
@@ -17,6 +18,9 @@ FACE_HEIGHT = (0.06, 0.75)
 LEAST_FRAMES = 4
 STILL_SIDES = 1.2
 LEAST_SLOPE = 0.15
+# The scale of a head (see `HeadPose`) over the height of the box of a whole standing body, and over the width of one
+# that the frame cuts off.
+_BODY_SCALE, _BODY_WIDTH_SCALE = 0.041, 0.145
 
 
 def detected_rows(track: Track) -> NDArray[np.intp]:
@@ -42,6 +46,35 @@ def head_fits(faces: Array | NDArray[np.float32], bodies: Array | NDArray[np.flo
     # Best in the middle near the top; a floor of 0.2 keeps every agreeing frame a vote.
     fit = 0.2 + 0.8 * np.exp(-(((u - 0.5) / 0.25) ** 2) - (np.maximum(v - 0.15, 0.0) / 0.2) ** 2)
     return np.where(is_head, fit, 0.0), ratio
+
+
+def eyes_of_bodies(boxes: Array, height: int) -> tuple[Array, NDArray[np.bool_]]:
+    """Where heads are if boxes hold upright bodies, by their size alone.
+
+    Args:
+        boxes: Boxes of bodies ``x0 y0 x1 y1`` in pixels, shape n 4.
+        height: Height of the frame in pixels: a body that ends there is cut off.
+
+    Returns:
+        x and y of the middle between the eyes and the logarithm of the scale, in pixels, shape n 3; and which bodies
+        are cut off, shape n.
+    """
+    x, y, width, tall = to_centre_size(boxes).T
+    is_cut = y + tall / 2 >= height - np.maximum(2.0, 0.02 * tall)
+    scale = np.where(is_cut, np.maximum(_BODY_SCALE * tall, _BODY_WIDTH_SCALE * width), _BODY_SCALE * tall)
+    scale = np.maximum(scale, 0.5)
+    return np.stack([x, y - tall / 2 + HEAD_UP * scale, np.log(scale)], axis=1), is_cut
+
+
+def expected_head(box: Box, height: int) -> ExpectedHead:
+    """The same for one box, as `head_in_outline` wants it.
+
+    >>> x, y, scale, is_cut = expected_head((100.0, 50.0, 160.0, 250.0), height=480)
+    >>> round(x), round(y, 1), round(scale, 1), is_cut
+    (130, 63.6, 8.2, False)
+    """
+    eyes, is_cut = eyes_of_bodies(np.array([box], dtype=np.float64), height)
+    return ExpectedHead(float(eyes[0, 0]), float(eyes[0, 1]), float(np.exp(eyes[0, 2])), bool(is_cut[0]))
 
 
 def moves_along(inner: Track, outer: Track, still_sides: float = STILL_SIDES) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pa_lib.contracts import Detection, Kind, Track
+from pa_lib.contracts import Box, Detection, Kind, Track
 from pa_lib.errors import PaLibError, SettingError
 from pa_lib.people.tracking.association import SURE, associate, best_pairs, jumps_between
 from pa_lib.people.tracking.base import AbstractTracker
@@ -94,9 +94,7 @@ class KalmanTracker(AbstractTracker):
                 fragments = self._rejoin(self._link(findings, in_shot, kind, times), times)
                 tracks += [self._filled(f, kind, in_shot, first, end, times, camera, width, height) for f in fragments]
         tracks.sort(key=lambda t: (int(t.frames[0]), t.kind == "body", *map(float, t.boxes[0])))
-        return [
-            Track(number, t.kind, t.frames, t.boxes, t.scores, t.landmarks) for number, t in enumerate(tracks, start=1)
-        ]
+        return [replace(track, track_id=number) for number, track in enumerate(tracks, start=1)]
 
     def _link(
         self,
@@ -233,7 +231,13 @@ class KalmanTracker(AbstractTracker):
             for row, detection in zip(rows, fragment.detections, strict=True):
                 if detection.landmarks is not None:
                     landmarks[row] = detection.landmarks + camera[frames[row]]
-        return Track(0, kind, frames, boxes.astype(np.float32), scores, landmarks)
+        heads = None
+        if any(d.head is not None for d in fragment.detections):
+            heads = np.full((len(frames), 4), np.nan, dtype=np.float32)
+            for row, detection in zip(rows, fragment.detections, strict=True):
+                if detection.head is not None:
+                    heads[row] = detection.head + np.tile(camera[frames[row]], 2)
+        return Track(0, kind, frames, boxes.astype(np.float32), scores, landmarks, heads=heads)
 
     def _reach(self, seen: int, step: int, searched: NDArray[np.int64], first: int, end: int, times: Array) -> int:
         """The outermost frame of the margin, within the shot."""
@@ -274,10 +278,14 @@ def _interpolated(at: Array, known_at: Array, known: Array) -> Array:
 def _on_the_scene(findings: Findings, camera: Array) -> Findings:
     """The same detections, placed on the scene of the first frame: what stands still stays, however the camera pans."""
 
+    def shifted(box: Box, by: Array) -> Box:
+        x0, y0, x1, y1 = box
+        return x0 - by[0], y0 - by[1], x1 - by[0], y1 - by[1]
+
     def moved(detection: Detection, by: Array) -> Detection:
-        x0, y0, x1, y1 = detection.box
         landmarks = None if detection.landmarks is None else (detection.landmarks - by).astype(np.float32)
-        return replace(detection, box=(x0 - by[0], y0 - by[1], x1 - by[0], y1 - by[1]), landmarks=landmarks)
+        head = None if detection.head is None else shifted(detection.head, by)
+        return replace(detection, box=shifted(detection.box, by), landmarks=landmarks, head=head)
 
     return replace(
         findings,

@@ -25,6 +25,7 @@ from pa_lib.video.staging import StagedFile
 
 if TYPE_CHECKING:
     from pa_lib.people.find import Findings
+    from pa_lib.people.poses import PoseTrack
     from pa_lib.video.info import VideoInfo
 
 SCHEMA = "pa_lib.tracks"
@@ -145,6 +146,22 @@ class TracksRecord:
                 both[0 if is_hidden else 1].append(Presence(person_id, track, row))
         return both
 
+    @property
+    def hidden(self) -> tuple[Person, ...]:
+        """The people who are hidden, in the order of the file."""
+        hidden = {decision.person_id for decision in self.decisions if decision.is_hidden}
+        return tuple(person for person in self.people if person.person_id in hidden)
+
+    @cached_property
+    def poses(self) -> dict[int, PoseTrack]:
+        """Person id -> poses of the head in all frames in which the person is. Of heads that coincide one is placed."""
+        # Both import torch, and most readers of a tracks file do without.
+        from pa_lib.people.coincidence import without_coinciding
+        from pa_lib.people.poses import head_poses
+
+        found = {person.person_id: head_poses(person, self.times_s, self.height) for person in self.people}
+        return without_coinciding(found, self.times_s)
+
     @cached_property
     def _buckets(self) -> dict[int, list[tuple[int, bool, Track]]]:
         """Tracks by stretch of the video, so that a frame of a long video need not search all tracks."""
@@ -228,8 +245,13 @@ def _rounded(track: Track) -> Track:
     def rounded(values: NDArray[np.float32], digits: int) -> NDArray[np.float32]:
         return np.round(values.astype(np.float64), digits).astype(np.float32)
 
-    landmarks = None if track.landmarks is None else rounded(track.landmarks, _PX)
-    return replace(track, boxes=rounded(track.boxes, _PX), scores=rounded(track.scores, _SCORE), landmarks=landmarks)
+    return replace(
+        track,
+        boxes=rounded(track.boxes, _PX),
+        scores=rounded(track.scores, _SCORE),
+        landmarks=None if track.landmarks is None else rounded(track.landmarks, _PX),
+        heads=None if track.heads is None else rounded(track.heads, _PX),
+    )
 
 
 def _lines(record: TracksRecord) -> Iterator[str]:
@@ -280,12 +302,11 @@ def _track_lines(track: Track) -> Iterator[str]:
     yield f'{{"track_id": {track.track_id}, "kind": "{track.kind}", "boxes": [\n'
     yield from _separated(range(len(track.frames)), lambda row: [_json(_box_row(track, row))])
     yield "]"
-    if track.landmarks is not None:
-        known = np.flatnonzero(np.isfinite(track.landmarks).all(axis=(1, 2)))
-        yield ', "landmarks": {'
-        points = track.landmarks
-        yield from _separated(known, lambda row: [_keyed(track, int(row), _round_all(points[row].reshape(-1), _PX))])
-        yield "}"
+    for name, numbers in (("landmarks", track.landmarks), ("heads", track.heads)):
+        if numbers is not None:
+            yield f', "{name}": {{'
+            yield from _separated(*_keyed(track, numbers.reshape(len(numbers), -1)))
+            yield "}"
     if track.masks:
         yield ', "masks": {'
         yield from _separated(sorted(track.masks), lambda frame: [f'"{frame}": {_json(track.masks[frame])}'])
@@ -293,8 +314,10 @@ def _track_lines(track: Track) -> Iterator[str]:
     yield "}"
 
 
-def _keyed(track: Track, row: int, values: list[float]) -> str:
-    return f'"{track.frames[row]}": {_json(values)}'
+def _keyed(track: Track, numbers: NDArray[np.float32]) -> tuple[NDArray[np.intp], Callable[[Any], Any]]:
+    """The rows in which all numbers are known, and the line of each."""
+    known = np.flatnonzero(np.isfinite(numbers).all(axis=1))
+    return known, lambda row: [f'"{track.frames[row]}": {_json(_round_all(numbers[row], _PX))}']
 
 
 def _box_row(track: Track, row: int) -> list[float | int | None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, ValidationInfo, field_validator
 
 from pa_lib.contracts import Attribute, Decision, Kind, Person, PersonInfo, Replacement, Track, stored_kind
@@ -97,6 +98,7 @@ class TrackEntry(Strict):
     boxes: Annotated[list[BoxRow], Field(min_length=1)]
     landmarks: dict[str, Annotated[list[Coordinate], Field(min_length=10, max_length=10)]] | None = None
     masks: dict[str, list[Count]] = {}
+    heads: dict[str, Annotated[list[Coordinate], Field(min_length=4, max_length=4)]] | None = None
 
     @field_validator("boxes")
     @classmethod
@@ -116,11 +118,7 @@ class TrackEntry(Strict):
         """The contract's track."""
         first, last = self.boxes[0][0], self.boxes[-1][0]
         numbers = np.array([[np.nan if v is None else v for v in row[1:]] for row in self.boxes], dtype=np.float64)
-        landmarks = None
-        if self.landmarks is not None:
-            landmarks = np.full((len(self.boxes), 5, 2), np.nan, dtype=np.float32)
-            for key, values in self.landmarks.items():
-                landmarks[self._frame(key, "landmarks", first, last) - first] = np.reshape(values, (5, 2))
+        landmarks, heads = (self._by_row(name, first, last) for name in ("landmarks", "heads"))
         masks = {}
         for key, runs in self.masks.items():
             frame = self._frame(key, "masks", first, last)
@@ -136,9 +134,23 @@ class TrackEntry(Strict):
             np.arange(first, last + 1, dtype=np.int64),
             numbers[:, :4].astype(np.float32),
             numbers[:, 4].astype(np.float32),
-            landmarks,
+            None if landmarks is None else landmarks.reshape(-1, 5, 2),
             masks,
+            heads,
         )
+
+    def _by_row(self, name: str, first: int, last: int) -> NDArray[np.float32] | None:
+        """Numbers that are given for some frames, as an array; NaN in the others."""
+        given = getattr(self, name)
+        if given is None:
+            return None
+        rows = np.full((len(self.boxes), 10 if name == "landmarks" else 4), np.nan, dtype=np.float32)
+        for key, values in given.items():
+            rows[self._frame(key, name, first, last) - first] = values
+        for frame, row in enumerate(rows, start=first):
+            if name == "heads" and not (np.isnan(row[0]) or (row[2] > row[0] and row[3] > row[1])):
+                raise ValueError(f"track {self.track_id}: the head of frame {frame} needs x0 < x1 and y0 < y1")
+        return rows
 
     def _frame(self, key: str, what: str, first: int, last: int) -> int:
         frame = _frame_number(key)

@@ -224,3 +224,13 @@ SQUARE = torch.tensor([[4.0, 4.0, 10.0, 10.0]] * 2)
 def test_what_does_not_fit_is_refused(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+@given(left=st.integers(0, 20), top=st.integers(0, 20), side=st.sampled_from([16, 32]))
+def test_beyond_the_frame_is_where_a_white_frame_is_not_white(left: int, top: int, side: int) -> None:
+    frames = torch.full((1, 3, 30, 30), 255, dtype=torch.uint8)
+    mask = PersonMask(1, 0, top, left, torch.ones(10, 10))
+    crops = CropAligner(side=side, expansion=2.0).align(frames, [mask], torch.zeros(1, 30, 30, dtype=torch.bool))
+    beyond = crops.beyond(30, 30)
+    visible = crops.hidden == 0
+    assert torch.equal(beyond[visible], (crops.pixels[:, :1] < 0.999).float()[visible])

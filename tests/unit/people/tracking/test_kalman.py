@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -244,6 +246,24 @@ def test_landmarks_stay_where_they_were_seen() -> None:
     assert track.landmarks is not None
     np.testing.assert_array_equal(track.landmarks[0], points)
     assert np.isnan(track.landmarks[1:]).all()
+
+
+def test_heads_of_bodies_stay_where_they_were_seen_while_the_camera_moves() -> None:
+    head = (110.0, 100.0, 130.0, 125.0)
+    one = replace(seen(100, 100, kind="body"), head=head)
+    other = seen(104, 102, kind="body")
+    camera = np.array([[0.0, 0.0], [2.0, 1.0], [4.0, 2.0]])
+    findings = Findings({0: (one,), 2: (other,)}, {}, (), 3, np.arange(3) / 25, camera)
+    (track,) = KalmanTracker().track(findings, W, H)
+    assert track.heads is not None
+    np.testing.assert_allclose(track.heads[0], head)
+    assert np.isnan(track.heads[1:]).all()
+    moved = replace(other, head=(114.0, 102.0, 134.0, 127.0))
+    (both,) = KalmanTracker().track(replace(findings, detections={0: (one,), 2: (moved,)}), W, H)
+    assert both.heads is not None
+    np.testing.assert_allclose(both.heads[2], moved.head, atol=1e-4)
+    (none,) = KalmanTracker().track(replace(findings, detections={0: (other,)}), W, H)
+    assert none.heads is None
 
 
 def test_useless_times_are_replaced() -> None:

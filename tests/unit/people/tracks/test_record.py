@@ -33,6 +33,9 @@ def record(n_frames: int = 12) -> TracksRecord:
     points[0] = np.arange(10).reshape(5, 2) + 0.123
     face = track(1, "face", 2, [(10.123 + i, 20, 40.5, 60) for i in range(8)], seen=[0, 3], landmarks=points)
     body, other = standing(2, "body", 0, 10, 90, 300, n=12), standing(3, "face", 300, 50, 20, 25, n=4)
+    heads = np.full((12, 4), np.nan, dtype=np.float32)
+    heads[[2, 7]] = [30.123, 12, 55, 45.678]
+    body = replace(body, heads=heads)
     people = [person(1, face, body), person(2, other)]
     choice = Choice((Decision(1, False, "pointed at", 0.5), Decision(2, True, "not pointed at")), "2 people found")
     findings = Findings(
@@ -64,7 +67,7 @@ def assert_equal(one: TracksRecord, two: TracksRecord) -> None:
     assert [p.person_id for p in one.people] == [p.person_id for p in two.people]
     for a, b in zip([t for p in one.people for t in p.tracks], [t for p in two.people for t in p.tracks], strict=True):
         assert (a.track_id, a.kind, a.masks) == (b.track_id, b.kind, b.masks)
-        for name in ("frames", "boxes", "scores", "landmarks"):
+        for name in ("frames", "boxes", "scores", "landmarks", "heads"):
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 
@@ -238,6 +241,7 @@ BAD = {
     "mask": (_set("tracks", 0, "masks", to={"3": [1, 2]}), "the mask of frame 3 covers 3 pixels, expected 307200"),
     "mask elsewhere": (_set("tracks", 0, "masks", to={"99": [W * H]}), "masks of frame '99', expected 2 to 9"),
     "landmarks": (_set("tracks", 0, "landmarks", to={"2": [1.0]}), "tracks.0.landmarks.2: "),
+    "heads": (_set("tracks", 1, "heads", to={"2": [1.0]}), "tracks.1.heads.2: "),
     "fault": (_set("search", "faults", to={"x": "?"}), "search.faults: frame 'x'"),
     "cuts": (_set("search", "cuts", to=[6, 6]), "search.cuts: expected increasing frames below 12"),
     "searched": (_set("search", "searched", to=[12]), "search.searched: expected increasing frames below 12"),
@@ -380,6 +384,8 @@ def test_bad_files_are_refused_in_one_line(tmp_path: Path, name: str) -> None:
         (_set("times_s", 3, to=0.01), r"times_s: frame 3 is at 0.01 s, before frame 2 at 0.066667 s"),
         (_set("times_s", 3, to=1e300), r"times_s.3: Input should be less than or equal to"),
         (_set("tracks", 0, "landmarks", "02", to=[1.0] * 10), "track 1: landmarks of frame '02', expected 2 to 9"),
+        (_set("tracks", 1, "heads", "12", to=[1.0] * 4), "track 2: heads of frame '12', expected 0 to 11"),
+        (_set("tracks", 1, "heads", "3", to=[1.0, 1.0, 9.0, 1.0]), "track 2: the head of frame 3 needs x0 < x1"),
         (_set("tracks", 0, "masks", to={"02": [W * H]}), "track 1: masks of frame '02', expected 2 to 9"),
         (_set("search", "faults", to={"5": "a", "05": "b"}), "search.faults: frame '05'"),
     ],

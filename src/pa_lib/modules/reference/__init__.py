@@ -1,0 +1,1 @@
+"""Pictures of heads that a replacement goes by, and the light in which they stand."""

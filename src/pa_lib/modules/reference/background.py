@@ -1,0 +1,91 @@
+"""What stands behind a person, where the frames of a window show it when the person is elsewhere."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, max_pool2d, pad
+
+from pa_lib.contracts import Box
+from pa_lib.functional.crops import resample
+from pa_lib.functional.filling import filled
+from pa_lib.functional.smoothing import local_lines
+from pa_lib.modules.crops.aligner import Crops
+from pa_lib.modules.reference.base import AbstractPlaced, Surroundings
+
+_SAME = 0.06  # largest difference of a visible pixel from the clean plate at which it is the background
+_SOFT = (0.4, 0.8)  # share of the background around a hidden pixel: below it is not the background, above it is
+_STEADY = 2.0  # frames (standard deviation) over which that is smoothed
+_WHOLE = 0.999
+_FEATHER_PX = 3  # width of the soft edge of what is known, inward; islands that are not wider go
+
+
+class BackgroundPlate(AbstractPlaced):
+    r"""The clean plate in the crops of one person: opaque where what is hidden is the background, and known.
+
+    Whether it is the background is read off the visible pixels around it: where they look like the clean plate, it goes
+    on behind the mask; where a shoulder or another person stands there, it does not. Their difference from the plate
+    is carried inward as well, so that a change of the light leaves no edge.
+
+    .. math:: c = B + \mathrm{fill}(x - B), \quad
+        \alpha = K \cdot \mathrm{smoothstep}\left(\mathrm{fill}([\,|x - B| < 0.06\,])\right)
+
+    with the clean plate B, known where K is 1, and the visible pixels x; fill is `functional.filling.filled`.
+
+    Args:
+        crops: Crops of the person.
+        around: The frames that they were cut from.
+
+    Ours.
+    """
+
+    def __init__(self, crops: Crops, around: Surroundings) -> None:
+        self._boxes = [crops.geometry.box(row) for row in range(len(crops.pixels))]
+        plate, self._left, self._top = around.clean_plate(self._boxes)
+        self._plate = torch.cat([plate[:3] * plate[3:], plate[3:], _feathered(plate[3:])])
+        pixels, hidden = crops.pixels.cpu().float(), crops.hidden.cpu()
+        side = pixels.shape[-1]
+        plates = torch.stack([self._seen(box, side, side) for box in self._boxes])
+        is_known = (plates[:, 3:4] > _WHOLE).float()
+        colors = plates[:, :3]
+        visible = (1 - hidden) * is_known
+        change = pixels - colors
+        same = visible * (change.abs().amax(1, keepdim=True) < _SAME).float()
+        share = filled(same, 1 - visible)
+        at = torch.arange(len(share), dtype=torch.float64)
+        share = torch.einsum("tu,ucyx->tcyx", local_lines(at, _STEADY).float(), share).clamp(0, 1)
+        low, high = _SOFT
+        ramp = ((share - low) / (high - low)).clamp(0, 1)
+        is_anywhere = (same.sum((1, 2, 3), keepdim=True) > 0).float()
+        self._alpha = ramp**2 * (3 - 2 * ramp) * is_anywhere
+        self._change = filled(change, 1 - same) * is_anywhere
+        alpha = self._alpha * plates[:, 4:]
+        self.grid = torch.cat([(colors + self._change).clamp(0, 1) * alpha, alpha], 1)
+
+    def picture(self, frame: int, box: Box, height: int, width: int) -> Float[Tensor, "4 h w"]:
+        """Color times alpha, and alpha; see `AbstractPlaced.picture`."""
+        left, top, right, bottom = self._boxes[frame]
+        side = self._alpha.shape[-1]
+        x0, x1 = ((at - left) * side / (right - left) for at in (box[0], box[2]))
+        y0, y1 = ((at - top) * side / (bottom - top) for at in (box[1], box[3]))
+        smooth = torch.cat([self._alpha[frame], self._change[frame]])
+        inside = (max(x0, 0.0), max(y0, 0.0), min(x1, float(side)), min(y1, float(side)))  # but for rounding it is
+        smooth = resample(smooth, inside, height, width)
+        seen = self._seen(box, height, width)
+        alpha = smooth[:1] * seen[4:]
+        return torch.cat([(seen[:3] + smooth[1:]).clamp(0, 1) * alpha, alpha])
+
+    def _seen(self, box: Box, height: int, width: int) -> Float[Tensor, "5 h w"]:
+        """The plate in a box: color, 0 where it is unknown; 1 where it is known; the same with a soft edge."""
+        x0, y0, x1, y1 = box
+        own = (x0 - self._left, y0 - self._top, x1 - self._left, y1 - self._top)
+        return resample(self._plate, own, height, width, has_black_bars=True)
+
+
+def _feathered(known: Float[Tensor, "1 h w"]) -> Float[Tensor, "1 h w"]:
+    """1 well inside of what is known, falling to 0 at its edge; beyond the part of the frame it counts as known."""
+    size, whole = 2 * _FEATHER_PX + 1, known[None]
+    inner = -max_pool2d(-pad(whole, (_FEATHER_PX,) * 4, value=1.0), size, 1)
+    soft: Tensor = avg_pool2d(pad(inner, (_FEATHER_PX,) * 4, value=1.0), size, 1)[0]
+    return soft * known

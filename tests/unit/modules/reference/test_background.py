@@ -1,0 +1,85 @@
+"""The background that other frames show: where it goes, where it does not, and at any resolution."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pa_lib.contracts import PersonMask
+from pa_lib.modules.crops.aligner import CropAligner, Crops
+from pa_lib.modules.reference.background import BackgroundPlate
+from pa_lib.modules.reference.base import Surroundings
+
+HEIGHT, WIDTH, N = 60, 160, 12
+
+
+def wall() -> Tensor:
+    """A wall with stripes of 4 px."""
+    return (60 + 80 * (torch.arange(WIDTH) // 4 % 2)).byte().expand(N, 3, HEIGHT, WIDTH).clone()
+
+
+def walking(step: int) -> tuple[list[PersonMask], Tensor]:
+    """Masks of a head of 20 px that goes to the right, and all hidden pixels."""
+    masks = [PersonMask(1, at, 20, 10 + step * at, torch.ones(20, 20), "face") for at in range(N)]
+    hidden = torch.zeros(N, HEIGHT, WIDTH, dtype=torch.bool)
+    for at, mask in enumerate(masks):
+        hidden[at, 20:40, mask.left : mask.left + 20] = True
+    return masks, hidden
+
+
+def plate_of(frames: Tensor, masks: list[PersonMask], hidden: Tensor, side: int = 32) -> tuple[BackgroundPlate, Crops]:
+    crops = CropAligner(side, 1.6).align(frames, masks, hidden)
+    return BackgroundPlate(crops, Surroundings(frames, hidden, range(N))), crops
+
+
+def test_a_person_who_passes_leaves_the_wall_as_it_is() -> None:
+    frames = wall()
+    masks, hidden = walking(10)
+    person = torch.where(hidden[:, None], torch.full_like(frames, 255), frames)
+    plate, _ = plate_of(person, masks, hidden)
+    for at in (0, 5, N - 1):
+        left = masks[at].left
+        picture = plate.picture(at, (left, 20, left + 20, 40), 20, 20)
+        assert float(picture[3].min()) > 0.95
+        shown = picture[:3] / picture[3:]
+        torch.testing.assert_close(shown, frames[at, :, 20:40, left : left + 20].float() / 255, atol=0.02, rtol=0)
+
+
+def test_a_person_who_stands_still_leaves_nothing_known() -> None:
+    masks, hidden = walking(0)
+    plate, _ = plate_of(wall(), masks, hidden)
+    assert float(plate.picture(3, (10, 20, 30, 40), 20, 20)[3].max()) == 0
+
+
+def test_what_is_behind_a_shoulder_stays_out_of_the_picture() -> None:
+    frames = wall()
+    masks, hidden = walking(10)
+    for at, mask in enumerate(masks):  # a body below the head goes with it
+        frames[at, :, 34:, max(mask.left - 6, 0) : mask.left + 26] = torch.tensor([200, 40, 40]).byte().view(3, 1, 1)
+    plate, _ = plate_of(frames, masks, hidden)
+    left = masks[6].left
+    alpha = plate.picture(6, (left, 20, left + 20, 40), 20, 20)[3]
+    assert float(alpha[:5].mean()) > 0.9
+    assert float(alpha[-4:].mean()) < 0.3
+
+
+def test_light_that_changes_leaves_no_edge() -> None:
+    frames = wall()
+    masks, hidden = walking(10)
+    frames[6] = (frames[6].float() + 10).byte()  # the camera opens up a little
+    plate, _ = plate_of(frames, masks, hidden)
+    left = masks[6].left
+    picture = plate.picture(6, (left, 20, left + 20, 40), 20, 20)
+    shown = picture[:3] / picture[3:].clamp(min=0.1)
+    error = (shown - frames[6, :, 20:40, left : left + 20].float() / 255).abs()
+    assert float(error.mean()) < 0.012  # without it 10 / 255 = 0.039
+
+
+def test_hidden_pixels_do_not_matter() -> None:
+    masks, hidden = walking(7)
+    one = wall()
+    two = torch.where(hidden[:, None], 255 - one, one)
+    first, second = (plate_of(frames, masks, hidden)[0] for frames in (one, two))
+    assert torch.equal(first.grid, second.grid)
+    box = (float(masks[4].left), 20.0, masks[4].left + 20.0, 40.0)
+    assert torch.equal(first.picture(4, box, 20, 20), second.picture(4, box, 20, 20))
