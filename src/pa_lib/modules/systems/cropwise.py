@@ -92,7 +92,7 @@ class CropwiseAnonymizer(AbstractLearnedAnonymizer):
                 [[clip.first_frame + at for at in one.frames] for one in group],
                 source=self._uncovered(clip, group, cut) if self.looks_at_hidden else None,
                 reference=self._grids(placed),
-                beyond=torch.stack([crops.beyond(*hidden.shape[-2:]) for crops in cut]).to(self.device),
+                beyond=None if placed is None else self._beyond(cut, hidden),
                 background=self._grids(behind),
             )
             pixels = self.generate(request).cpu()
@@ -111,6 +111,9 @@ class CropwiseAnonymizer(AbstractLearnedAnonymizer):
 
     def _grids(self, placed: Sequence[AbstractPlaced] | None) -> Tensor | None:
         return None if placed is None else torch.stack([one.grid for one in placed]).to(self.device)
+
+    def _beyond(self, cut: Sequence[Crops], hidden: Tensor) -> Tensor:
+        return torch.stack([crops.beyond(*hidden.shape[-2:]) for crops in cut]).to(self.device)
 
     def _uncovered(self, clip: Clip, people: Sequence[Appearance], cut: Sequence[Crops]) -> Tensor:
         """The crops with the people in them."""
