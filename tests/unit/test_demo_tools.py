@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from pathlib import Path
-
-import numpy as np
-import pytest
-from PIL import Image
-
-from _clips import make_clip
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 import make_demo_clip
 import make_readme_picture
+import numpy as np
+import pytest
 from make_demo_clip import N_FRAMES, SIZE, WALKERS, CutOut, Sway, filmed, guided, placed
+from PIL import Image
 
+from _clips import make_clip
 from pa_lib.cli.compose import compose
 from pa_lib.doubles import DoubleBank
 from pa_lib.video import probe

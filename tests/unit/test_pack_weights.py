@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
+import pack_weights
 import pytest
 import torch
 from safetensors import safe_open
@@ -16,20 +16,6 @@ import pa_lib
 from _heads import clip, config, painter, people
 from pa_lib.checkpoint import load_config, load_module, save_module
 from pa_lib.errors import PaLibError
-
-_PATH = Path(__file__).parents[2] / "tools" / "pack_weights.py"
-
-
-def tool() -> Any:
-    spec = importlib.util.spec_from_file_location("pack_weights", _PATH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-PACK = tool()
 
 
 def trained(path: Path, **changed: Any) -> Path:
@@ -41,7 +27,7 @@ def trained(path: Path, **changed: Any) -> Path:
 
 def test_the_file_is_half_as_large_and_rebuilds_itself(tmp_path: Path) -> None:
     out = tmp_path / "new" / "packed.safetensors"
-    loss = PACK.pack(trained(tmp_path / "last.ckpt"), out)
+    loss = pack_weights.pack(trained(tmp_path / "last.ckpt"), out)
     weights = painter().state_dict()
     with safe_open(out, framework="pt") as file:
         stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
@@ -59,7 +45,7 @@ def test_the_file_is_half_as_large_and_rebuilds_itself(tmp_path: Path) -> None:
 
 def test_some_slots_alone(tmp_path: Path) -> None:
     out = tmp_path / "packed.safetensors"
-    PACK.pack(trained(tmp_path / "last.ckpt"), out, slots=["adapter"])
+    pack_weights.pack(trained(tmp_path / "last.ckpt"), out, slots=["adapter"])
     with safe_open(out, framework="pt") as file:
         names = set(file.keys())
     assert names == {name for name in painter().state_dict() if name.startswith("adapter.")}
@@ -68,7 +54,7 @@ def test_some_slots_alone(tmp_path: Path) -> None:
 
 def test_what_only_training_needs_is_left_out(tmp_path: Path) -> None:
     out = tmp_path / "packed.safetensors"
-    PACK.pack(trained(tmp_path / "last.ckpt"), out)
+    pack_weights.pack(trained(tmp_path / "last.ckpt"), out)
     stored = load_config(out)
     assert stored == config() | {"optimizer": None, "trainable": []}
     with pytest.raises(PaLibError, match="no optimizer"):
@@ -77,7 +63,7 @@ def test_what_only_training_needs_is_left_out(tmp_path: Path) -> None:
 
 def test_what_is_painted_stays_nearly_the_same(tmp_path: Path) -> None:
     out = tmp_path / "packed.safetensors"
-    PACK.pack(trained(tmp_path / "last.ckpt"), out)
+    pack_weights.pack(trained(tmp_path / "last.ckpt"), out)
     before = painter().anonymize(clip(), people(), seed=5).frames.int()
     after = load_module(out).anonymize(clip(), people(), seed=5).frames.int()  # type: ignore[operator]
     change = (before - after).abs()
@@ -90,14 +76,14 @@ def test_what_is_painted_stays_nearly_the_same(tmp_path: Path) -> None:
 def test_the_same_checkpoint_gives_the_same_bytes(tmp_path: Path) -> None:
     checkpoint = trained(tmp_path / "last.ckpt")
     for name in ("a", "b"):
-        PACK.pack(checkpoint, tmp_path / f"{name}.safetensors")
+        pack_weights.pack(checkpoint, tmp_path / f"{name}.safetensors")
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
 def test_too_large_is_refused_and_what_was_there_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint, out = trained(tmp_path / "last.ckpt"), tmp_path / "packed.safetensors"
     out.write_bytes(b"before")
-    assert PACK.main([str(checkpoint), "--out", str(out), "--most-bytes", "1000"]) == 1
+    assert pack_weights.main([str(checkpoint), "--out", str(out), "--most-bytes", "1000"]) == 1
     told = capsys.readouterr()
     assert "bytes in half precision, at most 1,000 may ship" in told.err
     assert not told.out
@@ -106,16 +92,16 @@ def test_too_large_is_refused_and_what_was_there_stays(tmp_path: Path, capsys: p
 
 
 def test_forty_megabytes_is_the_most() -> None:
-    assert PACK.MOST_BYTES == 40_000_000
+    assert pack_weights.MOST_BYTES == 40_000_000
 
 
 def test_parts_from_elsewhere_are_refused(tmp_path: Path) -> None:
     packed = tmp_path / "packed.safetensors"
-    PACK.pack(trained(tmp_path / "last.ckpt"), packed)
+    pack_weights.pack(trained(tmp_path / "last.ckpt"), packed)
     node = {"_target_": "pa_lib.modules.embedded_passersby", "steps": 2, "body": "fill", "weights": str(packed)}
     save_module(load_module(packed), node, tmp_path / "begun.safetensors")
     with pytest.raises(PaLibError, match=r"adapter, .*backbone.* comes from a path of its own"):
-        PACK.pack(tmp_path / "begun.safetensors", tmp_path / "again.safetensors")
+        pack_weights.pack(tmp_path / "begun.safetensors", tmp_path / "again.safetensors")
 
 
 def test_the_entry_is_told_and_written_beside_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,7 +109,7 @@ def test_the_entry_is_told_and_written_beside_the_others(tmp_path: Path, capsys:
     manifest = tmp_path / "manifest.json"
     manifest.write_text(json.dumps({"other.onnx": {"licence": "MIT"}, "packed.safetensors": {"licence": "MIT"}}))
     told = ["--licence", "CC0-1.0", "--origin", "made here", "--what", "paints"]
-    assert PACK.main([str(checkpoint), "--out", str(out), "--manifest", str(manifest), *told]) == 0
+    assert pack_weights.main([str(checkpoint), "--out", str(out), "--manifest", str(manifest), *told]) == 0
     digest = hashlib.sha256(out.read_bytes()).hexdigest()
     expected = {
         "what": "paints",

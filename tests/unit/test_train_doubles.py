@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import train_doubles
 
 from pa_lib.cli.compose import compose
-
-_PATH = Path(__file__).parents[2] / "tools" / "train_doubles.py"
-
-
-def tool() -> Any:
-    spec = importlib.util.spec_from_file_location("train_doubles", _PATH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-TOOL = tool()
 
 
 @pytest.mark.parametrize("steps", [None, 2])
 def test_stages_follow_each_other(steps: int | None) -> None:
-    made = TOOL.commands(Path("faces.zip"), Path("runs"), "gpu", 8.0, steps, 4)
+    made = train_doubles.commands(Path("faces.zip"), Path("runs"), "gpu", 8.0, steps, 4)
     composed = [compose("train", own) for own in made]
-    assert [one["output"] for one in composed] == [f"runs/{stage}" for stage in TOOL.STAGES]
+    assert [one["output"] for one in composed] == [f"runs/{stage}" for stage in train_doubles.STAGES]
     assert [one["init_from"] for one in composed] == [
         None,
         "runs/compact_1_backbone/checkpoints/last.ckpt",
@@ -48,7 +34,7 @@ def test_a_stage_that_fails_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
         ran.append(command)
         return type("Done", (), {"returncode": len(ran) - 1})
 
-    monkeypatch.setattr(TOOL.subprocess, "run", run)
-    assert TOOL.main(["faces.zip", "runs", "--steps", "2", "--device", "cpu"]) == 1
+    monkeypatch.setattr(train_doubles.subprocess, "run", run)
+    assert train_doubles.main(["faces.zip", "runs", "--steps", "2", "--device", "cpu"]) == 1
     assert [command[3] for command in ran] == ["experiment=compact_1_backbone", "experiment=compact_2_spatial"]
     assert all(command[0] == sys.executable for command in ran)

@@ -154,8 +154,8 @@ class AbstractReference(Slot, ABC):
             the hidden face, say). The system is not non-interfering then.
         has_clean_plate: Whether the background behind a person goes around the picture, where other frames of the
             window show it, see `BackgroundPlate`.
-        is_result: Whether the picture over a smooth fill is the result already, so that no network is asked to join the
-            two: for comparison, and as long as there is no network that has learned it.
+        is_result: Whether the picture before an inpainted background is the result already, so that no network is asked
+            to join the two: for comparison, and as long as there is no network that has learned it.
         notes: What a report says about it, one line each.
     """
 

@@ -31,7 +31,7 @@ _REACH = 4.5  # farthest that a head with its hair and neck reaches from the eye
 _LEAST_ALPHA = 0.02  # below it a picture covers nothing
 
 
-_WITHOUT_NETWORK = "doubles stand before a smooth fill of what is around them: no network joins them to the scene"
+_WITHOUT_NETWORK = "doubles stand before an inpainted background: no network joins them to the scene"
 
 
 class Casting(Protocol):
