@@ -85,19 +85,23 @@ def test_names_are_unique(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         ([], "got no clips"),
-        (["clip.mp4", "input=other.mp4"], "got no clips"),
+        (["clip.mp4", "input=other.mp4"], "clips are named without a setting"),
         (["clip.mp4", "stage=find"], "pa-anonymize stage=find"),
         (["clip.mp4", "sheet.n_frames=0"], "n_frames: got 0"),
         (["clip.mp4", "other.mp4", "tracks=a.json"], "tracks=a.json belongs to one clip, but 2 are given"),
     ],
 )
 def test_wrong_command_lines_get_one_line(
-    arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == USAGE
     (line,) = capsys.readouterr().err.splitlines()
-    assert told in line
+    assert expected in line
