@@ -7,10 +7,11 @@ Exit codes: 0 every frame is as it should be; 1 a file could not be anonymized, 
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pa_lib.cli.build import build_module, build_pipeline, module_settings
 from pa_lib.cli.command import FAILED, OK, PARTIAL, command, entry_point
@@ -18,7 +19,9 @@ from pa_lib.cli.compose import ConfigError, checked, compose, parse
 from pa_lib.errors import PaLibError
 
 if TYPE_CHECKING:  # torch and the codecs are not needed to answer --help or to refuse a wrong setting
-    from pa_lib.pipeline import AnonymizationPipeline, RunOutcome, RunSettings
+    from pa_lib.pipeline import AnonymizationPipeline, RunOutcome, RunSettings, SearchedVideo
+
+T = TypeVar("T")
 
 DESCRIPTION = """\
 Hide the people in a video who did not agree to be in it.
@@ -28,6 +31,7 @@ Hide the people in a video who did not agree to be in it.
   pa-anonymize input=clip.mp4 stage=find           only find: a numbered sheet of people to choose from, then
   pa-anonymize input=clip.mp4 tracks=clip.anonymized.tracks.json people/chooser=hide_ids people.chooser.ids=[2,3]
   pa-anonymize input=folder output=other_folder    every video of a folder
+  pa-anonymize input=folder people/recognizer=faces   the same double for a person in all of them
   pa-anonymize input=clip.mp4 module=conventional  a blur in the place of new heads: faster, and weaker
   pa-anonymize input=clip.mp4 module=passersby weights=runs/.../checkpoints/last.ckpt    a system you trained
 
@@ -58,24 +62,23 @@ def _anonymize(config: dict[str, Any], changed: dict[str, Any], *, is_chosen: bo
     # A tracks file brings its own decisions; only a chooser named beside it decides again.
     settings = run_settings(config, is_chosen_again=is_chosen and config["tracks"] is not None)
     pipeline = build_pipeline(config, build_module(config, changed))
-
-    failed: list[tuple[Path, str]] = []
-    has_redacted = False
-    for number, (source, output) in enumerate(pairs, 1):
-        title = source.name if len(pairs) == 1 else f"[{number}/{len(pairs)}] {source.name}"
-        try:
-            outcome = run_one(pipeline, settings, source, output, title)
-        except PaLibError as error:
+    files = [
+        FileRun(source, output, settings, source.name if len(pairs) == 1 else f"[{number}/{len(pairs)}] {source.name}")
+        for number, (source, output) in enumerate(pairs, 1)
+    ]
+    n_failed, has_redacted = 0, False
+    for file, outcome in zip(files, run_files(pipeline, files), strict=True):
+        if isinstance(outcome, PaLibError):
             if len(pairs) == 1:
-                raise
-            print(f"pa-anonymize: error: {source}: {error}", file=sys.stderr)
-            failed.append((source, str(error)))
+                raise outcome
+            print(f"pa-anonymize: error: {file.source}: {outcome}", file=sys.stderr)
+            n_failed += 1
             continue
         has_redacted |= bool(outcome.n_redacted)
         _print_summary(outcome)
     if len(pairs) > 1:
-        print(f"{len(pairs) - len(failed)} of {len(pairs)} files done, {len(failed)} failed")
-    return FAILED if failed else REDACTED if has_redacted else OK
+        print(f"{len(pairs) - n_failed} of {len(pairs)} files done, {n_failed} failed")
+    return FAILED if n_failed else REDACTED if has_redacted else OK
 
 
 def run_settings(config: dict[str, Any], *, is_chosen_again: bool = False) -> RunSettings:
@@ -90,18 +93,58 @@ def run_settings(config: dict[str, Any], *, is_chosen_again: bool = False) -> Ru
     return replace(checked(RunSettings, node, ""), tracks=tracks, is_chosen_again=is_chosen_again, config=recorded)
 
 
-def run_one(
-    pipeline: AnonymizationPipeline,
-    settings: RunSettings,
-    source: Path,
-    output: Path | None,
-    title: str,
-) -> RunOutcome:
-    """Anonymize one file, with progress bars."""
+@dataclass(frozen=True)
+class FileRun:
+    """One file of a run.
+
+    Args:
+        source, output, settings: See `AnonymizationPipeline.run`.
+        title: Name of the file beside its progress bars.
+    """
+
+    source: Path
+    output: Path | None
+    settings: RunSettings
+    title: str
+
+
+def run_files(pipeline: AnonymizationPipeline, files: Sequence[FileRun]) -> Iterator[RunOutcome | PaLibError]:
+    """Anonymize files one after the other, with progress bars; the outcome of each, or why there is none.
+
+    Where people are recognized in several files, all are searched before the first is written.
+    """
+    if len(files) > 1:
+        pipeline.check_recognizer()
+    found = (attempt(partial(_find, pipeline, file, is_alone=len(files) == 1)) for file in files)
+    if pipeline.recognizer is not None:
+        searched = list(found)
+        videos = iter(pipeline.recognized([video for video in searched if not isinstance(video, PaLibError)]))
+        found = (video if isinstance(video, PaLibError) else next(videos) for video in searched)
+    for file, video in zip(files, found, strict=True):
+        yield video if isinstance(video, PaLibError) else attempt(partial(_finish, pipeline, file, video))
+
+
+def _find(pipeline: AnonymizationPipeline, file: FileRun, *, is_alone: bool) -> SearchedVideo:
     from pa_lib.cli.terminal import ProgressBars
 
     with ProgressBars() as bars:
-        return pipeline.run(source, output, settings, partial(bars.report, title))
+        on_progress = partial(bars.report, file.title)
+        return pipeline.find(file.source, file.output, file.settings, on_progress, is_alone=is_alone)
+
+
+def _finish(pipeline: AnonymizationPipeline, file: FileRun, video: SearchedVideo) -> RunOutcome:
+    from pa_lib.cli.terminal import ProgressBars
+
+    with ProgressBars() as bars:
+        return pipeline.finish(video, partial(bars.report, file.title))
+
+
+def attempt(work: Callable[[], T]) -> T | PaLibError:
+    """What `work` returns, or the error that it raises: one file that fails leaves the others."""
+    try:
+        return work()
+    except PaLibError as error:
+        return error
 
 
 def _print_summary(outcome: RunOutcome) -> None:

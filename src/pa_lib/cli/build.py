@@ -100,6 +100,7 @@ def build_pipeline(config: dict[str, Any], module: AbstractAnonymizer) -> Anonym
         **parts,
         module=module,
         identity=lambda: build(config["identity"]),
+        recognizer=build(people["recognizer"]) if people.get("recognizer") else None,
         search=checked(SearchSettings, people["search"], "people.search"),
         limits=checked(Limits, config["limits"], "limits"),
         write=checked(WriteSettings, config["write"], "write"),

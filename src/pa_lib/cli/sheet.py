@@ -9,11 +9,12 @@ from __future__ import annotations
 import glob
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pa_lib.cli.anonymize import REDACTED, run_one, run_settings
+from pa_lib.cli.anonymize import REDACTED, FileRun, attempt, run_files, run_settings
 from pa_lib.cli.build import build_module, build_pipeline, module_settings
 from pa_lib.cli.command import FAILED, OK, command, entry_point
 from pa_lib.cli.compose import ConfigError, checked, compose, parse, split_files
@@ -67,7 +68,7 @@ def _draw(clips: dict[str, Path], config: dict[str, Any], overrides: Sequence[st
     for name in ("anonymized", "tracks"):
         if config[name] is not None and len(clips) > 1 and not Path(config[name]).expanduser().is_dir():
             raise ConfigError(f"{name}={config[name]} belongs to one clip, but {len(clips)} are given; name a folder")
-    made = _found(config) if config["anonymized"] is not None else _anonymized(folder, config, overrides)
+    made = _found(config) if config["anonymized"] is not None else _anonymized(clips, folder, config, overrides)
     make_folder(folder)
     sheets = ContactSheets(folder)
     n_failed, has_redacted = 0, False
@@ -123,8 +124,10 @@ def _found(config: dict[str, Any]) -> Callable[[str, Path], Made]:
     return found
 
 
-def _anonymized(folder: Path, config: dict[str, Any], overrides: Sequence[str]) -> Callable[[str, Path], Made]:
-    """Anonymizes clips into a folder."""
+def _anonymized(
+    clips: Mapping[str, Path], folder: Path, config: dict[str, Any], overrides: Sequence[str]
+) -> Callable[[str, Path], Made]:
+    """Anonymizes clips into a folder, in their order."""
     from dataclasses import replace
 
     from pa_lib.reports import SheetClip
@@ -137,17 +140,26 @@ def _anonymized(folder: Path, config: dict[str, Any], overrides: Sequence[str]) 
     recorded = {key: value for key, value in config.items() if key not in ("anonymized", "sheet")}
     settings = run_settings(recorded | {"tracks": None})
 
-    def anonymized(name: str, original: Path) -> Made:
+    def planned(name: str, original: Path) -> FileRun:
         usual = default_output(probe(original, pipeline.limits), folder, pipeline.write).name
         output = folder / f"{name}{usual[usual.rindex('.anonymized') :]}"
         tracks = given
         if given is not None and given.is_dir():  # a clip without one there is searched
             tracks = next(given.glob(f"{glob.escape(output.stem)}.tracks.json"), None)
         own = replace(settings, tracks=tracks, is_chosen_again=is_chosen and tracks is not None)
-        outcome = run_one(pipeline, own, original, output, name)
+        return FileRun(original, output, own, name)
+
+    plans = {name: attempt(partial(planned, name, original)) for name, original in clips.items()}
+    outcomes = run_files(pipeline, [plan for plan in plans.values() if isinstance(plan, FileRun)])
+
+    def anonymized(name: str, original: Path) -> Made:
+        plan = plans[name]
+        outcome = next(outcomes) if isinstance(plan, FileRun) else plan
+        if isinstance(outcome, PaLibError):
+            raise outcome
         print(outcome.summary)
         files = outcome.files
-        return SheetClip(name, original, output, files["tracks"], files["report"]), bool(outcome.n_redacted)
+        return SheetClip(name, original, files["video"], files["tracks"], files["report"]), bool(outcome.n_redacted)
 
     return anonymized
 

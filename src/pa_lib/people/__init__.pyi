@@ -10,6 +10,7 @@ from .head_mask import HeadMasker
 from .identify import best_faces, embed_people, embed_photos
 from .mask import AbstractMasker, BoxMasker, EllipseMasker, FrameMasks, MaskRequest, SilhouetteMasker
 from .poses import PoseTrack, head_poses
+from .recognize import Appearance, FaceRecognizer, same_people
 from .tracking.base import AbstractTracker
 from .tracking.kalman import KalmanTracker
 from .tracking.link import link_people
@@ -21,6 +22,7 @@ __all__ = [
     "AbstractFinder",
     "AbstractMasker",
     "AbstractTracker",
+    "Appearance",
     "BoxMasker",
     "CenterFaceFinder",
     "Choice",
@@ -28,6 +30,7 @@ __all__ = [
     "ChooseByPlace",
     "EllipseMasker",
     "Embeddings",
+    "FaceRecognizer",
     "FacesAndPeopleFinder",
     "Findings",
     "FrameMasks",
@@ -56,6 +59,7 @@ __all__ = [
     "head_poses",
     "link_people",
     "read_tracks",
+    "same_people",
     "stage_tracks",
     "tracks_schema",
     "write_tracks",

@@ -1,8 +1,9 @@
 """From a video file to an anonymized one, with its report; from a video to training clips of the people in it."""
 
-from pa_lib.pipeline.anonymize_video import AnonymizationPipeline, RunOutcome, RunSettings
+from pa_lib.pipeline.anonymize_video import AnonymizationPipeline
 from pa_lib.pipeline.cut_tracklets import CutOutcome, CutSettings, TrackletCutter
 from pa_lib.pipeline.passes import SearchSettings
+from pa_lib.pipeline.run import RunOutcome, RunSettings, SearchedVideo
 from pa_lib.reports.run_record import RunReport
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "RunReport",
     "RunSettings",
     "SearchSettings",
+    "SearchedVideo",
     "TrackletCutter",
 ]

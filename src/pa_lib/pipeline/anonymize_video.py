@@ -2,7 +2,11 @@
 
 The file is decoded twice. The first pass looks for people, so that they can be followed in both directions and chosen
 by what they do in the whole video; the second pass hides them. A chooser that compares faces takes one pass more
-between the two, and ``stage=find`` one for the sheet of people. No pass keeps more than a window of frames.
+between the two, as does a recognizer, and ``stage=find`` one for the sheet of people. No pass keeps more than a window
+of frames.
+
+Several files are independent of each other, unless a recognizer compares the people in them: then all are searched
+before the first is written.
 
 It fails closed: a frame that cannot be protected is redacted whole or ends the run. No output file is written before
 every frame in it is accounted for, and a run that fails changes no file.
@@ -10,14 +14,16 @@ every frame in it is accounted for, and a run that fails changes no file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
 
-from pa_lib.contracts import FaceNetwork, Person, ProgressCallback
+import numpy as np
+from numpy.typing import NDArray
+
+from pa_lib.contracts import FaceNetwork, Person, PersonInfo, ProgressCallback, Replacement
 from pa_lib.errors import DamagedInputError, InputError, ProtectionError, SettingError
 from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.people import (
@@ -26,13 +32,17 @@ from pa_lib.people import (
     AbstractMasker,
     AbstractTracker,
     Embeddings,
+    FaceRecognizer,
     TracksRecord,
     check_source,
+    embed_photos,
     read_tracks,
     stage_tracks,
 )
 from pa_lib.pipeline.passes import SearchSettings, compare_faces, no_progress, read_reported, search_people
-from pa_lib.pipeline.protect import OnFailure, ProtectedFrame, protect_frames, replacements_of
+from pa_lib.pipeline.protect import ProtectedFrame, protect_frames, replacements_of
+from pa_lib.pipeline.recurring import shared
+from pa_lib.pipeline.run import RunOutcome, RunSettings, SearchedVideo
 from pa_lib.reports.frame_log import FrameLog
 from pa_lib.reports.people_sheet import PeopleSheet
 from pa_lib.reports.run_page import stage_run_page
@@ -50,62 +60,6 @@ from pa_lib.video import (
     probe,
 )
 
-Stage = Literal["all", "find"]
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """What differs from run to run.
-
-    Args:
-        tracks: Tracks file of the same video. The video is not searched again, and the decisions in the file hold.
-        is_chosen_again: Whether the chooser decides again among the people in `tracks`.
-        stage: Last stage of the run: ``find`` stops after the tracks file and a numbered sheet of the people in the
-            video.
-        on_failure: Treatment of a frame that cannot be protected: ``redact`` blanks it, ``abort`` ends the run.
-        seed: Seed of everything random; the same seed gives the same result.
-        is_overwrite: Whether existing results may be replaced.
-        is_damaged_accepted: Whether a file that is visibly cut short or damaged is worked on at all.
-        is_before_shown: Whether original pixels of hidden people are put into the report.
-        config: The configuration, as it is recorded in the report.
-
-    Raises:
-        SettingError: A value is none of the choices.
-    """
-
-    tracks: Path | None = None
-    is_chosen_again: bool = False
-    stage: Stage = "all"
-    on_failure: OnFailure = "redact"
-    seed: int = 0
-    is_overwrite: bool = True
-    is_damaged_accepted: bool = False
-    is_before_shown: bool = False
-    config: Mapping[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        for name, value, choices in (
-            ("stage", self.stage, ("all", "find")),
-            ("on_failure", self.on_failure, ("redact", "abort")),
-        ):
-            if value not in choices:
-                raise SettingError(f"{name}: got '{value}', expected {' or '.join(choices)}")
-
-
-@dataclass(frozen=True)
-class RunOutcome:
-    """The results of one run.
-
-    Args:
-        summary: Summary in a few lines: frames by status, and who was hidden and kept.
-        files: Files that were written, by kind: ``video``, ``tracks``, ``report``, ``page``, ``people``.
-        n_redacted: Number of frames that could not be protected and were redacted whole.
-    """
-
-    summary: str
-    files: dict[str, Path]
-    n_redacted: int = 0
-
 
 class AnonymizationPipeline:
     """Anonymizes whole files with parts that the caller brings.
@@ -116,7 +70,9 @@ class AnonymizationPipeline:
         chooser: Chooser that decides who is hidden.
         masker: Masker that decides which pixels are replaced.
         module: Anonymizer that replaces them, any system of `pa_lib.modules`.
-        identity: Function that builds the face network; called only if the chooser compares faces.
+        identity: Function that builds the face network; called only if the chooser or the recognizer compares faces.
+        recognizer: Recognizes people who are in several videos of a run, so that their replacement is the same in all
+            of them; None keeps videos independent of each other.
         search: Density of the search.
         limits: Limits on what is decoded.
         write: Codec, quality, audio and metadata of the output.
@@ -131,6 +87,7 @@ class AnonymizationPipeline:
         module: AbstractAnonymizer,
         *,
         identity: Callable[[], FaceNetwork] | None = None,
+        recognizer: FaceRecognizer | None = None,
         search: SearchSettings | None = None,
         limits: Limits | None = None,
         write: WriteSettings | None = None,
@@ -141,6 +98,7 @@ class AnonymizationPipeline:
         self.masker = masker
         self.module = module
         self.identity = identity
+        self.recognizer = recognizer
         self.search = search or SearchSettings()
         self.limits = limits or Limits()
         self.write = write or WriteSettings()
@@ -164,21 +122,98 @@ class AnonymizationPipeline:
         Raises:
             PaLibError: The file cannot be anonymized. No file is written or changed then.
         """
+        video = self.find(source, output, settings, on_progress)
+        return self.finish(self.recognized([video])[0], on_progress)
+
+    def find(
+        self,
+        source: Path,
+        output: Path | None = None,
+        settings: RunSettings | None = None,
+        on_progress: ProgressCallback | None = None,
+        *,
+        is_alone: bool = True,
+    ) -> SearchedVideo:
+        """The first half of `run`: who is in the video, and who of them is hidden.
+
+        Args:
+            source: See `run`.
+            output: See `run`.
+            settings: See `run`.
+            on_progress: See `run`.
+            is_alone: Whether this is the only video of the run. False embeds faces for `recognized`.
+
+        Raises:
+            PaLibError: The file cannot be anonymized.
+        """
         settings, on_progress = settings or RunSettings(), on_progress or no_progress
+        is_compared = self.recognizer is not None and (not is_alone or bool(self.recognizer.photos))
+        if is_compared:
+            self.check_recognizer()
         started = datetime.now().astimezone()
         info = self._checked_input(source, settings)
         files = self._checked_output(info, output, settings)
         sha256 = fingerprint(source)
+        faces: Embeddings | None = None
         if settings.tracks is None:
-            record = self._find(info, sha256, settings, on_progress)
+            record, faces = self._searched(info, sha256, settings, on_progress)
         else:
             record = read_tracks(settings.tracks)
             check_source(record, sha256)
             if settings.is_chosen_again:
-                record = self._choose(info, record, on_progress)
-        if settings.stage == "find":
-            return self._write_people(info, record, files, settings, on_progress)
-        return self._write_video(info, record, files, settings, started, on_progress)
+                record, faces = self._choose(info, record, on_progress)
+        if not is_compared:
+            faces = None
+        elif faces is None:
+            faces = compare_faces(info, record.hidden, self._network, on_progress)
+        return SearchedVideo(info, record, files, settings, started, datetime.now().astimezone(), faces)
+
+    def check_recognizer(self) -> None:
+        """Refuse, before any search, a recognizer whose photos cannot be used, or beside a system without names.
+
+        Raises:
+            PaLibError: The reason.
+        """
+        if self.recognizer is None:
+            return
+        wishes = {at: PersonInfo(replacement=Replacement(name)) for at, name in enumerate(self._photos, start=1)}
+        if not self.module.replacements({0: PersonInfo(), **wishes}):
+            raise SettingError(
+                f"{type(self.module).__name__} has no names for what takes a person's place, and a recognizer gives a "
+                "person the same one in several videos; use module=doubles, or leave the recognizer out"
+            )
+
+    def recognized(self, videos: Sequence[SearchedVideo]) -> list[SearchedVideo]:
+        """The videos of a run, with the same replacement for a person in all of them, where there is a recognizer.
+
+        The replacements are wishes in the records then, so that tracks files name them. They depend on the seed of the
+        first video, on the videos, and on who hidden people look like, not on the order of the videos.
+
+        Args:
+            videos: Videos from `find`.
+
+        Raises:
+            PaLibError: A replacement that is wished for is unknown to the system.
+        """
+        if self.recognizer is None or all(video.faces is None for video in videos):
+            return list(videos)
+        limit = self.recognizer.max_distance or float(self._network.same_person_distance)
+        return shared(videos, self._photos, limit, self.module)
+
+    def finish(self, video: SearchedVideo, on_progress: ProgressCallback | None = None) -> RunOutcome:
+        """The second half of `run`: hide people and write the results.
+
+        Args:
+            video: Video from `find` or `recognized`.
+            on_progress: See `run`.
+
+        Raises:
+            PaLibError: The file cannot be anonymized. No file is written or changed then.
+        """
+        on_progress = on_progress or no_progress
+        if video.settings.stage == "find":
+            return self._write_people(video, on_progress)
+        return self._write_video(video, on_progress)
 
     def _checked_input(self, source: Path, settings: RunSettings) -> VideoInfo:
         """The source, refused if it is damaged and that was not accepted."""
@@ -212,19 +247,23 @@ class AnonymizationPipeline:
 
     # -- who is in the video, and who of them is hidden ----------------------------------------------------------------
 
-    def _find(self, info: VideoInfo, sha256: str, settings: RunSettings, on_progress: ProgressCallback) -> TracksRecord:
-        """Search, track, link and choose: one pass, and another one if faces are compared."""
+    def _searched(
+        self, info: VideoInfo, sha256: str, settings: RunSettings, on_progress: ProgressCallback
+    ) -> tuple[TracksRecord, Embeddings | None]:
+        """Search, track, link and choose: one pass, and another one if faces are compared, which come back then."""
         found = search_people(info, self.finder, self.tracker, self.search, on_progress)
         chooser, embeddings = self._with_faces(info, found.people, on_progress)
         choice = chooser.choose(found.people, found.timeline, embeddings)
         self.finder.release()
         made_with = {"people": settings.config["people"]} if settings.config else {}
-        return TracksRecord.of(info, sha256, found.findings, found.people, choice, made_with)
+        return TracksRecord.of(info, sha256, found.findings, found.people, choice, made_with), embeddings
 
-    def _choose(self, info: VideoInfo, record: TracksRecord, on_progress: ProgressCallback) -> TracksRecord:
+    def _choose(
+        self, info: VideoInfo, record: TracksRecord, on_progress: ProgressCallback
+    ) -> tuple[TracksRecord, Embeddings | None]:
         """Other decisions about the people of a tracks file: one pass if faces are compared, else none."""
         chooser, embeddings = self._with_faces(info, record.people, on_progress)
-        return record.decided(chooser.choose(record.people, record.timeline, embeddings))
+        return record.decided(chooser.choose(record.people, record.timeline, embeddings)), embeddings
 
     def _with_faces(
         self, info: VideoInfo, people: Sequence[Person], on_progress: ProgressCallback
@@ -232,22 +271,27 @@ class AnonymizationPipeline:
         """The chooser with its photos embedded, and embeddings of all faces; None where it compares none."""
         if not self.chooser.needs_identity:
             return self.chooser, None
+        chooser = self.chooser.learned(self._network, self.finder)
+        return chooser, compare_faces(info, people, self._network, on_progress)
+
+    @cached_property
+    def _network(self) -> FaceNetwork:
         if self.identity is None:
-            raise SettingError(f"{type(self.chooser).__name__} compares faces: give it a face network, identity=...")
-        network = self.identity()
-        return self.chooser.learned(network, self.finder), compare_faces(info, people, network, on_progress)
+            comparing = self.chooser if self.chooser.needs_identity else self.recognizer
+            raise SettingError(f"{type(comparing).__name__} compares faces: give it a face network, identity=...")
+        return self.identity()
+
+    @cached_property
+    def _photos(self) -> dict[str, NDArray[np.float32]]:
+        """Embeddings of the recognizer's photos, by the name of the replacement."""
+        photos = {} if self.recognizer is None else self.recognizer.photos
+        return {name: embed_photos(given, self._network, self.finder) for name, given in photos.items()}
 
     # -- results -------------------------------------------------------------------------------------------------------
 
-    def _write_people(
-        self,
-        info: VideoInfo,
-        record: TracksRecord,
-        files: dict[str, Path],
-        settings: RunSettings,
-        on_progress: ProgressCallback,
-    ) -> RunOutcome:
+    def _write_people(self, video: SearchedVideo, on_progress: ProgressCallback) -> RunOutcome:
         """Write the tracks file and the numbered people of the video as one picture."""
+        info, record, files = video.info, video.record, video.files
         sheet = PeopleSheet(
             record.people,
             record.decisions,
@@ -255,7 +299,7 @@ class AnonymizationPipeline:
             info.height,
             record.times_s,
             info.path.name,
-            replacements_of(record, self.module, settings.seed),
+            replacements_of(record, self.module, video.settings.seed),
         )
         needed = sheet.needed_frames
         for frame in read_reported(info, "drawing people", on_progress, record.n_frames):
@@ -264,18 +308,12 @@ class AnonymizationPipeline:
         _check_unchanged(info, record)
         with sheet.stage(files["people"]) as people, stage_tracks(files["tracks"], record) as tracks:
             commit_together([people], tracks)
-        return RunOutcome(f"{info.path.name}: {record.summary}", files)
+        return RunOutcome("\n".join((f"{info.path.name}: {record.summary}", *video.remarks)), files)
 
-    def _write_video(
-        self,
-        info: VideoInfo,
-        record: TracksRecord,
-        files: dict[str, Path],
-        settings: RunSettings,
-        started: datetime,
-        on_progress: ProgressCallback,
-    ) -> RunOutcome:
+    def _write_video(self, video: SearchedVideo, on_progress: ProgressCallback) -> RunOutcome:
         """Write the anonymized video and all that belongs to it. The video gets its name last."""
+        info, record, files, settings = video.info, video.record, video.files, video.settings
+        waited = datetime.now().astimezone() - video.searched  # for the search of the other videos of the run
         log, pictures = FrameLog(), ThumbnailCollector(record.n_frames)
         frames = read_reported(info, "hiding people", on_progress, record.n_frames)
         protected = protect_frames(frames, info, record, self.masker, self.module, settings.seed)
@@ -301,9 +339,10 @@ class AnonymizationPipeline:
                 log,
                 output_name=files["video"].name,
                 tracks_name=files["tracks"].name,
-                started=started,
+                started=video.started,
+                waited_s=waited.total_seconds(),
                 config=settings.config or {},
-                warnings=self.module.notes,
+                warnings=(*self.module.notes, *video.notes),
                 replacements=replacements_of(record, self.module, settings.seed),
             )
             with (
@@ -312,7 +351,7 @@ class AnonymizationPipeline:
                 stage_run_page(report, files["page"], pictures.thumbnails()) as page,
             ):
                 writer.commit(len(log), [tracks, rows, page])
-        summary = f"{info.path.name}: {report.verdict}\n{record.summary}"
+        summary = "\n".join((f"{info.path.name}: {report.verdict}", record.summary, *video.remarks))
         return RunOutcome(summary, files, n_redacted=report.counts["redacted"])
 
 

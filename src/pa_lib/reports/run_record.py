@@ -260,6 +260,7 @@ class RunReport:
         tracks_name: str,
         started: datetime,
         config: Mapping[str, Any],
+        waited_s: float = 0.0,
         warnings: Sequence[str] = (),
         replacements: Mapping[int, str] | None = None,
     ) -> RunReport:
@@ -273,6 +274,7 @@ class RunReport:
             tracks_name: File name of the tracks file beside it.
             started: Beginning of the run, with a time zone.
             config: The resolved settings, plain dicts, lists and scalars.
+            waited_s: Part of the time since then in which other files were worked on, in seconds.
             warnings: Further warnings for the user, one line each, beside those about the file.
             replacements: Person id -> name of what took the person's place; None where the system has no names.
         """
@@ -282,7 +284,7 @@ class RunReport:
             output_name=output_name,
             started=started,
             finished=finished,
-            elapsed_s=(finished - started).total_seconds(),
+            elapsed_s=(finished - started).total_seconds() - waited_s,
             frames=frames,
             people=people_records(record.people, record.decisions, record.stride, replacements),
             chooser_summary=record.summary,

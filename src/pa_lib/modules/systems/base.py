@@ -61,12 +61,13 @@ class AbstractAnonymizer(ABC):
     def replacements(self, people: Mapping[int, PersonInfo], *, seed: int = 0) -> Mapping[int, str]:
         """What takes each person's place, by name, where a system has names for it: drawn, or as it was wished for.
 
-        Called once for a video. The names reach `anonymize` and `extended` as `Replacement.double` in the masks' info,
-        and the report and the sheet of people.
+        Called with all people of a video, and where people are recognized in several videos, first with those of all of
+        them. The names reach `anonymize` and `extended` as `Replacement.double` in the masks' info, and the report and
+        the sheet of people.
 
         Args:
-            people: Person id -> what is known of the person, for all hidden people of the video in order of first
-                appearance; a wish is in its `PersonInfo.replacement`.
+            people: Person id -> what is known of the person, for all hidden people in order of first
+                appearance. A wish is in its `PersonInfo.replacement`.
             seed: Seed of what is drawn.
 
         Returns:

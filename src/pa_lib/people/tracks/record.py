@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pa_lib.contracts import Decision, Person, PersonInfo, Presence, Track
+from pa_lib.contracts import Decision, Person, PersonInfo, Presence, Replacement, Track
 from pa_lib.errors import InputError
 from pa_lib.people.choosers.base import Choice, VideoTimeline
 from pa_lib.video.staging import StagedFile
@@ -113,6 +113,17 @@ class TracksRecord:
         """The same video with other decisions."""
         people = self.people if choice.people is None else choice.people
         return replace(self, people=people, decisions=choice.decisions, summary=choice.summary)
+
+    def wished(self, names: Mapping[int, str]) -> TracksRecord:
+        """The same video with other wishes: person id -> name of what is to take the person's place."""
+
+        def changed(person: Person) -> Person:
+            if person.person_id not in names:
+                return person
+            wish = replace(person.info.replacement or Replacement(), double=names[person.person_id])
+            return replace(person, info=replace(person.info, replacement=wish))
+
+        return replace(self, people=tuple(map(changed, self.people)))
 
     @cached_property
     def info(self) -> dict[int, PersonInfo]:
