@@ -277,6 +277,14 @@ def test_pa_sheet_with_several_clips(tmp_path: Path, films: list[Path], built: l
     names = names_in(tmp_path / "out")
     assert names["c"][0] in names["b"]
     assert len({name for given in names.values() for name in given}) == 4
+    # Tracks files of that run keep their doubles when another clip comes, and it takes over those of its people.
+    more = [*arguments[:3], str(film(tmp_path / "d.mkv", YELLOW, (40, 220, 220))), f"output={tmp_path / 'more'}"]
+    assert sheet.main([*more, "sheet.n_frames=2", f"tracks={tmp_path / 'out'}", "people/recognizer=faces"]) == OK
+    found = names_in(tmp_path / "more")
+    assert {clip: found[clip] for clip in "abc"} == names
+    (yellow,) = set(names["b"]) - set(names["a"]) - set(names["c"])
+    assert yellow in found["d"]
+    assert len({name for given in found.values() for name in given}) == 5
 
 
 def test_a_system_without_names_is_refused_once(
