@@ -79,8 +79,8 @@ class Detection:
         score: Detector confidence in [0, 1].
         landmarks: Five landmarks (x, y) in pixels for faces, shape 5 2: image-left eye, image-right eye, nose tip,
             image-left and image-right mouth corner. None where the detector gives none.
-        head: Box ``x0 y0 x1 y1`` px of a body's head, from the top of the hair to the chin, where the outline of the
-            body shows one; None where it shows none, and for faces.
+        head: Box ``x0 y0 x1 y1`` px of a body's head, from the top of the skull to the chin and as wide as with its
+            hair, where the outline of the body shows one; None where it shows none, and for faces.
     """
 
     kind: Kind

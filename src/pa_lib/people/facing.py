@@ -11,7 +11,7 @@ from pa_lib.people.tracking.motion import Array
 # the second. Backs of heads get scores up to about 0.5; a face that is seen goes on being seen.
 _DOUBT, _ABSENT = 0.5, 0.2
 # Heights of faces in pixels between which a missing detection begins to say something: no detector finds smaller ones.
-_TOO_SMALL_PX, _LARGE_PX = 16.0, 30.0
+_TOO_SMALL_PX, _LARGE_PX = 20.0, 38.0
 _FADES_S = 0.8  # a moment counts e times less for every such time that it is away
 
 

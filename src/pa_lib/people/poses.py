@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from pa_lib.contracts import Box, HeadPose, Person, Track
-from pa_lib.functional.head_outline import HEAD_DOWN, HEAD_UP
+from pa_lib.functional.head_outline import HEAD_DOWN, HEAD_HALF, HEAD_UP
 from pa_lib.functional.head_pose import VIEW_EDGES, VIEW_MARGIN, poses_of_landmarks
 from pa_lib.functional.smoothing import outliers, smoothed, steadied
 from pa_lib.people.facing import is_facing
@@ -32,12 +32,19 @@ _OUTLINE_PLACE, _OUTLINE_SIZE = 0.6, 0.3  # the same, of heads in outlines
 # Heads do not grow; they come nearer. Their size is smoothed over a longer time than their place: by lines that are
 # fitted with this standard deviation.
 _SIZE_S = 0.4
-# A body by its box alone has a head at its top if it stands or sits: if it is at most this wide over its height, and
-# more where the frame cuts it off below. What was seen of a head holds for this time before and after.
+# A body has a head at its top if it stands or sits: if it is at most this wide over its height, and more where the
+# frame cuts it off below or its outline shows the head. What was seen of a head holds for this time before and after.
 _WIDEST, _WIDEST_IF_CUT = 1.0, 1.5
 _KNOWN_S = 0.5
-_SURE = 0.5  # score that the best detection of a body has; those of cones and rocks on the shared clips stay below 0.46
+# Score that the best detection of a body has, and for a body by its box the mean one: those of cones and signs on the
+# shared clips reach 0.52, with means of 0.46.
+_SURE = 0.5
 _USUAL = 0.4  # share of the detections of a body in which its outline shows a head, from which on that is usual
+# A body so tall, in pixels, has an outline that shows the head of a person. Where it does not usually show one at the
+# same place of the body, it is an arm, a vase, somebody who stands on a hand; where it never does, a body that is whole
+# and at most so wide over its height stands.
+_OUTLINED_PX, _STANDS = 96.0, 0.6
+_STEADY = 1.0  # scales of the head from its smooth way up to which it is at the same place
 _BORDER_PX, _BORDER_SHARE = 2.0, 0.02  # boxes that end so near to the top of the frame go on beyond it
 # A head that hesitates at the edge between two views keeps the one it has until it is the margin beyond, and then turns
 # within this time. Between two views there is no place to stay, where both would be seen at once.
@@ -53,26 +60,34 @@ class PoseTrack:
         numbers: x, y, scale, roll and yaw of every frame as in `HeadPose`, shape n 5.
         is_seen: Whether the face was seen, shape n.
         is_placed: Whether there is a head at that place, as far as is known, shape n: none is where the frame cuts a
-            body off above, nor at the top of a body that lies.
+            body off above, nor at the top of a body that lies, nor on what the outline shows to be an arm.
+        hair: Ratio of the outline's head with all its hair to a usual head, >= 1, shape n: masks grow by it, and what
+            replaces the head does not. None: 1 everywhere.
     """
 
     frames: NDArray[np.int64]
     numbers: Array
     is_seen: NDArray[np.bool_]
     is_placed: NDArray[np.bool_]
+    hair: Array | None = None
 
     def at(self, frame: int) -> HeadPose | None:
         """The pose in a frame, a guess where no head is known: for masks. None where the person has no track."""
-        row = int(np.searchsorted(self.frames, frame))
-        if row == len(self.frames) or self.frames[row] != frame:
-            return None
-        x, y, scale, roll, yaw = (float(number) for number in self.numbers[row])
-        return HeadPose(x, y, scale, roll, yaw, bool(self.is_seen[row]))
+        row = self._row(frame)
+        return None if row is None else self._pose(row, 1.0 if self.hair is None else float(self.hair[row]))
 
     def placed_at(self, frame: int) -> HeadPose | None:
         """The pose in a frame for what replaces the head; None where nothing is to be drawn."""
+        row = self._row(frame)
+        return None if row is None or not self.is_placed[row] else self._pose(row)
+
+    def _row(self, frame: int) -> int | None:
         row = int(np.searchsorted(self.frames, frame))
-        return self.at(frame) if row < len(self.frames) and self.is_placed[row] else None
+        return row if row < len(self.frames) and self.frames[row] == frame else None
+
+    def _pose(self, row: int, growth: float = 1.0) -> HeadPose:
+        x, y, scale, roll, yaw = (float(number) for number in self.numbers[row])
+        return HeadPose(x, y, growth * scale, roll, yaw, bool(self.is_seen[row]))
 
 
 def head_poses(person: Person, times_s: NDArray[np.float64], height: int) -> PoseTrack:
@@ -95,14 +110,14 @@ def head_poses(person: Person, times_s: NDArray[np.float64], height: int) -> Pos
     times = times_s[frames]
     faces, bodies = np.full((2, len(frames), 5), np.nan)
     scores = np.full((2, len(frames)), np.nan)
-    is_placed = np.zeros(len(frames), dtype=np.bool_)
+    is_placed, hair = np.zeros(len(frames), dtype=np.bool_), np.zeros(len(frames))
     for track in sorted(person.tracks, key=lambda one: (np.isfinite(one.scores).sum(), -one.track_id)):
         rows = np.searchsorted(frames, track.frames)  # of two tracks at once the one that was detected more often
         if track.kind == "face":
             faces[rows] = _of_face(track, times_s)
         else:
-            bodies[rows, :3] = _of_body(track, times_s, height)
-            is_placed[rows] = _has_head(track, times_s, height)
+            bodies[rows, :3], hair[rows], known = _of_body(track, times_s, height)
+            is_placed[rows] = _has_head(track, known, times_s, height)
         own = scores[0 if track.kind == "face" else 1]
         own[rows] = np.fmax(own[rows], track.scores)
     has_face, has_body = np.isfinite(faces[:, 0]), np.isfinite(bodies[:, 0])
@@ -117,7 +132,8 @@ def head_poses(person: Person, times_s: NDArray[np.float64], height: int) -> Pos
     sizes = steadied(torch.from_numpy(times), torch.from_numpy(numbers[:, 2]), _SIZE_S)
     numbers[:, 2] = np.exp(sizes.numpy())
     numbers[:, 4] = _settled(numbers[:, 4], times)
-    return PoseTrack(frames, numbers, is_seen, is_placed | ~has_body | _near(times, is_seen, _KNOWN_S))
+    hair = np.where(is_front, 1.0, np.exp(np.maximum(hair, 0.0)))
+    return PoseTrack(frames, numbers, is_seen, is_placed | ~has_body | _near(times, is_seen, _KNOWN_S), hair)
 
 
 def pose_of_box(track: Track, row: int, height: int) -> HeadPose:
@@ -171,49 +187,61 @@ def _of_face(track: Track, times_s: Array) -> Array:
     return numbers
 
 
-def _of_body(track: Track, times_s: Array, height: int) -> Array:
-    """x, y and log scale in every frame of a track of a body: by its outline, carried along by its box."""
+def _of_body(track: Track, times_s: Array, height: int) -> tuple[Array, Array, NDArray[np.intp]]:
+    """The head in every frame of a track of a body: by its outline, carried along by its box.
+
+    Returns:
+        x, y and log scale; the logarithm of the ratio of the head with its hair to a usual one; and the rows in which
+        the outline shows the head where it shows it before and after.
+    """
     times = times_s[track.frames]
     carrier = _smooth(times, eyes_of_bodies(track.boxes.astype(np.float64), height)[0])
-    known = _rows_of_heads(track)
-    if not len(known):
-        return carrier
-    assert track.heads is not None
+    known = np.zeros(0, dtype=np.intp)
+    if track.heads is not None:
+        known = np.flatnonzero(np.isfinite(track.heads).all(axis=1))
+    if track.heads is None or not len(known):
+        return carrier, np.zeros(len(times)), known
     x0, y0, x1, y1 = track.heads[known].astype(np.float64).T
     size = (y1 - y0) / (HEAD_UP + HEAD_DOWN)
     found = np.stack([(x0 + x1) / 2, y0 + HEAD_UP * size, np.log(size)], axis=1)
+    hair = np.log((x1 - x0) / (2 * HEAD_HALF * size))[:, None]
     apart = _apart(found, carrier[known])
     limits = torch.tensor([_OUTLINE_PLACE, _OUTLINE_PLACE, _OUTLINE_SIZE], dtype=torch.float64)
     is_wild = outliers(torch.from_numpy(times[known]), torch.from_numpy(apart), limits).numpy()
-    known, apart = known[~is_wild], apart[~is_wild]
-    apart = np.concatenate([_smooth(times[known], apart[:, at : at + 1]) for at in range(3)], axis=1)
-    return _moved(carrier, _between(times, times[known], apart))
+    known, apart = known[~is_wild], np.concatenate([apart, hair], axis=1)[~is_wild]
+    smooth = np.concatenate([_smooth(times[known], apart[:, at : at + 1]) for at in range(4)], axis=1)
+    is_steady = np.hypot(*(apart - smooth)[:, :2].T) < _STEADY * np.exp(smooth[:, 2])
+    apart = _between(times, times[known], smooth)
+    return _moved(carrier, apart[:, :3]), apart[:, 3], known[is_steady]
 
 
-def _has_head(track: Track, times_s: Array, height: int) -> NDArray[np.bool_]:
+def _has_head(track: Track, known: NDArray[np.intp], times_s: Array, height: int) -> NDArray[np.bool_]:
     """In which frames of a track of a body a head is known: one was seen in its outline, or it stands or sits.
 
     Where the outline usually shows a head, a long time without one says more than the box: a dancer stands on a hand.
+    Where it rarely shows one though it is large, the few are none.
+
+    Args:
+        track: The body.
+        known: Rows in which the outline shows a head.
+        times_s: Time of every frame of the video in seconds.
+        height: Height of the frame in pixels.
     """
     times, boxes = times_s[track.frames], track.boxes.astype(np.float64)
-    is_known = np.zeros(len(times), dtype=np.bool_)
-    is_known[_rows_of_heads(track)] = True
-    if (track.scores < _SURE).any() and not (track.scores >= _SURE).any():
-        return np.zeros_like(is_known)  # a cone, a sign, a piece of a person
-    is_near = _near(times, is_known, _KNOWN_S)
-    if is_known.sum() > _USUAL * np.isfinite(track.scores).sum():
-        return is_near
+    scores = track.scores[np.isfinite(track.scores)]
+    is_shown = np.zeros(len(times), dtype=np.bool_)
+    if len(scores) and scores.max() < _SURE:
+        return is_shown  # a cone, a sign, a piece of a person
     wide, tall = (boxes[:, 2:] - boxes[:, :2]).T
+    is_large, share = np.median(tall) >= _OUTLINED_PX, len(known) / max(len(scores), 1)
+    is_shown[known] = share > _USUAL or not is_large
+    is_near = _near(times, is_shown, _KNOWN_S) & mostly(times, wide <= _WIDEST_IF_CUT * tall)
+    if share > _USUAL or (is_large and len(known)) or (len(scores) and scores.mean() < _SURE):
+        return is_near
     is_cut = eyes_of_bodies(boxes, height)[1]
-    is_upright = wide <= np.where(is_cut, _WIDEST_IF_CUT, _WIDEST) * tall
+    widest = np.where(is_cut, 0.0, _STANDS) if is_large else np.where(is_cut, _WIDEST_IF_CUT, _WIDEST)
     is_whole_above = boxes[:, 1] > np.maximum(_BORDER_PX, _BORDER_SHARE * tall)
-    return is_near | mostly(times, is_upright & is_whole_above)
-
-
-def _rows_of_heads(track: Track) -> NDArray[np.intp]:
-    if track.heads is None:
-        return np.zeros(0, dtype=np.intp)
-    return np.flatnonzero(np.isfinite(track.heads).all(axis=1))
+    return is_near | mostly(times, (wide <= widest * tall) & is_whole_above)
 
 
 def _eyes_of_face(boxes: Array) -> Array:

@@ -17,6 +17,9 @@ from pa_lib.video import Frame, Picture, VideoInfo, redacted_picture
 
 OnFailure = Literal["redact", "abort"]
 
+NO_HEAD = "filled: no head is to be seen"
+"""What reports say of people of whom no frame has a head to be replaced, where other people get a name."""
+
 
 @dataclass(frozen=True, eq=False)
 class ProtectedFrame:
@@ -82,12 +85,13 @@ def masked_frame(frame: Frame, record: TracksRecord, masker: AbstractMasker, inf
 
 
 def replacements_of(record: TracksRecord, module: AbstractAnonymizer, seed: int) -> Mapping[int, str]:
-    """Person id -> name of what takes the person's place, where the system has names.
+    """Person id -> name of what takes the person's place, where the system has names; `NO_HEAD` where it draws none.
 
     Raises:
         PaLibError: A replacement that is wished for is unknown to the system.
     """
-    return module.replacements(info_of_hidden(record), seed=seed)
+    names = module.replacements(info_of_hidden(record), seed=seed)
+    return {one: name if record.poses[one].is_placed.any() else NO_HEAD for one, name in names.items()}
 
 
 def info_of_hidden(record: TracksRecord) -> dict[int, PersonInfo]:

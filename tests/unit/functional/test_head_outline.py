@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pa_lib.contracts import Box
-from pa_lib.functional.head_outline import HEAD_DOWN, HEAD_UP, ExpectedHead, head_in_outline
+from pa_lib.functional.head_outline import HEAD_DOWN, HEAD_HALF, HEAD_UP, ExpectedHead, head_in_outline
 
 HEIGHT, WIDTH = 320, 240
 
@@ -97,6 +97,49 @@ def test_where_no_head_shows_there_is_none(what: str) -> None:
     if what == "a trunk that goes on above":
         outline[:240, 90:150] = 1
     assert head_in_outline(outline, 0, 0, box, expected(box)) is None
+
+
+def vase(x: float, top: float, size: float) -> NDArray[np.float32]:
+    """A bunch of flowers in a vase: what is round and wide is above, what is narrow below it."""
+    down, across = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    u, v = (across - x) / size, (down - top) / size
+    parts = [(u / 0.32) ** 2 + ((v - 0.2) / 0.2) ** 2 <= 1, (abs(u) < 0.16) & (v > 0.3) & (v < 1)]
+    outline: NDArray[np.float32] = np.any(parts, axis=0).astype(np.float32)
+    return outline
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(80, 140), st.floats(30, 60), st.floats(90, 200))
+def test_flowers_in_a_vase_are_no_head_over_shoulders(x: float, top: float, size: float) -> None:
+    outline = vase(x, top, size)
+    box = box_of(outline)
+    for scale in (0.05, 0.08, 0.12):
+        guess = ExpectedHead(x, top + HEAD_UP * scale * size, scale * size)
+        assert head_in_outline(outline, 0, 0, box, guess) is None
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(80, 140), st.floats(5, 9), st.floats(1.4, 2.0))
+def test_hair_makes_a_head_wide_and_not_large(x: float, scale: float, hair: float) -> None:
+    """A ball of curls down to the shoulders around a head of known size: its width is known, and so is the head's."""
+    outline = drawn(x, 60, scale)
+    down, across = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    half = hair * HEAD_HALF * scale
+    outline[((across - x) / half) ** 2 + ((down - 60 - 0.3 * scale) / (2.2 * scale)) ** 2 <= 1] = 1
+    box = box_of(outline)
+    head = head_in_outline(outline, 0, 0, box, expected(box))
+    assert head is not None
+    assert eyes(head)[2] == pytest.approx(scale, rel=0.2)
+    assert (head[2] - head[0]) / 2 == pytest.approx(half, rel=0.2)
+
+
+def test_a_neighbor_on_one_side_makes_no_head_wide() -> None:
+    outline = drawn(100, 60, 8)
+    outline[30:300, 108:] = 1
+    box: Box = (74.0, 46.0, 126.0, 252.0)
+    head = head_in_outline(outline, 0, 0, box, expected(box))
+    assert head is not None
+    assert head[2] - head[0] == pytest.approx(2 * HEAD_HALF * eyes(head)[2], rel=0.15)
 
 
 def test_an_outline_without_pixels_has_no_head() -> None:

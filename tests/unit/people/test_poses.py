@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from _people import standing, track
 from pa_lib.contracts import Person, Track
-from pa_lib.functional.head_outline import HEAD_DOWN, HEAD_UP
+from pa_lib.functional.head_outline import HEAD_DOWN, HEAD_HALF, HEAD_UP
 from pa_lib.functional.head_pose import VIEW_EDGES
 from pa_lib.people.poses import PoseTrack, head_poses
 
@@ -263,10 +263,56 @@ def test_a_body_that_the_frame_cuts_off_above_has_no_head_in_it() -> None:
     assert poses(cut, face(places, scales, number=3)).is_placed.all()
 
 
-@pytest.mark.parametrize(("wide", "tall", "is_placed"), [(60, 180, True), (150, 170, True), (200, 120, False)])
+@pytest.mark.parametrize(
+    ("wide", "tall", "is_placed"),
+    [(60, 180, True), (50, 56, True), (90, 50, False), (150, 170, False), (200, 120, False)],
+)
 def test_a_body_that_lies_has_no_head_at_its_top(wide: float, tall: float, is_placed: bool) -> None:
+    """Nor a large one that does not stand and shows none: its outline would."""
     got = poses(standing(1, "body", 100, 50, wide, tall))
     assert got.is_placed.all() == got.is_placed.any() == is_placed
+
+
+@pytest.mark.parametrize(
+    ("box", "n_shown"),
+    [((1, 1126, 825, 784), 0), ((967, 665, 116, 168), 1), ((1107, 1648, 494, 275), 6)],
+    ids=["an arm that the frame cuts off", "a vase with flowers", "a napkin"],
+)
+def test_what_shows_no_head_over_shoulders_gets_none(box: tuple[float, float, float, float], n_shown: int) -> None:
+    x, y, wide, tall = box
+    thing = standing(1, "body", x, y, wide, tall, n=6)
+    places, scales = np.full((6, 2), [x + wide / 2, y + 0.2 * tall]), np.full(6, 0.1 * tall)
+    got = poses(outlined(thing, places, scales, range(n_shown)), height=1920)
+    assert not got.is_placed.any()
+    assert got.at(5) is not None  # its mask stays
+    seen = poses(thing, face(places, scales, number=2), height=1920)
+    assert seen.is_placed.all()
+
+
+def test_somebody_upside_down_gets_no_head_at_the_feet() -> None:
+    """What the outline shows is now a foot, now a knee: nowhere twice. One of them would do, were it always there."""
+    n = 60
+    places, scales = line(n), np.full(n, 20.0)
+    wandering = places + np.random.default_rng(4).uniform(-60, 60, (n, 2)) + [0, 60]
+    upside_down = body(places, scales)
+    assert not poses(outlined(upside_down, wandering, scales, range(0, n, 2))).is_placed.any()
+    assert poses(outlined(upside_down, places, scales, range(0, n, 2))).is_placed.all()
+
+
+def test_hair_makes_the_mask_larger_and_not_the_head() -> None:
+    places, scales = line(), np.full(N, 20.0)
+    one = outlined(body(places, scales), places, scales, range(N))
+    assert one.heads is not None
+    plain, usual = poses(one), HEAD_HALF * 20
+    one.heads[:, 0], one.heads[:, 2] = places[:, 0] - 1.4 * usual, places[:, 0] + 1.4 * usual
+    got = poses(one)
+    np.testing.assert_allclose(got.numbers, plain.numbers)
+    mask, head = got.at(7), got.placed_at(7)
+    assert mask is not None
+    assert head is not None
+    assert mask.scale == pytest.approx(1.4 * head.scale, rel=1e-3)
+    seen = poses(one, face(places, scales, number=3))  # a face says how large the head is
+    assert seen.at(7) == seen.placed_at(7)
 
 
 def test_where_the_outline_usually_shows_a_head_a_long_time_without_one_counts() -> None:
@@ -276,15 +322,20 @@ def test_where_the_outline_usually_shows_a_head_a_long_time_without_one_counts()
     got = poses(outlined(body(places, scales), places, scales, range(60)))
     assert got.is_placed[:72].all()
     assert not got.is_placed[73:].any()
-    assert poses(outlined(body(places, scales), places, scales, range(10))).is_placed.all()  # a box has to do
+    assert not poses(outlined(body(places, scales), places, scales, range(10))).is_placed.any()
+    small = scales / 8  # a box has to do
+    assert poses(outlined(body(places, small), places, small, range(10))).is_placed.all()
 
 
-@pytest.mark.parametrize(("best", "is_placed"), [(0.45, False), (0.6, True), (np.nan, True)])
-def test_what_is_hardly_a_body_gets_no_head(best: float, is_placed: bool) -> None:
+@pytest.mark.parametrize(
+    ("usual", "best", "is_placed"),
+    [(0.3, 0.45, False), (0.45, 0.6, False), (0.55, 0.6, True), (np.nan, np.nan, True)],
+)
+def test_what_is_hardly_a_body_gets_no_head(usual: float, best: float, is_placed: bool) -> None:
     """Unless a face is seen there; tracks of other tools come without scores."""
     one = standing(1, "body", 100, 50, 60, 180)
     one.scores[:] = np.nan
-    one.scores[::2] = 0.3 if np.isfinite(best) else np.nan
+    one.scores[::2] = usual
     one.scores[4] = best
     assert poses(one).is_placed.all() == poses(one).is_placed.any() == is_placed
     places = np.full((20, 2), [130.0, 62.0])

@@ -26,7 +26,7 @@ from pa_lib.contracts import (
 from pa_lib.functional import Patch
 from pa_lib.modules import AbstractAnonymizer
 from pa_lib.people import BoxMasker, FrameMasks, HeadMasker, MaskRequest, TracksRecord
-from pa_lib.pipeline.protect import ProtectedFrame, masked_frame, protect_frames
+from pa_lib.pipeline.protect import NO_HEAD, ProtectedFrame, masked_frame, protect_frames, replacements_of
 from pa_lib.pipeline.replaced import extended_frame
 from pa_lib.video import probe, read_frames
 
@@ -298,3 +298,18 @@ def test_poses_are_the_only_numbers_that_pass(tmp_path: Path) -> None:
         assert after is not None
         for plane, other in zip(before.planes, after.planes, strict=True):
             np.testing.assert_array_equal(plane, other)
+
+
+def test_reports_say_of_whom_no_head_is_replaced() -> None:
+    """An arm has no head in any frame; who has one in a single frame got a name."""
+    frames = np.arange(N_FRAMES)
+    arm, standing = ((1.0, 26.0, 201.0, 199.0), (220.0, 50.0, 280.0, 199.0))
+    people = tuple(
+        Person(
+            at, (Track(at, "body", frames, np.tile(np.float32([box]), (N_FRAMES, 1)), np.ones(N_FRAMES, np.float32)),)
+        )
+        for at, box in enumerate((arm, standing), start=1)
+    )
+    hidden = tuple(Decision(person.person_id, True, "") for person in people)
+    record = TracksRecord("clip.mp4", "", 320, 400, N_FRAMES, 25.0, frames / 25, people, hidden)
+    assert replacements_of(record, Places(), seed=0) == {1: NO_HEAD, 2: "P000"}

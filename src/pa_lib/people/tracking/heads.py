@@ -18,9 +18,12 @@ FACE_HEIGHT = (0.06, 0.75)
 LEAST_FRAMES = 4
 STILL_SIDES = 1.2
 LEAST_SLOPE = 0.15
-# The scale of a head (see `HeadPose`) over the height of the box of a whole standing body, and over the width of one
-# that the frame cuts off.
-_BODY_SCALE, _BODY_WIDTH_SCALE = 0.041, 0.145
+# The scale of a head (see `HeadPose`) over the height of the box of its body, by the shape of the box: the wider it is
+# for its height, the more of the legs is hidden, cut off or bent. Never less than for a body that stands, whose head is
+# 1/7.5 of it, nor more than for a portrait. On 331 bodies of the shared clips whose face is seen, sizes are by 8 % too
+# small in the median, errors 14 %; with one share for all bodies and another for those that the frame cuts off it was
+# 25 % and 27 %.
+_SCALE, _SHAPE, _STANDING, _PORTRAIT = 0.15, 1.4, 0.04, 0.145
 
 
 def detected_rows(track: Track) -> NDArray[np.intp]:
@@ -49,7 +52,7 @@ def head_fits(faces: Array | NDArray[np.float32], bodies: Array | NDArray[np.flo
 
 
 def eyes_of_bodies(boxes: Array, height: int) -> tuple[Array, NDArray[np.bool_]]:
-    """Where heads are if boxes hold upright bodies, by their size alone.
+    """Where heads are if boxes hold upright bodies, by their size and shape alone.
 
     Args:
         boxes: Boxes of bodies ``x0 y0 x1 y1`` in pixels, shape n 4.
@@ -61,8 +64,8 @@ def eyes_of_bodies(boxes: Array, height: int) -> tuple[Array, NDArray[np.bool_]]
     """
     x, y, width, tall = to_centre_size(boxes).T
     is_cut = y + tall / 2 >= height - np.maximum(2.0, 0.02 * tall)
-    scale = np.where(is_cut, np.maximum(_BODY_SCALE * tall, _BODY_WIDTH_SCALE * width), _BODY_SCALE * tall)
-    scale = np.maximum(scale, 0.5)
+    shape = np.maximum(width, 1e-6) / np.maximum(tall, 1e-6)
+    scale = np.maximum(tall * np.clip(_SCALE * shape**_SHAPE, _STANDING, _PORTRAIT), 0.5)
     return np.stack([x, y - tall / 2 + HEAD_UP * scale, np.log(scale)], axis=1), is_cut
 
 
@@ -71,7 +74,7 @@ def expected_head(box: Box, height: int) -> ExpectedHead:
 
     >>> x, y, scale, is_cut = expected_head((100.0, 50.0, 160.0, 250.0), height=480)
     >>> round(x), round(y, 1), round(scale, 1), is_cut
-    (130, 63.6, 8.2, False)
+    (130, 63.3, 8.0, False)
     """
     eyes, is_cut = eyes_of_bodies(np.array([box], dtype=np.float64), height)
     return ExpectedHead(float(eyes[0, 0]), float(eyes[0, 1]), float(np.exp(eyes[0, 2])), bool(is_cut[0]))
