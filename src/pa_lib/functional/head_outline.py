@@ -38,9 +38,9 @@ _SIZES = tuple(2.0 ** (step / 4) for step in range(-4, 5))  # that are tried, ov
 # A match is as good as the share of the inside that is the person's, less the share of the outside that is: 1 at best.
 _LEAST = 0.6
 _EMPTY, _LEAST_IF_EMPTY = 0.4, 0.75  # share of a head at the expected place up to which it is elsewhere, if anywhere
-# What a head is told from a limb, a bunch of flowers or a bag by: rows around the eyes and of the shoulders, in scales;
-# the outline's width there, in scales, and how many times as wide shoulders are. Of the heads on the shared clips that
-# lie where their faces are, 99 of 100 have as much.
+# What distinguishes a head from a limb, a bunch of flowers or a bag: rows around the eyes and of the shoulders, in
+# scales; the outline's width there, in scales, and how many times as wide shoulders are. Of the heads on the shared
+# clips that lie where their faces are, 99 of 100 have as much.
 _EYE_ROWS, _SHOULDER_ROWS = (-1.0, 0.9), (2.9, 5.5)
 _NARROWEST, _SHOULDERS = 1.8, 1.1
 # Hair, in times the width of a usual head: so much is seen on both sides; beyond the second number a neighbor or a
@@ -79,7 +79,8 @@ def head_in_outline(likely: NDArray[np.float32], top: int, left: int, box: Box, 
 
     with a the outline, s and s_0 the scale and the expected one, d the distance from the expected place over 4, or over
     7 below it, and :math:`\sigma` 0.7 for a body that is seen whole, else 1.5. Of the two sides the one with less of
-    the outline counts 0.7, so that an arm or a neighbor may be on the other.
+    the outline counts 0.7, so that an arm or a neighbor may be on the other. What is hardly as wide as a head, or has
+    nothing below it that is wider, like a limb, or a vase with flowers, is none.
 
     Args:
         likely: Likelihood that each pixel belongs to the person, in [0, 1], shape h w.
@@ -87,9 +88,6 @@ def head_in_outline(likely: NDArray[np.float32], top: int, left: int, box: Box, 
         left: Column of ``likely[0, 0]`` in the frame, in pixels.
         box: Box of the body in pixels; a head's middle lies within its sides.
         expected: Place where a head is expected.
-
-    What is hardly as wide as a head, or has nothing below it that is wider, as a limb or a vase with flowers has, is
-    none.
 
     Returns:
         Box of the head from the top of the skull to the chin, in pixels, and as wide as it is with its hair: that the

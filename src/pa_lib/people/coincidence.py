@@ -16,8 +16,9 @@ _NEAR = 1.0  # scales of the larger head between the eyes of two heads up to whi
 def without_coinciding(poses: Mapping[int, PoseTrack], times_s: Array) -> dict[int, PoseTrack]:
     """Poses of people, without the lesser one of two heads where they are at one place for most of a second.
 
-    The lesser one is the one whose face was seen in fewer of the frames that both are in, then the smaller one, then
-    the one who came later. It has no place there, see `PoseTrack.is_placed`; masks are not concerned.
+    The lesser one is the one whose face was seen in fewer of the frames that both are in, then the one with fewer
+    frames in all, since two people in one box are not found for long, then the smaller one, then the one who came
+    later. It has no place there, see `PoseTrack.is_placed`; masks are not concerned.
 
     Args:
         poses: Person id -> poses, of all people of a video.
@@ -41,7 +42,7 @@ def without_coinciding(poses: Mapping[int, PoseTrack], times_s: Array) -> dict[i
                 continue
             is_one = mostly(times_s[frames], is_one)
             ranks = (
-                (int(track.is_seen[where].sum()), float(np.median(track.numbers[where, 2])))
+                (int(track.is_seen[where].sum()), len(track.frames), float(np.median(track.numbers[where, 2])))
                 for track, where in ((first, rows), (second, others))
             )
             lesser, where = (other, others) if next(ranks) >= next(ranks) else (one, rows)

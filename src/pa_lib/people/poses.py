@@ -41,7 +41,7 @@ _KNOWN_S = 0.5
 _SURE = 0.5
 _USUAL = 0.4  # share of the detections of a body in which its outline shows a head, from which on that is usual
 # A body so tall, in pixels, has an outline that shows the head of a person. Where it does not usually show one at the
-# same place of the body, it is an arm, a vase, somebody who stands on a hand; where it never does, a body that is whole
+# same place of the body, it is an arm, a vase, a dancer on one hand; where it never does, a body that is whole
 # and at most so wide over its height stands.
 _OUTLINED_PX, _STANDS = 96.0, 0.6
 _STEADY = 1.0  # scales of the head from its smooth way up to which it is at the same place

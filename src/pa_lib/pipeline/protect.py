@@ -18,7 +18,7 @@ from pa_lib.video import Frame, Picture, VideoInfo, redacted_picture
 OnFailure = Literal["redact", "abort"]
 
 NO_HEAD = "filled: no head is to be seen"
-"""What reports say of people of whom no frame has a head to be replaced, where other people get a name."""
+"""What reports say of people without a head to be replaced in any frame, where other people get a name."""
 
 
 @dataclass(frozen=True, eq=False)

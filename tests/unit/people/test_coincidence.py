@@ -30,6 +30,14 @@ def test_the_face_that_is_seen_stays_then_the_larger_head(order: tuple[int, int]
         assert not got[order[1]].is_placed.any()
 
 
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_who_is_there_for_longer_stays_though_a_box_around_two_people_is_larger(order: tuple[int, int]) -> None:
+    person, both = head(100, 8), head(104, 14, first=10, n=9)
+    got = without_coinciding({order[0]: person, order[1]: both}, TIMES)
+    assert got[order[0]].is_placed.all()
+    assert not got[order[1]].is_placed.any()
+
+
 def test_heads_beside_each_other_and_at_other_times_all_stay() -> None:
     people = {
         1: head(100),
