@@ -45,7 +45,7 @@ _EYE_ROWS, _SHOULDER_ROWS = (-1.0, 0.9), (2.9, 5.5)
 _NARROWEST, _SHOULDERS = 1.8, 1.1
 # Hair, in times the width of a usual head: so much is seen on both sides; beyond the second number a neighbor or a
 # wall is taken for a part of the person; no head is wider than the third one.
-_CURLS, _WITH_NEIGHBOR, _WIDEST = 1.4, 2.8, 1.6
+_CURLS, _WITH_NEIGHBOR, _WIDEST = 1.4, 3.0, 1.6
 # Share of what hair adds beside a head that it adds above it: with it the eyes of heads in outlines lie 0.38 scales
 # from those of the faces on the shared clips, in the median, without it 0.42.
 _HAIR_ABOVE = 0.5
