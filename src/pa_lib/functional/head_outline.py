@@ -136,11 +136,11 @@ def head_in_outline(likely: NDArray[np.float32], top: int, left: int, box: Box, 
     size = scale / step  # samples in a scale
     column, row_of_eyes = int((x - left_of) / step), (y - top_of) / step
     n_known = min(rows, int((top + likely.shape[0] - top_of) / step))  # below it, the picture ends
-    beside, below = (
+    around, below = (
         grid[max(int(row_of_eyes + first * size), 0) : min(int(row_of_eyes + last * size) + 1, n_known)]
         for first, last in (_EYE_ROWS, _SHOULDER_ROWS)
     )
-    eyes = _extents(beside, column) if len(beside) else np.zeros(2)
+    eyes = _extents(around, column) if len(around) else np.zeros(2)
     if eyes.sum() < _NARROWEST * size or (len(below) and _extents(below, column).sum() < _SHOULDERS * eyes.sum()):
         return None
     hair = eyes / (HEAD_HALF * size)

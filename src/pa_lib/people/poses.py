@@ -40,10 +40,10 @@ _KNOWN_S = 0.5
 # shared clips reach 0.52, with means of 0.46.
 _SURE = 0.5
 _USUAL = 0.4  # share of the detections of a body in which its outline shows a head, from which on that is usual
-# A body so tall, in pixels, has an outline that shows the head of a person. Where it does not usually show one at the
-# same place of the body, it is an arm, a vase, a dancer on one hand; where it never does, a body that is whole
-# and at most so wide over its height stands.
-_OUTLINED_PX, _STANDS = 96.0, 0.6
+# A body so tall, in pixels, has an outline that shows the head of a person. Where fewer of its detections than this
+# share show one at the same place of the body, it is an arm, a vase, a dancer on one hand; where none does, a body that
+# is whole and at most so wide over its height stands.
+_OUTLINED_PX, _SHOWN, _STANDS = 96.0, 0.5, 0.6
 _STEADY = 1.0  # scales of the head from its smooth way up to which it is at the same place
 _BORDER_PX, _BORDER_SHARE = 2.0, 0.02  # boxes that end so near to the top of the frame go on beyond it
 # A head that hesitates at the edge between two views keeps the one it has until it is the margin beyond, and then turns
@@ -234,7 +234,7 @@ def _has_head(track: Track, known: NDArray[np.intp], times_s: Array, height: int
         return is_shown  # a cone, a sign, a piece of a person
     wide, tall = (boxes[:, 2:] - boxes[:, :2]).T
     is_large, share = np.median(tall) >= _OUTLINED_PX, len(known) / max(len(scores), 1)
-    is_shown[known] = share > _USUAL or not is_large
+    is_shown[known] = share >= _SHOWN or not is_large
     is_near = _near(times, is_shown, _KNOWN_S) & mostly(times, wide <= _WIDEST_IF_CUT * tall)
     if share > _USUAL or (is_large and len(known)) or (len(scores) and scores.mean() < _SURE):
         return is_near
