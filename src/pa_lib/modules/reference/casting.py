@@ -15,10 +15,10 @@ from pa_lib.doubles.bank import DoubleBank
 from pa_lib.doubles.casting import cast
 from pa_lib.doubles.rendering import render
 
-# In a picture as small as a filmed face, the detector sees the eyes of a double higher above its mouth than in the large
-# picture whose landmarks are in the bank: so doubles were larger than filmed heads by this ratio, and their eyes higher by
-# this share of the scale. Means over 60 held-out portraits, 1.047 and 0.054, and over all doubles in views with a face,
-# 12 to 35 px in scale, 1.052 and 0.063.
+# In a picture as small as a filmed face, the detector sees the eyes of a double higher above its mouth than in the
+# large picture whose landmarks are in the bank: doubles that were placed by those were larger than filmed heads by this
+# ratio, and their eyes higher by this share of the scale. Means over 60 held-out portraits: 1.047 and 0.054; over the
+# views of all doubles with a face, at scales of 12 to 35 px: 1.052 and 0.063.
 _LARGER, _HIGHER = 1.05, 0.055
 
 
@@ -47,7 +47,7 @@ class BankCasting:
         return [view.yaw_degrees for view in views if view.expression == "neutral"]
 
     def render(self, name: str, yaw: float, pose: HeadPose, box: Box, side: int) -> Float[Tensor, "4 s s"]:
-        """The picture from one direction, placed in a square box: so that a detector sees the pose that was asked for."""
+        """The picture from one direction, placed in a square box such that a detector sees the pose."""
         tilt, away = math.radians(pose.roll), _HIGHER * pose.scale
         x, y = pose.x - away * math.sin(tilt), pose.y + away * math.cos(tilt)
         return render(self._bank[name].view(yaw), replace(pose, x=x, y=y, scale=pose.scale / _LARGER), box, side)
