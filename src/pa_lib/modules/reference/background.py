@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, max_pool2d, pad
 
 from pa_lib.contracts import Box
 from pa_lib.functional.crops import resample
@@ -18,7 +17,6 @@ _SAME = 0.06  # largest difference of a visible pixel from the clean plate at wh
 _SOFT = (0.4, 0.8)  # share of the background around a hidden pixel: below it is not the background, above it is
 _STEADY = 2.0  # frames (standard deviation) over which that is smoothed
 _WHOLE = 0.999
-_FEATHER_PX = 3  # width of the soft edge of what is known, inward; islands that are not wider go
 
 
 class BackgroundPlate(AbstractPlaced):
@@ -42,11 +40,10 @@ class BackgroundPlate(AbstractPlaced):
 
     def __init__(self, crops: Crops, around: Surroundings) -> None:
         self._boxes = [crops.geometry.box(row) for row in range(len(crops.pixels))]
-        plate, self._left, self._top = around.clean_plate(self._boxes)
-        self._plate = torch.cat([plate[:3] * plate[3:], plate[3:], _feathered(plate[3:])])
+        self._plate = around.clean_plate(self._boxes)
         pixels, hidden = crops.pixels.cpu().float(), crops.hidden.cpu()
         side = pixels.shape[-1]
-        plates = torch.stack([self._seen(box, side, side) for box in self._boxes])
+        plates = torch.stack([self._plate.seen(row, box, side, side) for row, box in enumerate(self._boxes)])
         is_known = (plates[:, 3:4] > _WHOLE).float()
         colors = plates[:, :3]
         visible = (1 - hidden) * is_known
@@ -72,20 +69,6 @@ class BackgroundPlate(AbstractPlaced):
         smooth = torch.cat([self._alpha[frame], self._change[frame]])
         inside = (max(x0, 0.0), max(y0, 0.0), min(x1, float(side)), min(y1, float(side)))  # but for rounding it is
         smooth = resample(smooth, inside, height, width)
-        seen = self._seen(box, height, width)
+        seen = self._plate.seen(frame, box, height, width)
         alpha = smooth[:1] * seen[4:]
         return torch.cat([(seen[:3] + smooth[1:]).clamp(0, 1) * alpha, alpha])
-
-    def _seen(self, box: Box, height: int, width: int) -> Float[Tensor, "5 h w"]:
-        """The plate in a box: color, 0 where it is unknown; 1 where it is known; the same with a soft edge."""
-        x0, y0, x1, y1 = box
-        own = (x0 - self._left, y0 - self._top, x1 - self._left, y1 - self._top)
-        return resample(self._plate, own, height, width, has_black_bars=True)
-
-
-def _feathered(known: Float[Tensor, "1 h w"]) -> Float[Tensor, "1 h w"]:
-    """1 well inside of what is known, falling to 0 at its edge; beyond the part of the frame it counts as known."""
-    size, whole = 2 * _FEATHER_PX + 1, known[None]
-    inner = -max_pool2d(-pad(whole, (_FEATHER_PX,) * 4, value=1.0), size, 1)
-    soft: Tensor = avg_pool2d(pad(inner, (_FEATHER_PX,) * 4, value=1.0), size, 1)[0]
-    return soft * known

@@ -7,17 +7,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Float64, UInt8
 from torch import Tensor
 
 from pa_lib.contracts import Box, ClipMasks, HeadPose, PersonInfo, Replacement
 from pa_lib.errors import SettingError
-from pa_lib.functional.clean_plate import clean_plate
+from pa_lib.functional.clean_plate import clean_plate, moving_clean_plate
 from pa_lib.functional.smoothing import local_lines
 from pa_lib.modules.crops.aligner import Crops
 from pa_lib.modules.reference.light import AbstractLight, HeadPlaces, LightScene
+from pa_lib.modules.reference.scene_plate import ScenePlate, part_of_scene
 from pa_lib.modules.slot import Slot
 
 
@@ -29,6 +31,7 @@ class Surroundings:
         hidden: All pixels that are hidden, shape n h w.
         rows: Rows of the frames in which the person is, t of them.
         first_frame: Number in the video of the first frame of the clip.
+        motion: Motion of the camera over the clip, see `functional.camera.camera_motion`; None where it stands still.
     """
 
     def __init__(
@@ -37,10 +40,12 @@ class Surroundings:
         hidden: Bool[Tensor, "n h w"],
         rows: Sequence[int],
         first_frame: int = 0,
+        motion: Float64[np.ndarray, "n 3 3"] | None = None,
     ) -> None:
         self._frames = frames
         self._hidden = hidden
         self._rows = rows
+        self._motion = motion
         self.frame_numbers = [first_frame + row for row in rows]
 
     def visible(self, row: int, box: Box) -> tuple[Float[Tensor, "3 h w"], Bool[Tensor, "h w"], Box]:
@@ -62,22 +67,21 @@ class Surroundings:
         pixels = self._frames[at, :, y0:y1, x0:x1].cpu().float() / 255
         return torch.where(hidden, 0.0, pixels), hidden, (float(x0), float(y0), float(x1), float(y1))
 
-    def clean_plate(self, boxes: Sequence[Box]) -> tuple[Float[Tensor, "4 h w"], int, int]:
-        """The background of the part of the frames that holds some boxes, from all frames of the clip.
+    def clean_plate(self, boxes: Sequence[Box]) -> ScenePlate:
+        """The background of the part of the scene that some boxes show, from all frames of the clip.
 
         Args:
-            boxes: ``x0 y0 x1 y1`` in pixels of the frame.
-
-        Returns:
-            Color in [0, 1], 0 where it is unknown, and 1 where it is known; the left and the upper edge of the part in
-            whole pixels. On the CPU. See `functional.clean_plate`.
+            boxes: ``x0 y0 x1 y1`` in pixels of the frame, one for each of the person's frames.
         """
+        motion = None if self._motion is None else self._motion[[*self._rows]]
         height, width = self._hidden.shape[-2:]
-        lefts, tops, rights, bottoms = zip(*boxes, strict=True)
-        x0, y0 = min(max(math.floor(min(lefts)), 0), width), min(max(math.floor(min(tops)), 0), height)
-        x1, y1 = max(min(math.ceil(max(rights)), width), x0), max(min(math.ceil(max(bottoms)), height), y0)
-        plate, known = clean_plate(self._frames[:, :, y0:y1, x0:x1].cpu(), self._hidden[:, y0:y1, x0:x1].cpu())
-        return torch.cat([plate.float() / 255, known[None].float()]), x0, y0
+        part = x0, y0, x1, y1 = part_of_scene(boxes, motion, height, width)
+        if self._motion is None:
+            frames, hidden = self._frames[:, :, y0:y1, x0:x1].cpu(), self._hidden[:, y0:y1, x0:x1].cpu()
+            return ScenePlate(*clean_plate(frames, hidden), (x0, y0))
+        return ScenePlate(
+            *moving_clean_plate(self._frames, self._hidden, self._motion, part), (x0, y0), motion, (height, width)
+        )
 
 
 @dataclass(frozen=True, eq=False)

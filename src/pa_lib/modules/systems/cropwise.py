@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pa_lib.contracts import Box, Clip, ClipMasks, PersonMask
+from pa_lib.functional.camera import camera_motion
 from pa_lib.functional.crops import cut_and_hide
 from pa_lib.modules.crops.aligner import CropAligner, Crops, Enlarge, Reintegrator
 from pa_lib.modules.crops.appearances import Appearance, appearances, batches
@@ -76,10 +77,11 @@ class CropwiseAnonymizer(AbstractLearnedAnonymizer):
         layered = layers(clip, masks, self.body, seed)
         frames, hidden = layered.below, layered.hidden
         people = appearances(layered.generated)
+        motion = camera_motion(clip.frames, hidden) if people and self.has_clean_plate else None
         generated: dict[int, tuple[Crops, Tensor, AbstractPlaced | None, AbstractPlaced | None]] = {}
         for group in batches(people, self.crops_per_batch):
             cut = [self.crops.align(clip.frames[[*one.frames]], one.masks, hidden[[*one.frames]]) for one in group]
-            around = [Surroundings(clip.frames, hidden, one.frames, clip.first_frame) for one in group]
+            around = [Surroundings(clip.frames, hidden, one.frames, clip.first_frame, motion) for one in group]
             in_crops = [_in_crops(*each, masks, seed) for each in zip(group, cut, around, strict=True)]
             placed = self.place(in_crops)
             behind = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -83,3 +84,23 @@ def test_hidden_pixels_do_not_matter() -> None:
     assert torch.equal(first.grid, second.grid)
     box = (float(masks[4].left), 20.0, masks[4].left + 20.0, 40.0)
     assert torch.equal(first.picture(4, box, 20, 20), second.picture(4, box, 20, 20))
+
+
+def test_a_camera_that_pans_shows_what_is_behind_a_head_that_goes_along() -> None:
+    masks = [PersonMask(1, at, 20, 60, torch.ones(20, 20), "face") for at in range(N)]
+    hidden = torch.zeros(N, HEIGHT, WIDTH, dtype=torch.bool)
+    hidden[:, 20:40, 60:80] = True
+    wide = 128 + 60 * torch.sin(torch.arange(WIDTH + 3 * N) / 2.5) * torch.cos(torch.arange(HEIGHT) / 3.0)[:, None]
+    truth = torch.stack([wide[:, 3 * at : 3 * at + WIDTH] for at in range(N)]).round().byte()
+    truth = truth[:, None].repeat(1, 3, 1, 1)
+    frames = torch.where(hidden[:, None], 255, truth)
+    motion = np.array([[[1.0, 0, 3 * (N // 2 - at)], [0, 1, 0], [0, 0, 1]] for at in range(N)])
+    crops = CropAligner(64, 1.6).align(frames, masks, hidden)
+    moving, still = (BackgroundPlate(crops, Surroundings(frames, hidden, range(N), 0, one)) for one in (motion, None))
+    for at in (0, 4, N - 1):
+        box = (60.0, 20.0, 80.0, 40.0)
+        picture = moving.picture(at, box, 20, 20)
+        assert float(picture[3].min()) > 0.9
+        shown = picture[:3] / picture[3:]
+        torch.testing.assert_close(shown, truth[at, :, 20:40, 60:80].float() / 255, atol=0.04, rtol=0)
+        assert float(still.picture(at, box, 20, 20)[3].mean()) < 0.1
