@@ -64,8 +64,8 @@ def camera_motion(
     for way in (range(middle + 1, n_frames), range(middle - 1, -1, -1)):
         _follow(views, found, middle, way)
     known = ~np.isnan(found[:, 0, 0])
-    n_still = (found == np.eye(3)).all((1, 2)).sum()
-    if known.mean() < _LEAST_KNOWN or n_still > max(_MOST_STILL * known.sum(), 1):
+    n_known, n_still = known.sum() - 1, (found == np.eye(3)).all((1, 2)).sum() - 1  # besides the middle one
+    if known.mean() < _LEAST_KNOWN or n_still > _MOST_STILL * n_known or not n_known:
         return None
     grow = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2], [0, 0, 1]])
     return grow @ found @ np.linalg.inv(grow)
@@ -107,7 +107,8 @@ class _View:
         difference = np.minimum(cv2.absdiff(self.picture, other.picture), _MOST_DIFFERENCE).astype(np.float32)
         both = (self.visible & other.visible).astype(np.float32)
         share = cv2.resize(both, size, interpolation=cv2.INTER_AREA)
-        return np.where(share > 0.999, cv2.resize(difference, size, interpolation=cv2.INTER_AREA), np.nan)
+        means = cv2.resize(difference, size, interpolation=cv2.INTER_AREA).astype(np.float64)
+        return np.where(share > 0.999, means, np.nan)
 
     def warped(self, matrix: Matrix) -> _View:
         """What a view shows at the places that the matrix leads to."""
