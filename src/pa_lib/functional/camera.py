@@ -76,8 +76,8 @@ class _View:
     """A frame, small and grey.
 
     Args:
-        picture: Its green, with a mean of what is visible around it where a pixel is hidden.
-        visible: 1 where patches hold nothing hidden, else 0.
+        picture: Grey picture: the frame's green, and where a pixel is hidden the mean of what is visible around it.
+        visible: Mask of the pixels whose patches hold nothing hidden, 1 or 0.
     """
 
     picture: NDArray[np.uint8]
