@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -68,7 +69,8 @@ def camera_motion(
     if known.mean() < _LEAST_KNOWN or n_still > _MOST_STILL * n_known or not n_known:
         return None
     grow = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2], [0, 0, 1]])
-    return grow @ found @ np.linalg.inv(grow)
+    motion: Matrix = grow @ found @ np.linalg.inv(grow)
+    return motion
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,14 +138,13 @@ def _measured(key: _View, points: NDArray[np.float32], other: _View, guess: Matr
     if len(points) < _LEAST_POINTS:
         return None, 0.0
     warped = other.warped(guess)
-    options = {"winSize": (_WINDOW_PX,) * 2, "maxLevel": _LEVELS}
-    there, is_there, _ = cv2.calcOpticalFlowPyrLK(key.picture, warped.picture, points, None, **options)
-    back, is_back, _ = cv2.calcOpticalFlowPyrLK(warped.picture, key.picture, there, None, **options)
+    there, is_there = _followed(key, warped, points)
+    back, is_back = _followed(warped, key, there)
     height, width = key.visible.shape
     columns, rows = there.round().astype(np.int64).T
     is_in = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
     is_in[is_in] = warped.visible[rows[is_in], columns[is_in]] > 0
-    good = is_in & (is_there[:, 0] > 0) & (is_back[:, 0] > 0) & (np.abs(back - points).max(1) < _BACK_PX)
+    good = is_in & is_there & is_back & (np.abs(back - points).max(1) < _BACK_PX)
     found = _candidates(points[good].astype(np.float64), placed(guess, there[good].astype(np.float64)))
     if not found:
         return None, float(is_in.mean())
@@ -158,6 +159,16 @@ def _measured(key: _View, points: NDArray[np.float32], other: _View, guess: Matr
     if n_still >= n_moved:
         return np.eye(3), float(is_in.mean())
     return (found[best] if n_moved >= _CLEARLY * n_still else None), float(is_in.mean())
+
+
+def _followed(one: _View, other: _View, points: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Places of points in another view, and which were found."""
+    nothing: Any = None  # the type that OpenCV declares has no place for it
+    window = (_WINDOW_PX, _WINDOW_PX)
+    there, is_found, _ = cv2.calcOpticalFlowPyrLK(
+        one.picture, other.picture, points, nothing, winSize=window, maxLevel=_LEVELS
+    )
+    return there, is_found[:, 0] > 0
 
 
 def _candidates(points: Matrix, there: Matrix) -> list[Matrix]:
@@ -179,7 +190,8 @@ def placed(matrix: Matrix, points: Matrix) -> Matrix:
     [[6.0, 3.0]]
     """
     moved = points @ matrix[:2, :2].T + matrix[:2, 2]
-    return moved / (points @ matrix[2, :2] + matrix[2, 2])[:, None]
+    found: Matrix = moved / (points @ matrix[2, :2] + matrix[2, 2])[:, None]
+    return found
 
 
 def shifted(x: float, y: float) -> Matrix:
