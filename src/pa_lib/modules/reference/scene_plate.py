@@ -26,7 +26,7 @@ class ScenePlate:
 
     Args:
         plate: The background in 0..255.
-        known: Where it is known.
+        known: Mask of the pixels at which it is known.
         corner: Place of the upper left pixel in the scene.
         motion: Homography from the scene to each frame that is asked for; None where the camera stands still.
         size: Height and width of the frames, where the camera moves.
