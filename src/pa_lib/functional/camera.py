@@ -28,8 +28,8 @@ _MOST_STILL = 1 / 3  # share of those frames that may look like the middle one w
 _BLOCK_PX = 16  # of a view
 _MOST_DIFFERENCE = 30  # grey values that a pixel counts
 _CLEAR = 1.5  # grey values by which a block prefers one motion to another
-# Share of the blocks that must prefer a motion to none. Measured: people who walk before a still camera move up to 0.15 of
-# them, four clips with a moving camera 0.55 and more.
+# Share of the blocks that must prefer a motion to none. Measured: people who walk before a still camera move up to
+# 0.15 of them, the camera of four clips 0.55 and more.
 _LEAST_MOVED = 1 / 3
 _CLEARLY = 3.0  # times as many blocks must prefer a motion to none as the other way round
 _AS_GOOD = 0.95  # times its difference: how much simpler counts
