@@ -19,8 +19,10 @@ class LastCheckpoint(Checkpoint):
     """Keeps one file up to date: every few training steps and at the very last one.
 
     It saves right after a training step, never between two batches that are summed into one, so that a resumed run
-    takes the same steps as one that was not interrupted. Lightning's own `ModelCheckpoint` does not save the step at
-    which ``max_steps`` ends a run, and with ``save_last`` writes everything twice.
+    takes the same steps as one that was not interrupted. Where a validation follows, it saves once more after it, for
+    other callbacks (the best checkpoint, early stopping) remember its values, and a resumed run does not repeat it.
+    What a callback does at the end of an epoch comes later and is not saved then. Lightning's `ModelCheckpoint` does
+    not save the step at which ``max_steps`` ends a run.
 
     What belongs to private slots of the system (see `pa_lib.modules.Slot`) goes to a file of its own,
     ``last.private.ckpt`` beside ``last.ckpt``, which its owner alone can read. A resumed run needs both, and of the
@@ -38,6 +40,14 @@ class LastCheckpoint(Checkpoint):
         self.path = Path(path)
         self.every_n_steps = every_n_steps
         self._saved_at = self._seen_at = 0
+        self._is_within_step = False  # some of the batches that are summed into one have been seen
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Come last, so that what all other callbacks remember of a validation is saved.
+
+        Lightning calls the hooks of `Checkpoint` callbacks in their order in the list.
+        """
+        trainer.callbacks = [*(one for one in trainer.callbacks if one is not self), self]  # type: ignore[attr-defined]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count where the run begins."""
@@ -51,9 +61,16 @@ class LastCheckpoint(Checkpoint):
         # A foreign module with several optimizers counts more than one step to a batch: ask what was passed, not hit.
         has_passed = step // self.every_n_steps > self._seen_at // self.every_n_steps
         is_last = 0 <= trainer.max_steps <= step
-        if step > self._seen_at and (has_passed or is_last or trainer.should_stop):
+        self._is_within_step = step == self._seen_at
+        if not self._is_within_step and (has_passed or is_last or trainer.should_stop):
             self._save(trainer, pl_module)
         self._seen_at = step
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save once more where the step that was just saved has been validated, or where that ends the run."""
+        is_training = trainer.state.fn == "fit" and not trainer.sanity_checking
+        if is_training and not self._is_within_step and (self._saved_at == trainer.global_step or trainer.should_stop):
+            self._save(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save at the last epoch's end, where epochs and not steps end the run."""

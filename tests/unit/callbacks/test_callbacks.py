@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -135,6 +136,61 @@ def test_saves_come_at_the_steps_asked_for(tmp_path: Path, n_optimizers: int, mo
     fit(Counting(n_optimizers=n_optimizers), [LastCheckpoint(tmp_path / "last.ckpt", every_n_steps=3)], 8)
     # Two optimizers count two steps a batch: 2, 4, 6, 8; the multiples of 3 are passed at 4 and at 6.
     assert saved == ([3, 6, 8] if n_optimizers == 1 else [4, 6, 8])
+
+
+class Scored(Counting):
+    """Its validation gives a value that is prescribed for each step."""
+
+    def __init__(self, scores: dict[int, float]) -> None:
+        super().__init__()
+        self.scores = scores
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        self.log("score", self.scores[self.trainer.global_step])
+
+
+class Ending(Callback):
+    """Ends a run in the validation of a step, as early stopping does."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        trainer.should_stop = trainer.should_stop or trainer.global_step == 3
+
+
+@quiet
+@pytest.mark.filterwarnings("ignore:.*exists and is not empty")
+@pytest.mark.parametrize("is_last_first", [True, False])
+def test_a_resumed_run_remembers_the_validation_of_the_step_it_was_saved_at(
+    tmp_path: Path, is_last_first: bool
+) -> None:
+    def run(steps: int, ckpt: Path | None = None) -> ModelCheckpoint:
+        best = ModelCheckpoint(tmp_path / "part", filename="best", monitor="score", enable_version_counter=False)
+        callbacks = [LastCheckpoint(tmp_path / "part" / "last.ckpt", every_n_steps=2), best]
+        module = Scored({2: 3.0, 4: 1.0, 6: 2.0})
+        fit(module, callbacks if is_last_first else callbacks[::-1], steps, ckpt=ckpt, val_check_interval=2)
+        return best
+
+    run(4)
+    best = run(6, tmp_path / "part" / "last.ckpt")
+    assert float(best.best_model_score) == 1.0
+    assert torch.load(tmp_path / "part" / "best.ckpt", weights_only=True)["global_step"] == 4
+
+
+@quiet
+def test_a_run_that_a_validation_ends_is_saved_where_it_ended(tmp_path: Path) -> None:
+    fit(Counting(), [LastCheckpoint(tmp_path / "last.ckpt"), Ending()], 8, val_check_interval=3)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 3
+
+
+@quiet
+def test_no_validation_saves_between_batches_that_are_summed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[int] = []
+    monkeypatch.setattr(
+        Trainer, "save_checkpoint", lambda trainer, path, weights_only: saved.append(trainer.fit_loop.total_batch_idx)
+    )
+    last = LastCheckpoint(tmp_path / "last.ckpt", every_n_steps=1)
+    fit(Counting(), [last], 3, val_check_interval=3, accumulate_grad_batches=2)
+    assert saved == [1, 3, 5, 5]  # steps end with the batches 1, 3 and 5; validation comes after 2 and 5
 
 
 @quiet
