@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from pa_lib.errors import PaLibError, WeightsError
 
 CONFIG, OUTCOME, LAST = "config.yaml", "outcome.json", Path("checkpoints/last.ckpt")
 _MADE_HERE = ("checkpoints", "previews", "csv", "tensorboard", "wandb", CONFIG, OUTCOME)
+_ASIDE = ".replaced"  # what a run replaces, until it has taken its first step
+_INPUTS = ("init_from", "module", "data", "metrics", "faces", "features", "identity")  # may name files
 _NOT_OF_THE_RUN = ("ckpt", "output", "is_overwrite", "paths", "trust")  # they do not change what a run is
 _MOST = 80  # characters of a label
 
@@ -77,33 +79,98 @@ def _named_folder(composed: Composition, label: str) -> Path:
     return there[0] if there else parent / (f"{file_name(label)}-{mark}" if label else mark)
 
 
-def prepare_folder(folder: Path, config: Mapping[str, Any]) -> None:
-    """Make the run folder and write the config into it.
+class TakenFolder:
+    """A run folder that a run takes over; what it replaces lies aside until `keep`, and `give_back` restores it.
+
+    So a run that never takes a step (a wrong setting, data that are not there, nothing left to do) leaves the folder as
+    it was: an earlier run is whole, and a folder that was not there is not made. A process that is killed in between
+    leaves what it set aside, and the next run in this folder restores it first.
+
+    Args:
+        folder: The run folder.
+        config: Composed config of the run, written into the folder.
 
     Raises:
-        ConfigError: It holds a run that this one neither resumes nor may overwrite.
+        ConfigError: It holds a run that this one neither resumes nor may overwrite, or that it reads from.
         PaLibError: The folder cannot be written.
     """
-    import yaml
 
-    if config["ckpt"] is None and (folder / LAST).is_file():
-        if not config["is_overwrite"]:
+    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+        import yaml
+
+        self.folder = folder
+        self.is_kept = False
+        try:
+            self._restore()
+            is_new_run = config["ckpt"] is None and (folder / LAST).is_file()
+            if is_new_run:
+                _check_replaceable(folder, config)
+            self._made = [one for one in (folder, *folder.parents) if not one.exists()]
+            self._there = {name for name in _MADE_HERE if (folder / name).exists()}
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in self._there.intersection(_MADE_HERE if is_new_run else (CONFIG, OUTCOME)):
+                (folder / _ASIDE).mkdir(exist_ok=True)
+                (folder / name).rename(folder / _ASIDE / name)
+            (folder / CONFIG).write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+        except OSError as error:
+            raise PaLibError(f"output={folder}: {error.strerror}; name another folder") from error
+
+    def keep(self) -> None:
+        """The run has begun: delete what it replaces."""
+        if self.is_kept:
+            return
+        self.is_kept = True
+        shutil.rmtree(self.folder / _ASIDE, ignore_errors=True)
+
+    def give_back(self) -> None:
+        """Restore the folder to what it was, unless the run is to be kept."""
+        if self.is_kept:
+            return
+        for name in set(_MADE_HERE) - self._there:
+            _delete(self.folder / name)
+        self._restore()
+        for folder in self._made:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+    def _restore(self) -> None:
+        aside = self.folder / _ASIDE
+        if aside.is_dir():
+            for path in sorted(aside.iterdir()):
+                _delete(self.folder / path.name)
+                path.rename(self.folder / path.name)
+            aside.rmdir()
+
+
+def _check_replaceable(folder: Path, config: Mapping[str, Any]) -> None:
+    if not config["is_overwrite"]:
+        raise ConfigError(
+            f"{folder} holds a run already: resume it with ckpt=last, replace it with is_overwrite=true, "
+            "or name another output=FOLDER"
+        )
+    replaced = [(folder / name).resolve() for name in _MADE_HERE]
+    for name, value in _texts({name: config.get(name) for name in _INPUTS}):
+        path = Path(value).expanduser().resolve()
+        if any(path.is_relative_to(one) for one in replaced) and path.exists():
             raise ConfigError(
-                f"{folder} holds a run already: resume it with ckpt=last, replace it with is_overwrite=true, "
-                "or name another output=FOLDER"
+                f"{name}={value} lies in the run that is_overwrite=true replaces; name another output=FOLDER"
             )
-        for name in _MADE_HERE:
-            path = folder / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / OUTCOME).unlink(missing_ok=True)
-        (folder / CONFIG).write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
-    except OSError as error:
-        raise PaLibError(f"output={folder}: {error.strerror}; name another folder") from error
+
+
+def _texts(node: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """The texts in a config with their dotted names."""
+    if isinstance(node, str):
+        yield name, node
+    parts = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in parts:
+        yield from _texts(value, f"{name}.{key}" if name else str(key))
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_outcome(folder: Path, outcome: Mapping[str, Any]) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pa_lib.cli.build import build_callbacks
 from pa_lib.cli.command import OK, command, entry_point
 from pa_lib.cli.compose import ConfigError, build, parse, process_rank
-from pa_lib.cli.run_folder import LAST, composed_run, outcome_line, prepare_folder, title_of, write_outcome
+from pa_lib.cli.run_folder import LAST, TakenFolder, composed_run, outcome_line, read_outcome, title_of, write_outcome
 
 if TYPE_CHECKING:  # torch and Lightning are not needed to answer --help or to refuse a wrong setting
     from lightning import LightningModule, Trainer
@@ -51,14 +51,20 @@ def main(arguments: list[str]) -> int:
     return _train_one(overrides, config_dir)
 
 
-def train(config: Mapping[str, Any]) -> tuple[Trainer, LightningModule]:
+def train(config: Mapping[str, Any], on_begun: Callable[[], None] | None = None) -> tuple[Trainer, LightningModule]:
     """One training run, from a composed and resolved config to a trained module.
+
+    Args:
+        config: Composed config of ``conf/train.yaml``.
+        on_begun: Function that is called once the first step is taken, or once what cannot be trained is evaluated:
+            all settings have proved right by then. Not called where nothing is left to do.
 
     Raises:
         ConfigError: Parts that do not go together.
         PaLibError: An error of a part, unusable data, or a loss that is NaN or infinite.
     """
     import lightning
+    from lightning.pytorch.callbacks import LambdaCallback
 
     from pa_lib.callbacks import ConfigInCheckpoint
     from pa_lib.cli.trainer import build_trainer, load_initial_slots, one_line_errors, parameter_summary
@@ -71,6 +77,8 @@ def train(config: Mapping[str, Any]) -> tuple[Trainer, LightningModule]:
     if config["init_from"] is not None and config["ckpt"] is None:
         load_initial_slots(module, config["init_from"], config["init_slots"])
     callbacks = [*build_callbacks(config), ConfigInCheckpoint(config["module"])]
+    if on_begun is not None:
+        callbacks.append(LambdaCallback(on_train_batch_end=lambda trainer, *_: trainer.fast_dev_run or on_begun()))
     loggers = [build(node) for node in (config["logger"] or {}).values() if node]
     trainer = build_trainer(config["trainer"], callbacks, loggers)
     if process_rank() == 0:
@@ -79,6 +87,8 @@ def train(config: Mapping[str, Any]) -> tuple[Trainer, LightningModule]:
         if config["on_nothing_to_train"] == "evaluate" and not any(one.requires_grad for one in module.parameters()):
             trainer.validate(module, datamodule=datamodule, verbose=False)
             trainer.save_checkpoint(Path(config["output"]) / LAST)
+            if on_begun is not None:
+                on_begun()
         else:
             trainer.fit(module, datamodule=datamodule, ckpt_path=config["ckpt"], weights_only=True)
     return trainer, module
@@ -93,28 +103,39 @@ def _train_one(overrides: list[str], config_dir: Path | None) -> int:
         raise ConfigError(f"on_nothing_to_train={config['on_nothing_to_train']}: expected error or evaluate")
     folder = Path(config["output"])
     is_main = process_rank() == 0
+    taken = None
     if is_main:
-        prepare_folder(folder, config)
+        taken = TakenFolder(folder, config)
         print(f"pa-train: {title_of(composed)} -> {folder}", flush=True)
     from pa_lib.cli.trainer import silence
 
     silence()
     started = time.monotonic()
     try:
-        trainer, _ = train(config)
+        trainer, _ = train(config, on_begun=None if taken is None else taken.keep)
     except SystemExit as error:  # Lightning's answer to Ctrl-C
-        raise KeyboardInterrupt(_how_to_resume(folder)) from error
-    if is_main:
-        outcome = _outcome(trainer, config["monitor"], time.monotonic() - started)
-        outcome |= {"title": title_of(composed), "overrides": overrides, "seed": config["seed"]}
+        raise KeyboardInterrupt(_how_to_resume(folder, has_begun=taken is None or taken.is_kept)) from error
+    finally:
+        if taken is not None:
+            taken.give_back()
+    if taken is None:
+        return OK
+    outcome = _outcome(trainer, config["monitor"], time.monotonic() - started)
+    outcome |= {"title": title_of(composed), "overrides": overrides, "seed": config["seed"]}
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        print(f"{outcome['steps']} steps in {outcome['took_s']:.0f} s, of which nothing is kept")
+    elif not taken.is_kept:
+        print(f"nothing left to do: it is at step {outcome['steps']}; go on with a larger trainer.max_steps")
+        if (folder / LAST).is_file() and read_outcome(folder) is None:  # killed after its last step
+            write_outcome(folder, outcome)
+    else:
         values = outcome_line(outcome)
         print(f"{outcome['steps']} steps in {outcome['took_s']:.0f} s" + (f"; {values}" if values else ""))
-        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            write_outcome(folder, outcome)
-            shared = [] if config_dir is None else ["--config-dir", str(config_dir)]
-            _print_files(folder, [*shared, *overrides], trainer)
-            if (folder / LAST).is_file():
-                print(f"  {'use':<11} {_how_to_use(folder / LAST, overrides)}")
+        write_outcome(folder, outcome)
+        shared = [] if config_dir is None else ["--config-dir", str(config_dir)]
+        _print_files(folder, [*shared, *overrides], trainer)
+        if (folder / LAST).is_file():
+            print(f"  {'use':<11} {_how_to_use(folder / LAST, overrides)}")
     return OK
 
 
@@ -172,7 +193,9 @@ def _rate_after(trainer: Trainer) -> str:
     return ""
 
 
-def _how_to_resume(folder: Path) -> str:
+def _how_to_resume(folder: Path, *, has_begun: bool) -> str:
+    if not has_begun:
+        return "nothing was changed"
     last = folder / LAST
     return f"go on with the same command and ckpt={last}" if last.is_file() else "nothing was saved yet"
 

@@ -23,8 +23,9 @@ from pa_lib.cli.build import build_callbacks
 from pa_lib.cli.command import FAILED, OK, USAGE, process_rank
 from pa_lib.cli.compose import build, compose, composition, config_folder, option_groups
 from pa_lib.cli.multirun import members
-from pa_lib.cli.run_folder import composed_run
+from pa_lib.cli.run_folder import TakenFolder, composed_run
 from pa_lib.cli.train import main
+from pa_lib.errors import PaLibError
 
 
 @pytest.fixture
@@ -86,6 +87,82 @@ def test_the_run_folder_is_named_by_what_the_run_is(config: Path) -> None:
     assert json.loads((first / "outcome.json").read_text())["steps"] == 2
     assert len(list(Path("runs/standin").iterdir())) == 2
     assert not Path("outputs").exists()
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        (["data.batch_size=0"], USAGE),
+        (["data.batch_size=400"], FAILED),  # found when the data are read
+        (["trainer.max_steps=abc"], USAGE),
+        (["trainer.precision=17"], USAGE),
+        (["+module.is_manual=true", "trainer.gradient_clip_val=1"], USAGE),  # found when training begins
+        (["+module.nan_at=0", "trainer.max_steps=6"], FAILED),  # the first step is not taken
+        (["init_from=out/checkpoints/last.ckpt"], USAGE),
+        (["init_from=nowhere.ckpt"], FAILED),
+        (["logger=[csv,nope]"], USAGE),
+    ],
+)
+@pytest.mark.parametrize("how", ["is_overwrite=true", "ckpt=last", "a new folder"])
+def test_what_is_refused_leaves_the_folder_as_it_was(
+    config: Path, capsys: pytest.CaptureFixture[str], more: list[str], code: int, how: str
+) -> None:
+    if how == "a new folder":
+        assert call(config, *more, "output=some/other") != OK
+        assert not Path("some").exists()
+        return
+    if "init_from" in more[0] and how == "ckpt=last":
+        pytest.skip("initial weights are not read where a run is resumed")
+    if more[0] == "+module.nan_at=0" and how == "ckpt=last":
+        more = ["+module.nan_at=1", "trainer.max_steps=6"]
+    assert call(config, "output=out", "trainer.max_steps=1", "trainer.val_check_interval=1") == OK
+    Path("out/notes.txt").write_text("mine")
+    before = content(Path("out"))
+    capsys.readouterr()
+    assert call(config, "output=out", how, *more) == code
+    assert "pa-train: error: " in capsys.readouterr().err
+    after = content(Path("out"))
+    assert {name: after[name] for name in before} == before
+    assert {name.partition("/")[0] for name in after} == {name.partition("/")[0] for name in before}
+
+
+def test_a_run_that_was_killed_before_its_first_step_leaves_what_it_was_to_replace(config: Path) -> None:
+    assert call(config, "output=out", "trainer.max_steps=1", "trainer.val_check_interval=1") == OK
+    before = content(Path("out"))
+    settings = compose("train", ["module=standin", "trust=[_training]", "output=out", "is_overwrite=true"], config)
+    TakenFolder(Path("out"), settings)  # and nothing after it
+    assert not Path("out/checkpoints").exists()
+    with pytest.raises(PaLibError, match="holds a run already"):
+        TakenFolder(Path("out"), settings | {"is_overwrite": False})
+    assert content(Path("out")) == before
+    assert call(config, "output=out", "is_overwrite=true", "trainer.max_steps=2") == OK
+    assert json.loads(Path("out/outcome.json").read_text())["steps"] == 2
+    assert {path.name for path in Path("out").iterdir()} == {
+        *("checkpoints", "config.yaml", "csv", "outcome.json", "previews")
+    }
+
+
+@pytest.mark.parametrize("steps", [2, 1])
+def test_a_run_that_is_long_enough_keeps_its_outcome(
+    config: Path, capsys: pytest.CaptureFixture[str], steps: int
+) -> None:
+    assert call(config, "output=out", "trainer.max_steps=2") == OK
+    before = content(Path("out"))
+    assert json.loads(before["outcome.json"])["last"] is not None
+    capsys.readouterr()
+    assert call(config, "output=out", "ckpt=last", f"trainer.max_steps={steps}") == OK
+    assert "nothing left to do: it is at step 2" in capsys.readouterr().out
+    after = content(Path("out"))
+    assert {name: after[name] for name in before} == before
+    # One that was killed after its last step: what is known of it.
+    Path("out/outcome.json").unlink()
+    assert call(config, "output=out", "ckpt=last", "trainer.max_steps=2") == OK
+    outcome = json.loads(Path("out/outcome.json").read_text())
+    assert (outcome["steps"], outcome["best"]) == (2, json.loads(before["outcome.json"])["best"])
 
 
 def test_an_experiment_goes_over_the_groups(config: Path) -> None:
