@@ -46,6 +46,8 @@ _USUAL = 0.4  # share of the detections of a body in which its outline shows a h
 _OUTLINED_PX, _SHOWN, _STANDS = 96.0, 0.5, 0.6
 _STEADY = 1.0  # scales of the head from its smooth way up to which it is at the same place
 _BORDER_PX, _BORDER_SHARE = 2.0, 0.02  # boxes that end so near to the top of the frame go on beyond it
+# Largest logarithm by which a head grows in a second: what grows faster is the box of two people, or of another one.
+_GROWTH = 1.0
 # A head that hesitates at the edge between two views keeps the one it has until it is the margin beyond, and then turns
 # within this time. Between two views there is no place to stay, where both would be seen at once.
 _TURN_S = 0.12
@@ -132,6 +134,8 @@ def head_poses(person: Person, times_s: NDArray[np.float64], height: int) -> Pos
     sizes = steadied(torch.from_numpy(times), torch.from_numpy(numbers[:, 2]), _SIZE_S)
     numbers[:, 2] = np.exp(sizes.numpy())
     numbers[:, 4] = _settled(numbers[:, 4], times)
+    if len(times) > 1:
+        is_placed &= np.abs(np.gradient(sizes.numpy(), times)) <= _GROWTH
     hair = np.where(is_front, 1.0, np.exp(np.maximum(hair, 0.0)))
     return PoseTrack(frames, numbers, is_seen, is_placed | ~has_body | _near(times, is_seen, _KNOWN_S), hair)
 

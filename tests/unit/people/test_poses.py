@@ -341,3 +341,9 @@ def test_what_is_hardly_a_body_gets_no_head(usual: float, best: float, is_placed
     assert poses(one).is_placed.all() == poses(one).is_placed.any() == is_placed
     places = np.full((20, 2), [130.0, 62.0])
     assert poses(one, face(places, np.full(20, 7.0), number=2)).is_placed.all()
+
+
+@pytest.mark.parametrize(("growth", "is_placed"), [(0.7, True), (-0.7, True), (1.6, False), (-1.6, False)])
+def test_what_grows_faster_than_anybody_comes_near_gets_no_head(growth: float, is_placed: bool) -> None:
+    scales = 12 * np.exp(growth * np.arange(N) / 25)
+    assert (poses(body(line(), scales)).is_placed == is_placed).all()
