@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pa_lib.contracts import Decision, FaceNetwork, Person
-from pa_lib.errors import SettingError
 
 if TYPE_CHECKING:
     from pa_lib.people.finders import AbstractFinder
 
 Embeddings = Mapping[int, NDArray[np.float32]]
-Mode = Literal["keep", "hide"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,40 +88,9 @@ class AbstractChooser(ABC):
         """
 
 
-def check_mode(mode: str) -> None:
-    """Refuses a mode that is neither ``keep`` nor ``hide``.
-
-    Raises:
-        SettingError: It is neither.
-    """
-    if mode not in ("keep", "hide"):
-        raise SettingError(f"mode of a chooser: got {mode!r}, expected keep or hide")
-
-
 NO_PEOPLE = "no person was found"
 
 
 def count_of(people: int) -> str:
     """``1 person`` or ``n people``."""
     return "1 person" if people == 1 else f"{people} people"
-
-
-def decided(people: Sequence[Person], kept: Iterable[int], keep_reason: str, hide_reason: str) -> Choice:
-    """The choice that keeps these and hides the others."""
-    ids = set(kept)
-    decisions = tuple(
-        Decision(p.person_id, p.person_id not in ids, keep_reason if p.person_id in ids else hide_reason)
-        for p in people
-    )
-    if not people:
-        return Choice((), NO_PEOPLE)
-    return Choice(decisions, f"{count_of(len(people))} found; kept {id_list(ids)}; hidden {len(people) - len(ids)}")
-
-
-def id_list(ids: Iterable[int], at_most: int = 20) -> str:
-    """``1, 2, 5`` or ``none``; long lists are cut."""
-    sorted_ids = sorted(ids)
-    if not sorted_ids:
-        return "none"
-    more = f" and {len(sorted_ids) - at_most} more" if len(sorted_ids) > at_most else ""
-    return ", ".join(map(str, sorted_ids[:at_most])) + more

@@ -8,16 +8,8 @@ from functools import partial
 
 from pa_lib.contracts import Person
 from pa_lib.errors import SettingError
-from pa_lib.people.choosers.base import (
-    AbstractChooser,
-    Choice,
-    Embeddings,
-    Mode,
-    VideoTimeline,
-    check_mode,
-    decided,
-    id_list,
-)
+from pa_lib.people.choosers.base import AbstractChooser, Choice, Embeddings, VideoTimeline
+from pa_lib.people.choosers.named import Mode, check_mode, decided, id_list
 
 
 @dataclass(frozen=True)

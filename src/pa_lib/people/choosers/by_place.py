@@ -11,15 +11,8 @@ import numpy as np
 
 from pa_lib.contracts import Person
 from pa_lib.errors import SettingError
-from pa_lib.people.choosers.base import (
-    AbstractChooser,
-    Choice,
-    Embeddings,
-    Mode,
-    VideoTimeline,
-    check_mode,
-    decided,
-)
+from pa_lib.people.choosers.base import AbstractChooser, Choice, Embeddings, VideoTimeline
+from pa_lib.people.choosers.named import Mode, check_mode, decided
 
 
 @dataclass(frozen=True)
