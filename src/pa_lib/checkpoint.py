@@ -18,6 +18,7 @@ from pa_lib import __version__
 from pa_lib.config_of import config_of
 from pa_lib.errors import PaLibError, SettingError, WeightsError, first_line, listed
 from pa_lib.renamed import migrated, renamed_setting
+from pa_lib.setting_types import checked_names
 from pa_lib.stored import KEY, Stored, read, write_safetensors, written_aside
 from pa_lib.targets import check_targets, own_packages, targets_in
 from pa_lib.weights_fit import explained, load_weights, prefixes
@@ -416,6 +417,7 @@ def _instantiate(config: dict[str, Any], path: Path) -> Any:
 
 
 def _known_slots(module: nn.Module, slots: Sequence[str], path: Path) -> set[str]:
+    slots = checked_names(slots, "slots")
     there = {name for name, _ in module.named_children()} | _private_slots(module)
     if unknown := sorted(set(slots) - there):
         among = ", ".join(sorted(there)) or "none"

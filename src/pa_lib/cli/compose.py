@@ -20,7 +20,7 @@ from pa_lib import __version__
 from pa_lib.cli.hydra_node import WITHOUT_LOGS, check_hydra_node
 from pa_lib.errors import PaLibError, SettingError
 from pa_lib.renamed import renamed_config, renamed_overrides
-from pa_lib.setting_types import wrong_types
+from pa_lib.setting_types import checked_seed, wrong_types
 from pa_lib.targets import COMMAND_LINE, check_targets
 
 T = TypeVar("T")
@@ -178,6 +178,8 @@ def composition(name: str, overrides: Sequence[str], config_dir: Path | None = N
     assert isinstance(config, dict)
     assert isinstance(choices, dict)
     assert isinstance(swept, dict)
+    if "seed" in config:
+        checked_seed(config["seed"])
     try:
         check_targets(config, "settings", config.get("trust") or (), packages=COMMAND_LINE)
     except SettingError as error:
@@ -294,6 +296,8 @@ def build(node: dict[str, Any], **extra: Any) -> Any:
     from hydra.errors import HydraException
     from hydra.utils import instantiate
 
+    if not node.get("_partial_") and (text := _wrong_type(node)):  # of a function, who calls it checks the settings
+        raise ConfigError(f"{node.get('_target_')}: {text}")
     try:
         return instantiate(node, _convert_="all", **extra)
     except HydraException as error:
@@ -363,7 +367,7 @@ def _dotted(node: Any, path: str = "") -> Iterator[str]:
 def one_line(error: Exception, name: str, settings: Sequence[str] = ()) -> str:
     """Hydra's message as one line, with a suggestion among `settings` where a name is nearly right."""
     text = " ".join(str(error).split())
-    if match := re.search(r"Could not find '([^']+)'", text):
+    if match := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, option = match[1].rpartition("/")
         options = option_groups(config_folder()).get(group)
         if options:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pa_lib.cli.compose import ConfigError, build, named
 from pa_lib.errors import PaLibError, SettingError, WeightsError
-from pa_lib.setting_types import wrong_types
+from pa_lib.setting_types import checked_names, wrong_types
 
 if TYPE_CHECKING:
     from lightning import Callback, LightningModule, Trainer
@@ -147,6 +147,7 @@ def load_initial_slots(module: LightningModule, path: str, slots: Sequence[str])
     """
     from pa_lib.checkpoint import load_slots
 
+    slots = checked_names(slots, "init_slots")
     children = dict(module.named_children())
     if unknown := [slot for slot in slots if slot not in children]:
         raise SettingError(f"init_slots names {', '.join(unknown)}; the slots are {', '.join(children)}")

@@ -19,6 +19,7 @@ from pa_lib.contracts import AbstractBatch, Batch
 from pa_lib.data.identity_sampling import IdentityBatchSampler
 from pa_lib.data.sampling import ClipLoader, Draw, GlobalBatchSampler, ResumableLoader
 from pa_lib.errors import InputError, SettingError
+from pa_lib.setting_types import checked_seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,8 +145,8 @@ class AbstractDataModule(LightningDataModule, ABC):
         self.batch_size = batch_size
         self.n_workers = n_workers
         self.n_instances = n_instances
-        self.seed = seed
-        self.split_seed = split_seed
+        self.seed = checked_seed(seed)
+        self.split_seed = checked_seed(split_seed, "split_seed")
         self.val_share = val_share
         self._sets: tuple[AbstractClipSet, AbstractClipSet | None] | None = None
         self._loader: ResumableLoader | None = None

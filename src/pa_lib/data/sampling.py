@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sequential
 
 from pa_lib.errors import InputError, SettingError
 from pa_lib.functional.draws import generator_of
+from pa_lib.setting_types import checked_seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +50,13 @@ def clip_generator(seed: int, draw: Draw) -> torch.Generator:
     """A generator of the random numbers of one clip in one epoch, on the CPU; the same in every process.
 
     Raises:
-        SettingError: The seed is negative.
+        SettingError: The seed is out of range.
 
     >>> a, b = (clip_generator(1, Draw(7, 0)) for _ in range(2))
     >>> bool(torch.equal(torch.rand(3, generator=a), torch.rand(3, generator=b)))
     True
     """
-    return generator_of(_checked_seed(seed), draw.epoch, draw.index)
+    return generator_of(checked_seed(seed), draw.epoch, draw.index)
 
 
 class GlobalBatchSampler(DistributedSampler[Draw], SequentialSampler):
@@ -122,7 +123,7 @@ class GlobalBatchSampler(DistributedSampler[Draw], SequentialSampler):
             num_replicas=world_size,
             rank=rank,
             shuffle=False,
-            seed=_checked_seed(seed),
+            seed=checked_seed(seed),
             drop_last=is_last_dropped,
         )
         self.n_clips = n_clips
@@ -242,9 +243,3 @@ class ResumableLoader(ClipLoader):
                 f"{differences}; resume with the same, or begin a new run from its weights"
             )
         self._clips.start = Position(epoch=state["epoch"], n_batches=state["n_batches"])
-
-
-def _checked_seed(seed: int) -> int:
-    if seed < 0:
-        raise SettingError(f"seed {seed}: expected 0 or more")
-    return seed

@@ -32,6 +32,7 @@ from pa_lib.modules.attackers.base import AbstractAttack, Anonymized, AttackResu
 from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.pipeline.replaced import replaced_pictures
 from pa_lib.reports.evaluation_record import MetricRecord
+from pa_lib.setting_types import checked_seed
 
 N_VIEWS = 2  # of a photo to learn from, where the system gives another result for another seed
 _N_PROBED = 2
@@ -75,7 +76,7 @@ class AttackOnFaces(AbstractSource):
         self.attack = attack
         self.system = system
         self.data = data
-        self.seed = seed
+        self.seed = checked_seed(seed)
         self.data_settings = described(data) if data_settings is None else data_settings
 
     def measure(self, make_metrics: MakeMetrics, rank: int, world: int, on_progress: OnProgress) -> Shard:

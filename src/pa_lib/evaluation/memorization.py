@@ -25,6 +25,7 @@ from pa_lib.metrics.base import hash_of_protocol
 from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.pretrained import FaceIdentity
 from pa_lib.reports.evaluation_record import MetricRecord
+from pa_lib.setting_types import checked_seed
 
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95)
 TAIL = 0.05
@@ -72,7 +73,7 @@ class MemorizationOnFaces(AbstractSource):
         self.data = data
         self.identity = identity
         self.n_views = n_views
-        self.seed = seed
+        self.seed = checked_seed(seed)
         self.data_settings = described(data) if data_settings is None else data_settings
 
     def measure(self, make_metrics: MakeMetrics, rank: int, world: int, on_progress: OnProgress) -> Shard:

@@ -24,6 +24,7 @@ from pa_lib.metrics.feed import feed, missing
 from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.people import AbstractMasker, check_source, read_tracks
 from pa_lib.pipeline import AnonymizationPipeline, RunSettings
+from pa_lib.setting_types import checked_seed
 from pa_lib.video import Limits, default_output, find_inputs, fingerprint, probe
 
 Split = Literal["val", "test"]
@@ -124,7 +125,7 @@ class ModuleOnVideos(AbstractSource):
         self.folder = Path(folder).expanduser()
         self.tracks = None if tracks is None else Path(tracks).expanduser()
         self.maskers = Maskers(pipeline.masker, masker_settings, is_recorded_preferred=is_masker_recorded)
-        self.seed = seed
+        self.seed = checked_seed(seed)
         self.config = config
 
     def measure(self, make_metrics: MakeMetrics, rank: int, world: int, on_progress: OnProgress) -> Shard:
@@ -217,7 +218,7 @@ class ModuleOnClips(AbstractSource):
         self.data = data
         self.split = split
         self.kind = found
-        self.seed = seed
+        self.seed = checked_seed(seed)
         self.data_settings = described(data) if data_settings is None else data_settings
 
     def measure(self, make_metrics: MakeMetrics, rank: int, world: int, on_progress: OnProgress) -> Shard:

@@ -79,8 +79,17 @@ class Measurement:
 
 
 def hash_of_protocol(name: str, protocol: Mapping[str, Any]) -> str:
-    """Twelve hex digits of what makes a number reproducible: a metric's name and protocol, or an attack's."""
-    text = json.dumps({"metric": name, **protocol}, sort_keys=True, allow_nan=False)
+    """Twelve hex digits of what makes a number reproducible: a metric's name and protocol, or an attack's.
+
+    Raises:
+        SettingError: The protocol holds something else than finite JSON values.
+    """
+    try:
+        text = json.dumps({"metric": name, **protocol}, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise SettingError(
+            f"protocol of {name}: {error}; expected plain JSON values, e.g. float(x) or x.tolist() of a tensor"
+        ) from error
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -88,6 +97,8 @@ class _MetricType(ABCMeta):
     """Adds the settings of a metric to its states once its constructor is through, which is when they are known."""
 
     def __call__(cls, *arguments: Any, **named: Any) -> Any:
+        if not isinstance(getattr(cls, "name", None), str):
+            raise SettingError(f'{cls.__name__} has no name: expected name = "..." in the class, in snake case')
         metric = super().__call__(*arguments, **named)
         metric.add_state("settings", _settings(metric.protocol_hash()), dist_reduce_fx=_one_setting)
         return metric

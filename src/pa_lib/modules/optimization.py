@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from pa_lib.errors import SettingError
+from pa_lib.setting_types import checked_names, wrong_types
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeSchedule = Callable[[Optimizer], LRScheduler]
@@ -43,10 +44,11 @@ class OptimizerSpec:
     clip: float | None = None
 
     def __post_init__(self) -> None:
-        given: object = self.slots  # a config gives a list
-        if isinstance(given, str) or not isinstance(given, Sequence) or not given:
-            raise SettingError(f"slots of an optimizer: got {given!r}, expected a list of at least one slot")
-        object.__setattr__(self, "slots", tuple(given))
+        for name, text in wrong_types(OptimizerSpec, vars(self)):
+            raise SettingError(f"{name} of an optimizer: {text}")
+        object.__setattr__(self, "slots", checked_names(self.slots, "slots of an optimizer"))  # a config gives a list
+        if not self.slots:
+            raise SettingError("slots of an optimizer: got none, expected a list of at least one slot")
         if self.every < 1:
             raise SettingError(f"every of an optimizer is {self.every}, expected a number of training steps, 1 or more")
         if self.clip is not None and not 0 < self.clip < float("inf"):
@@ -94,6 +96,11 @@ def checked_specs(
     Raises:
         SettingError: An optimizer is missing or unknown, two update the same slot, or a slot that learns has none.
     """
+    given: object = specs
+    if not isinstance(given, Mapping):
+        raise SettingError(f"optimizers of {system}: got {given!r}, expected a mapping of names to OptimizerSpec")
+    if odd := [name for name, spec in given.items() if not isinstance(spec, OptimizerSpec)]:
+        raise SettingError(f"optimizer {odd[0]} of {system}: got {given[odd[0]]!r}, expected an OptimizerSpec")
     if set(specs) != set(names):
         raise SettingError(
             f"{system} steps the optimizers {', '.join(names)}; got {', '.join(specs) or 'none'} "

@@ -9,6 +9,8 @@ from typing import Any, Self
 
 from torch import nn
 
+from pa_lib.setting_types import check_arguments
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -35,7 +37,8 @@ class Recorded:
     made_with: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Take note of the arguments. No constructor has to know of it."""
+        """Check the types of plain arguments, and take note of all. No constructor has to know of it."""
+        check_arguments(cls, args, kwargs)
         made = super().__new__(cls)
         made.__dict__["made_with"] = (args, kwargs)
         return made

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pa_lib.errors import SettingError
 from pa_lib.people import Embeddings, TracksRecord
 from pa_lib.pipeline.protect import OnFailure
+from pa_lib.setting_types import checked_seed
 from pa_lib.video import VideoInfo
 
 Stage = Literal["all", "find"]
@@ -33,7 +34,7 @@ class RunSettings:
         config: The configuration, as it is recorded in the report.
 
     Raises:
-        SettingError: A value is none of the choices.
+        SettingError: A value is none of the choices, or the seed is none.
     """
 
     tracks: Path | None = None
@@ -47,6 +48,7 @@ class RunSettings:
     config: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        checked_seed(self.seed)
         for name, value, choices in (
             ("stage", self.stage, ("all", "find")),
             ("on_failure", self.on_failure, ("redact", "abort")),

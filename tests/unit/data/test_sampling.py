@@ -130,7 +130,7 @@ def test_resuming_in_mid_epoch_of_other_data_is_refused() -> None:
         ({"n_clips": 2, "batch_size": 3}, "has 2 clips, expected at least 3"),
         ({"n_clips": 2, "batch_size": 0}, "batch_size 0"),
         ({"n_clips": 2, "batch_size": 2, "rank": 2, "world_size": 2}, "process 2 of 2"),
-        ({"n_clips": 2, "batch_size": 2, "seed": -1}, "seed -1"),
+        ({"n_clips": 2, "batch_size": 2, "seed": -1}, "seed: got -1, expected a whole number from 0 to 4294967295"),
     ],
 )
 def test_wrong_settings_get_one_clear_line(arguments: dict[str, int], message: str) -> None:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from pa_lib.errors import PaLibError, SettingError
 from pa_lib.functional.draws import generator
 from pa_lib.modules.attackers.base import AbstractAttack
+from pa_lib.setting_types import checked_seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,7 @@ class AbstractTrainedAttack(AbstractAttack):
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
-        self.seed = seed
+        self.seed = checked_seed(seed)
         self._best: BestWeights | None = None
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pa_lib.errors import SettingError
+from pa_lib.setting_types import wrong_types
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,13 @@ class Windows:
     crops: int = 256
 
     def __post_init__(self) -> None:
+        for name, text in wrong_types(Windows, vars(self)):
+            raise SettingError(f"windows.{name}: {text}")
+        for name in ("frames", "chunk", "crops"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"windows.{name} is {getattr(self, name)}, expected at least 1")
         for window, overlap in ((self.frames, self.overlap), (self.chunk, self.chunk_overlap)):
             if not 0 <= overlap < window:
                 raise SettingError(
                     f"windows of {window} frames cannot overlap by {overlap}; expected 0 to {window - 1}"
                 )
-        if self.crops < 1:
-            raise SettingError(f"windows.crops is {self.crops}, expected at least 1")

@@ -31,7 +31,7 @@ from pa_lib.modules.systems.division import divide
 from pa_lib.modules.systems.losses import LossLog
 from pa_lib.modules.systems.private import merge_private, positions_of, take_private
 from pa_lib.modules.temporal.base import AbstractTemporal
-from pa_lib.setting_types import check_partial
+from pa_lib.setting_types import check_partial, checked_names, checked_seed
 
 _HALF = ("bf16-true", "16-true")
 
@@ -79,13 +79,14 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
             raise SettingError(f"{type(self).__name__} has no setting {', '.join(unknown)}")
         self.optimizer: MakeOptimizer | None = training.get("optimizer")
         self.lr_schedule: MakeSchedule | None = training.get("lr_schedule")
-        self.seed: int = training.get("seed", 0)
+        self.seed: int = checked_seed(training.get("seed", 0))
         self.has_gradient_checkpointing: bool = training.get("has_gradient_checkpointing", False)
         self.trainable: tuple[str, ...] = ()
         self._specs: dict[str, OptimizerSpec] | None = None
         self._asked_specs: Mapping[str, OptimizerSpec] | None = training.get("optimizers")
-        self._asked_trainable = tuple(training.get("trainable", ()))
+        self._asked_trainable = checked_names(training.get("trainable", ()), f"trainable of {type(self).__name__}")
         self._losses = LossLog()
+        self._stepped: set[str] = set()  # names of `step` in this training step
         self._private_part: dict[str, Any] = {}
         self.automatic_optimization = tuple(self.optimizer_names) == (MAIN,)
 
@@ -124,12 +125,13 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
             SettingError: There is no such slot.
         """
         there = dict(self.named_children())
+        slots = checked_names(slots, f"trainable of {type(self).__name__}")
         if unknown := sorted(set(slots) - set(there)):
             raise SettingError(
                 f"trainable names {', '.join(unknown)}, which {type(self).__name__} does not have; "
                 f"its slots are {', '.join(there)}"
             )
-        self.trainable = tuple(slots)
+        self.trainable = slots
         for name, slot in there.items():
             slot.requires_grad_(name in self.trainable)
         self.train(self.training)
@@ -262,6 +264,7 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
             SettingError: There is no such optimizer, or the loss does not depend on its slots.
         """
         spec = self._spec(name)
+        self._stepped.add(name)
         self._count_training_step()
         if not self.is_due(name):
             return
@@ -297,11 +300,19 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
             nn.utils.clip_grad_norm_(self._parameters_of(spec), spec.clip)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Refuse a training step that trained nothing, for the run would never end; for Lightning."""
-        if self.trainer.global_step < self.train_step and not self.automatic_optimization:
+        """Refuse a training step that left out an optimizer that was due, which would never learn; for Lightning."""
+        if self.automatic_optimization:
+            return
+        stepped, self._stepped = self._stepped, set()
+        step = self.train_step - 1
+        if self._specs is None:  # its own `configure_optimizers`: what it does is not known, but Lightning must count
+            due = list(self.optimizer_names) if self.trainer.global_step <= step else []
+        else:
+            due = [name for name, spec in self._specs.items() if step % spec.every == 0]
+        if missing := [name for name in due if name not in stepped]:
             raise PaLibError(
-                f"{type(self).__name__}.training_step called no self.step(name, loss) in step {self.train_step - 1}; "
-                f"expected one for each of {', '.join(self.optimizer_names)}"
+                f"{type(self).__name__}.training_step did not call self.step(name, loss) for {', '.join(missing)} in "
+                f"step {step}; expected it for each of {', '.join(due)} (every=N of an optimizer steps it less often)"
             )
 
     def _spec(self, name: str) -> OptimizerSpec:

@@ -52,7 +52,8 @@ class TemporalContentStabilizer(AbstractTemporal):
         is_norm_per_frame: Whether the norm takes its statistics from each frame, as AnimateDiff was trained; False for
             weights that were trained with diffusers, whose norm takes them from all frames of a clip together.
         has_mid: Whether the middle of the backbone gets a layer (AnimateDiff: version 2 only).
-        levels: Resolutions whose sites on the way down and up get layers, 0 = the finest; None = all.
+        levels: Resolutions whose sites on the way down and up get layers, each >= 0, 0 = the finest, and all of them
+            there in the network; none leaves the middle alone. None = all.
         has_position_codes: Whether attention is given the position of each frame. False is an ablation: the layers
             cannot distinguish the order of frames then. Without effect on convolutions.
 
@@ -89,6 +90,10 @@ class TemporalContentStabilizer(AbstractTemporal):
             raise SettingError(
                 f"got {heads} heads and {groups} groups for the temporal layers; choose at least 1 of each"
             )
+        if levels is not None and min(levels, default=0) < 0:
+            raise SettingError(
+                f"levels of the temporal layers: got {list(levels)}, expected numbers from 0, or null = all"
+            )
         self.layer: Layer = layer
         self.heads = heads
         self.groups = groups
@@ -105,6 +110,11 @@ class TemporalContentStabilizer(AbstractTemporal):
     def prepared(self, network: Network) -> Mapping[str, nn.Module]:
         """A layer for every site that is asked for, in float32 where the site is; see `AbstractAdapter`."""
         sites = sites_of(network)
+        levels = 0 if self.levels is None or not sites else _levels_of(sites)
+        if self.levels and (unknown := [level for level in self.levels if level >= levels]):
+            raise SettingError(
+                f"levels of the temporal layers name {listed(unknown)}; the backbone has 0 to {levels - 1}"
+            )
         chosen = {site.name: site for site in sites if self._is_chosen(site, sites)}
         if not chosen:
             raise SettingError(
@@ -276,8 +286,7 @@ class TemporalContentStabilizer(AbstractTemporal):
         part, stage, _ = motion.place_of(site.name)
         if part == "mid":
             return self.has_mid
-        n_levels = 1 + max(motion.place_of(other.name)[1] for other in sites)
-        level = stage if part == "down" else n_levels - 1 - stage
+        level = stage if part == "down" else _levels_of(sites) - 1 - stage
         return self.levels is None or level in self.levels
 
     def _transformers(self) -> dict[str, TemporalTransformer]:
@@ -298,3 +307,8 @@ class TemporalContentStabilizer(AbstractTemporal):
         if self.layer == "attention":
             settings |= {"heads": self.heads, "has_position_codes": self.has_position_codes}
         return {"format": _FORMAT} | {name: str(value) for name, value in settings.items()}
+
+
+def _levels_of(sites: Sequence[Site]) -> int:
+    """Number of resolutions of a network."""
+    return 1 + max(motion.place_of(site.name)[1] for site in sites)

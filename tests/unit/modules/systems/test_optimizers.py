@@ -178,6 +178,13 @@ class Lazy(ToyGan):
         pass
 
 
+class OneOfTwo(ToyGan):
+    """A training step that leaves one of its optimizers out."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        self.step("critic", (self.critic(self.values(batch)) ** 2).mean())
+
+
 class Detached(ToyGan):
     """A loss that no weight has a part in."""
 
@@ -188,13 +195,18 @@ class Detached(ToyGan):
 @quiet
 @pytest.mark.parametrize(
     ("make", "message"),
-    [(Lazy, r"called no self\.step\(name, loss\) in step 0"), (Detached, "critic depends on no weight of critic")],
+    [
+        (Lazy, r"did not call self\.step\(name, loss\) for generator, critic in step 0"),
+        (OneOfTwo, r"did not call self\.step\(name, loss\) for generator in step 0; expected it for each of gen"),
+        (Detached, "critic depends on no weight of critic"),
+    ],
 )
 def test_a_step_without_learning_is_refused(make: Any, message: str) -> None:
     with pytest.raises(PaLibError, match=message):
         fit(make(optimizers=two()), 2)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("training", "message"),
     [
@@ -213,6 +225,13 @@ def test_a_step_without_learning_is_refused(make: Any, message: str) -> None:
         ({"optimizers": two(), "optimizer": SGD}, "optimizer and optimizers; give one"),
         ({"optimisers": two()}, "ToyGan has no setting optimisers"),
         ({"trainable": ["wheel"]}, "trainable names wheel"),
+        ({"trainable": "critic"}, "trainable: got 'critic', expected a list"),
+        ({"optimizers": [OptimizerSpec(("critic",), SGD)]}, "optimizers of ToyGan: got .*, expected a mapping"),
+        ({"optimizers": {"critic": {"slots": ["critic"]}}}, "optimizer critic of ToyGan: got .*, expected an Opt"),
+        ({"seed": -1}, "seed: got -1, expected a whole number from 0"),
+        ({"seed": True}, "seed: got True, expected a"),
+        ({"seed": "x"}, "seed: got 'x', expected a"),
+        ({"seed": None}, "seed: got None, expected a"),
     ],
 )
 def test_optimizers_that_do_not_fit_the_slots_are_refused(training: dict[str, Any], message: str) -> None:
@@ -227,11 +246,16 @@ def test_one_optimizer_is_not_enough_for_two() -> None:
         ToyGan().configure_optimizers()
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"slots": ()}, "at least one slot"),
-        ({"slots": "adapter"}, "at least one slot"),
+        ({"slots": "adapter"}, "slots of an optimizer: got 'adapter', expected a list"),
+        ({"every": 1.5}, "every of an optimizer: got 1.5, expected a valid integer"),
+        ({"every": "2"}, "every of an optimizer: got '2', expected a valid integer"),
+        ({"every": True}, "every of an optimizer: got True, expected a valid integer"),
+        ({"clip": "1"}, "clip of an optimizer: got '1', expected a valid number"),
         ({"every": 0}, "every of an optimizer is 0"),
         ({"clip": 0.0}, "clip of an optimizer is 0"),
     ],

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from _backbones import predict
-from pa_lib.errors import PaLibError
+from pa_lib.errors import PaLibError, SettingError
 from pa_lib.modules.backbones.base import AbstractBackbone, Site
 from pa_lib.modules.backbones.compact import CompactUNet
 from pa_lib.modules.temporal.attention import TemporalTransformer
@@ -317,7 +317,7 @@ class Odd(AbstractBackbone):
 def test_backbones_without_such_sites() -> None:
     with pytest.raises(PaLibError, match=r"no site .* the backbone has none"):
         TemporalContentStabilizer().attach(Odd())
-    with pytest.raises(PaLibError, match=r"no site .* the backbone has down_0_0, up_0_0"):
+    with pytest.raises(PaLibError, match=r"levels of the temporal layers name 3; the backbone has 0 to 0"):
         TemporalContentStabilizer(levels=(3,)).attach(Odd("down_0_0", "up_0_0"))
     with pytest.raises(PaLibError, match=r"'block7' .* does not name its stage"):
         TemporalContentStabilizer(levels=(0,)).attach(Odd("block7"))
@@ -345,3 +345,20 @@ def test_none_does_nothing_once(rig: Rig) -> None:
     assert not list(nothing.parameters())
     with pytest.raises(PaLibError, match="attached already"):
         nothing.attach(rig.backbone)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"levels": (0, -1)}, r"levels of the temporal layers: got \[0, -1\]"),
+        ({"levels": 3}, r"TemporalContentStabilizer\.levels: got 3, expected a list"),
+        ({"levels": "01"}, r"TemporalContentStabilizer\.levels: got '01', expected a list"),
+        ({"levels": [0.5]}, r"TemporalContentStabilizer\.levels: got \[0.5\], expected a valid integer"),
+        ({"heads": "4"}, r"TemporalContentStabilizer\.heads: got '4', expected a valid integer, e\.g\. 8"),
+        ({"heads": 4.5}, r"TemporalContentStabilizer\.heads: got 4\.5, expected a valid integer"),
+        ({"has_mid": "no"}, r"TemporalContentStabilizer\.has_mid: got 'no', expected a valid boolean"),
+    ],
+)
+def test_settings_of_a_wrong_kind_are_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        TemporalContentStabilizer(**settings)
