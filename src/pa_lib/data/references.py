@@ -93,11 +93,14 @@ class PortraitReference:
         scene_p: Probability that the light of the portrait is changed at all.
         dim: Largest loss of brightness, as a logarithm: 1.2 leaves 30 %.
         saturation: Least and most saturation of the scene; a fifth of the clips lies beyond.
-        cast: Standard deviation of the light's color, as logarithms of red, green and blue.
+        cast: Standard deviation of the light's warmth, as a logarithm of red over green and of green over blue: lamps
+            and daylight differ by little else. All of the scene has it, for the camera's white balance is one.
         one_sided: Standard deviation of the light's fall across the head, as a logarithm from its middle to its edge.
         haze_p: Probability of haze.
         haze: Largest share of haze in the picture, in [0, 0.9].
         background: Standard deviation of the color of what is behind the person, as logarithms.
+        behind_p: Probability that what is behind the person is as bright as it likes, and partly of one color: a wood
+            in the shade behind a person in the sun, a wall, a window. Only the person then shows how bright it is.
         relit: Largest change of the reference's own brightness, as a logarithm; its color changes with it.
         margin: Largest width of the part of the mask that the reference does not fill, as a share of the side.
 
@@ -109,19 +112,20 @@ class PortraitReference:
 
     scene_p: float = 0.9
     dim: float = 1.2
-    saturation: Sequence[float] = (0.6, 1.1)
-    cast: float = 0.12
+    saturation: Sequence[float] = (0.8, 1.2)
+    cast: float = 0.16
     one_sided: float = 0.5
-    haze_p: float = 0.5
+    haze_p: float = 0.4
     haze: float = 0.6
     background: float = 0.2
-    relit: float = 0.5
+    behind_p: float = 0.5
+    relit: float = 0.2
     margin: float = 0.08
 
     def __post_init__(self) -> None:
         if len(self.saturation) != 2 or not 0 < self.saturation[0] <= self.saturation[1]:
             raise SettingError(f"reference saturation {[*self.saturation]}: expected the least and the most, above 0")
-        limits = {"scene_p": 1.0, "haze_p": 1.0, "haze": 0.9, "margin": 0.5}
+        limits = {"scene_p": 1.0, "behind_p": 1.0, "haze_p": 1.0, "haze": 0.9, "margin": 0.5}
         for name in (field.name for field in fields(self) if field.name != "saturation"):
             value = getattr(self, name)
             if not 0 <= value <= limits.get(name, math.inf):
@@ -142,14 +146,14 @@ class PortraitReference:
             portrait: Silhouette, padding and place of the head.
             generator: Source of randomness, from which every call takes as many numbers.
         """
-        chance = torch.rand(24, generator=generator).tolist()
-        bell = torch.randn(16, generator=generator).tolist()
+        chance = torch.rand(28, generator=generator).tolist()
+        bell = torch.randn(19, generator=generator).tolist()
         alpha = self._head(portrait, chance[0:2])
         mask = self._hidden(alpha, portrait, chance[2:8], bell[0:2])
         double = self._double(chance[8:12], bell[2:7])(still, portrait.chart).clamp(0, 1)
         target = frames
         if chance[12] < self.scene_p:
-            target = self._scene(frames, portrait, chance[13:23], bell[7:16])
+            target = self._scene(frames, portrait, chance[13:28], bell[7:19])
         return Referenced(
             target.clamp(0, 1) * portrait.is_photo,
             mask * (portrait.is_photo == 1),
@@ -199,15 +203,19 @@ class PortraitReference:
         if chance[0] < 0.2:
             saturation = 0.25 + (1.25 * most - 0.25) * chance[1]
         angle, fall = 2 * math.pi * chance[2], self.one_sided * bell[0]
+        cast = _lamp(bell[1], bell[2], self.cast)
         tone = Tone(
             math.exp(0.5 * (2 * chance[3] - 1)),
             saturation,
-            _cast(bell[1:4], self.cast),
+            cast,
             0.1 - (self.dim + 0.1) * chance[4] ** 2,  # a camera exposes most of them well
             (fall * math.cos(angle), 0.5 * fall * math.sin(angle)),
         )
         lit = tone(frames, portrait.chart)
-        behind = tone(frames, torch.zeros_like(portrait.chart)) * math.exp(0.4 * (2 * chance[5] - 1))
+        if chance[9] < self.behind_p:
+            behind = self._elsewhere(frames, portrait, cast, chance[10:15], bell[9:12])
+        else:
+            behind = tone(frames, torch.zeros_like(portrait.chart)) * math.exp(0.4 * (2 * chance[5] - 1))
         behind = behind * torch.tensor(_cast(bell[4:7], self.background))[:, None, None]
         scene = portrait.silhouette * lit + (1 - portrait.silhouette) * behind
         if chance[6] < self.haze_p:
@@ -215,6 +223,33 @@ class PortraitReference:
             color = (0.1 + 0.8 * chance[8]) * torch.tensor(_cast([bell[7], bell[8], bell[0]], 0.1))
             scene = scene.clamp(0, 1) * (1 - share) + share * color[:, None, None]
         return scene
+
+    def _elsewhere(
+        self,
+        frames: Tensor,
+        portrait: Portrait,
+        cast: tuple[float, float, float],
+        chance: list[float],
+        bell: list[float],
+    ) -> Float[Tensor, "t 3 h w"]:
+        """What is behind the person, as bright as it likes."""
+        least, most = self.saturation
+        tone = Tone(
+            math.exp(0.5 * (2 * chance[0] - 1)),
+            least + (1.5 * most - least) * chance[1],
+            cast,
+            0.4 - (self.dim + 0.8) * chance[2],
+            (0.0, 0.0),
+        )
+        lit = tone(frames, torch.zeros_like(portrait.chart))
+        plain = chance[3] ** 2
+        color = (0.05 + 0.9 * chance[4]) * torch.tensor(cast) * torch.tensor(_cast(bell, self.background))
+        return (1 - plain) * lit + plain * color[:, None, None]
+
+
+def _lamp(warmth: float, tint: float, extent: float) -> tuple[float, float, float]:
+    """Factors of three colors, whose mean is 1: from a bluish light to a reddish one, a little green or pink."""
+    return _cast([warmth, 0.2 * tint, -warmth], extent)
 
 
 def _cast(bell: list[float], extent: float) -> tuple[float, float, float]:

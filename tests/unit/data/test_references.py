@@ -91,6 +91,33 @@ def test_what_is_behind_gets_a_color_of_its_own() -> None:
     assert float((plain - colored)[~person].abs().max()) > 0.02
 
 
+def test_what_is_behind_is_as_bright_as_it_likes_and_the_person_is_not() -> None:
+    person = portrait().silhouette.expand(2, 3, -1, -1) == 1
+    is_photo = portrait().is_photo.expand(2, 3, -1, -1) == 1
+    ratios = []
+    for seed in range(30):
+        alike, _, _ = made(PortraitReference(scene_p=1, haze_p=0, background=0, behind_p=0), noise(), seed)
+        apart, _, _ = made(PortraitReference(scene_p=1, haze_p=0, background=0, behind_p=1), noise(), seed)
+        torch.testing.assert_close(alike[person], apart[person])
+        ratios.append(float(apart[~person & is_photo].mean() / alike[~person & is_photo].mean()))
+    assert min(ratios) < 0.7
+    assert max(ratios) > 1.4
+
+
+def test_lamps_are_warm_or_cool_and_hardly_green() -> None:
+    grey = torch.full((2, 3, SIDE, SIDE), 0.4)
+    settings = {"scene_p": 1.0, "haze_p": 0.0, "one_sided": 0.0, "saturation": (1.0, 1.0)}
+    warmth, tint = [], []
+    for seed in range(40):
+        frames, _, _ = made(PortraitReference(**settings), grey, seed)  # type: ignore[arg-type]
+        red, green, blue = frames[0, :, 10, 15].log().tolist()
+        warmth.append(red - blue)
+        tint.append(green - (red + blue) / 2)
+    assert 0.2 < float(torch.tensor(warmth).std()) < 0.45  # two of the deviations of `cast`
+    assert float(torch.tensor(tint).std()) < 0.06
+    assert min(warmth) < 0 < max(warmth)
+
+
 def test_a_scene_is_dimmer_than_a_studio() -> None:
     pixels = noise()
     means = [float(made(PortraitReference(scene_p=1), pixels, seed)[0].mean() / pixels.mean()) for seed in range(60)]
