@@ -13,7 +13,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from pa_lib.contracts import Batch, Clip, ClipMasks
-from pa_lib.modules import AbstractLearnedAnonymizer, OptimizerSpec, Slot, Training
+from pa_lib.modules import AbstractAnonymizer, AbstractLearnedAnonymizer, OptimizerSpec, Slot, Training
 
 SGD = partial(torch.optim.SGD, lr=0.1)
 ADAM = partial(torch.optim.Adam, lr=0.01)
@@ -109,6 +109,58 @@ class Nested(ToyGan):
         given: Tensor = self.box["given"](self.shelf[0](inner))
         opened: Tensor = self.box["open"](given)
         return opened
+
+
+class PlainSystem(LightningModule, AbstractAnonymizer):
+    """A system on nothing but Lightning, with hyperparameters and other names of what lies in the private slot."""
+
+    window_frames = 1
+    is_non_interfering = False
+
+    def __init__(self, generator: Part, recovery: Part, width: int = 4) -> None:
+        super().__init__()
+        self.width = width
+        self.save_hyperparameters()
+        self.generator = generator
+        self.recovery = recovery
+        self.recovery.inner = nn.Linear(width, width)
+        self.recovery.generator = generator  # public where it lies outside
+        self.shortcut = nn.ModuleDict({"inner": self.recovery.inner})
+        self.register_buffer("first_rows", recovery.weight.detach()[:2])
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x = batch.frames.flatten(1)[:, :4]
+        fake = self.generator(x)
+        loss: Tensor = ((self.recovery.inner(self.recovery(fake)) - x) ** 2).mean() + (fake**2).mean()
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.Adam(self.parameters(), lr=0.01)
+
+    def anonymize(self, clip: Clip, masks: ClipMasks, *, seed: int = 0) -> Clip:
+        return clip
+
+
+def plain_system() -> PlainSystem:
+    """One with weights of its own."""
+    torch.manual_seed(0)
+    return PlainSystem(Part(4, 1), PrivatePart(4, 3))
+
+
+class Careless(ToyGan):
+    """Adds what it likes to a checkpoint, after and without what the system does."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["extra"] = {"mine": [self.recovery.weight.detach().clone()], "note": "text"}
+        checkpoint["copies"] = {"module.recovery.weight": self.recovery.weight.detach() * 1}
+
+
+class Bare(LightningModule):
+    """No system."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recovery = PrivatePart(4, 3)
 
 
 def two(**generator: Any) -> dict[str, OptimizerSpec]:

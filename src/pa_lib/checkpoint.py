@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from pa_lib import __version__
 from pa_lib.config_of import config_of
 from pa_lib.errors import PaLibError, SettingError, WeightsError, first_line, listed
+from pa_lib.private_slots import digest, private_names, private_path, private_slots, read_private
 from pa_lib.renamed import migrated, renamed_setting
 from pa_lib.setting_types import checked_names
-from pa_lib.stored import KEY, Stored, read, write_safetensors, written_aside
+from pa_lib.stored import Stored, read, write_safetensors
 from pa_lib.targets import check_targets, own_packages, targets_in
 from pa_lib.weights_fit import explained, load_weights, prefixes
 
@@ -38,10 +39,8 @@ __all__ = [
     "load_slots",
     "new_entry",
     "private_path",
-    "read_private",
     "save_module",
     "targets_in",
-    "write_private",
 ]
 
 
@@ -51,14 +50,6 @@ class HasExternalSlots(Protocol):
 
     def external_slots(self) -> set[str]:
         """Names of submodules, dotted below direct children, whose weights checkpoints leave out."""
-
-
-@runtime_checkable
-class HasPrivateSlots(Protocol):
-    """A module some of whose parts' weights must not leave with the others."""
-
-    def private_slots(self) -> set[str]:
-        """Names of those submodules, dotted below direct children."""
 
 
 @runtime_checkable
@@ -120,8 +111,10 @@ def load_module(
     weights, missing_ok = stored.weights, external_prefixes(module)
     if private is not None:
         weights = {**weights, **_private_weights(module, Path(private), stored)}
+        inside = prefixes(private_slots(module))  # other names of what lies there share its memory
+        missing_ok += tuple(name for name in private_names(module) if name not in inside)
     else:
-        missing_ok += _private_prefixes(module)
+        missing_ok += private_names(module)
     with explained(config, wished):
         load_weights(module, weights, path, slots=wanted, missing_ok=missing_ok)
     return module.eval().to(map_location)
@@ -172,7 +165,7 @@ def save_module(
     path = Path(path)
     if path.suffix != ".safetensors":
         raise SettingError(f"got {path}, expected a name that ends in .safetensors")
-    private = _private_slots(module)
+    private = private_slots(module)
     wanted = None if slots is None else _known_slots(module, slots, path)
     if wanted is not None and wanted & private and wanted - private:
         raise SettingError(
@@ -182,12 +175,16 @@ def save_module(
     entry = new_entry(config_of(module) if config is None else config)
     if wanted is not None and wanted <= private:
         entry["private"] = sorted(wanted)
+    if private:
+        entry["private_weights"] = digest(module)
     try:
         record = json.dumps(entry)
     except TypeError as error:
         raise SettingError(f"{path}: the config must hold plain values only: {error}") from error
+    asked = prefixes(private & (wanted or set()))
     chosen = ("",) if wanted is None else prefixes(wanted)
-    left_out = (external_prefixes(module) if wanted is None else ()) + prefixes(private - (wanted or set()))
+    left_out = external_prefixes(module) if wanted is None else ()
+    left_out += tuple(name for name in private_names(module) if not name.startswith(asked))
     weights: dict[str, Tensor] = {}
     stored: set[tuple[int, tuple[int, ...]]] = set()
     for name, tensor in module.state_dict().items():
@@ -209,45 +206,6 @@ def entry_of(module: nn.Module) -> dict[str, Any]:
         return new_entry(config_of(module))
     except SettingError as error:
         return {"version": __version__, "no_config": str(error)}
-
-
-def private_path(path: Path) -> Path:
-    """Where the private part of a checkpoint lies: ``last.private.ckpt`` beside ``last.ckpt``."""
-    return path.with_name(f"{path.stem}.private{path.suffix}")
-
-
-def write_private(path: Path, parts: Mapping[str, Any], slots: Sequence[str], step: int) -> None:
-    """Write what was left out of a checkpoint for being private, to a file that its owner alone can read.
-
-    Args:
-        path: File to write, see `private_path`. It is replaced at once or not at all.
-        parts: Parts that were left out, at their places in the checkpoint.
-        slots: Names of the private slots.
-        step: The checkpoint's ``global_step``.
-    """
-    import torch
-
-    content = {**parts, KEY: {**new_entry({}), "private": sorted(slots)}, "global_step": step}
-    content.setdefault("state_dict", {})
-    written_aside(path, lambda staged: torch.save(content, staged), is_private=True)
-
-
-def read_private(path: Path, step: int | None = None) -> Stored:
-    """Read a file of `write_private`, or of ``save_module(slots=...)`` with private slots.
-
-    Raises:
-        WeightsError: There is none, it holds no private slots, or it was written at another step than `step`.
-    """
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file; the checkpoint's private slots lie there, and it needs them")
-    stored = read(path)
-    if not stored.private:
-        raise WeightsError(f"{path}: holds no private slots")
-    if step is not None and stored.step is not None and stored.step != step:
-        raise WeightsError(
-            f"{path}: is of step {stored.step}, the checkpoint of step {step}; they do not belong together"
-        )
-    return stored
 
 
 def new_entry(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -299,7 +257,7 @@ def load_slots(module: nn.Module, path: str | Path, slots: Sequence[str]) -> Non
                 stored.weights,
                 path,
                 slots={slot},
-                missing_ok=prefixes(there | _private_slots(module) - {slot}),
+                missing_ok=prefixes(there) + tuple(name for name in private_names(module) if name != f"{slot}."),
             )
 
 
@@ -317,18 +275,10 @@ def external_prefixes(module: nn.Module) -> tuple[str, ...]:
     return prefixes(module.external_slots()) if isinstance(module, HasExternalSlots) else ()
 
 
-def _private_slots(module: nn.Module) -> set[str]:
-    return module.private_slots() if isinstance(module, HasPrivateSlots) else set()
-
-
-def _private_prefixes(module: nn.Module) -> tuple[str, ...]:
-    return prefixes(_private_slots(module))
-
-
 def _private_weights(module: nn.Module, path: Path, public: Stored) -> Mapping[str, Tensor]:
     """The weights of private slots, from the file that belongs to the public one."""
-    stored = read_private(path, public.step)
-    allowed = _private_prefixes(module)
+    stored = read_private(path, public.step, public.marks)
+    allowed = private_names(module)
     if odd := [name for name in stored.weights if not name.startswith(allowed or ("\0",))]:
         raise WeightsError(f"{path}: holds {listed(odd)}, which belongs to no private slot of {type(module).__name__}")
     return stored.weights
@@ -418,7 +368,7 @@ def _instantiate(config: dict[str, Any], path: Path) -> Any:
 
 def _known_slots(module: nn.Module, slots: Sequence[str], path: Path) -> set[str]:
     slots = checked_names(slots, "slots")
-    there = {name for name, _ in module.named_children()} | _private_slots(module)
+    there = {name for name, _ in module.named_children()} | private_slots(module)
     if unknown := sorted(set(slots) - there):
         among = ", ".join(sorted(there)) or "none"
         raise SettingError(f"{path}: the module has no slot {', '.join(unknown)}; it has: {among}")

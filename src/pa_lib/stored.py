@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 KEY = "pa_lib"  # of the entry in a .ckpt and in the metadata of a .safetensors
 
+_MARKS = ("pair", "private_weights")  # of the entry
+
 _OWNER_ONLY, _EVERYBODY = 0o600, 0o666  # of which the user's umask takes its part
 
 
@@ -35,6 +37,8 @@ class Stored:
         trusted: Packages of the user's own that the config names.
         step: Number of training steps before it was written; None where the file does not state it.
         private: Names of the slots that a private file holds; empty for others.
+        marks: What tells which public and which private file belong together: ``pair``, drawn whenever a checkpoint
+            is saved, or ``private_weights``, a hash in files of `pa_lib.checkpoint.save_module`. Older files have none.
         parts: Content of a private file: all that was left out of the checkpoint that it belongs to.
     """
 
@@ -44,6 +48,7 @@ class Stored:
     trusted: tuple[str, ...] = ()
     step: int | None = None
     private: tuple[str, ...] = ()
+    marks: Mapping[str, str] = field(default_factory=dict)
     parts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -78,8 +83,15 @@ def read(path: Path) -> Stored:
         trusted=tuple(str(name) for name in record.get("trusted") or ()),
         step=step if isinstance(step, int) else None,
         private=tuple(str(name) for name in record.get("private") or ()),
+        marks=marks_of(record),
         parts={name: value for name, value in content.items() if name not in (KEY, "global_step")},
     )
+
+
+def marks_of(entry: object) -> dict[str, str]:
+    """The marks in an entry, see `Stored`."""
+    given = entry if isinstance(entry, Mapping) else {}
+    return {name: str(given[name]) for name in _MARKS if name in given}
 
 
 def write_safetensors(path: Path, weights: Mapping[str, Tensor], record: str, *, is_private: bool = False) -> None:
@@ -114,7 +126,9 @@ def written_aside(path: Path, write: Callable[[Path], Any], *, is_private: bool 
     try:
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
         os.close(os.open(staged, flags, _OWNER_ONLY if is_private else _EVERYBODY))
+        mode = staged.stat().st_mode
         write(staged)
+        staged.chmod(mode)  # safetensors puts a file of its own there, which only its owner can read
         os.replace(staged, path)
     finally:
         staged.unlink(missing_ok=True)

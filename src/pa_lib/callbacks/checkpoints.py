@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from pa_lib.checkpoint import external_prefixes, new_entry, private_path, write_private
+from pa_lib.checkpoint import external_prefixes, new_entry
 from pa_lib.errors import SettingError, WeightsError, listed
-from pa_lib.modules import AbstractLearnedAnonymizer
+from pa_lib.modules import AbstractAnonymizer
+from pa_lib.private_slots import next_path, private_path, private_slots, write_private
 from pa_lib.renamed import current_names
 
 
@@ -25,8 +27,8 @@ class LastCheckpoint(Checkpoint):
     not save the step at which ``max_steps`` ends a run.
 
     What belongs to private slots of the system (see `pa_lib.modules.Slot`) goes to a file of its own,
-    ``last.private.ckpt`` beside ``last.ckpt``, which its owner alone can read. A resumed run needs both, and of the
-    same step.
+    ``last.private.ckpt`` beside ``last.ckpt``, which its owner alone can read. A resumed run needs both, saved
+    together: they share a mark of their own. After a crash between the two, ``last.private.next.ckpt`` is found.
 
     Args:
         path: File of the checkpoint, ``.ckpt``. It is written aside and moved, so that a crash leaves the earlier one.
@@ -48,6 +50,14 @@ class LastCheckpoint(Checkpoint):
         Lightning calls the hooks of `Checkpoint` callbacks in their order in the list.
         """
         trainer.callbacks = [*(one for one in trainer.callbacks if one is not self), self]  # type: ignore[attr-defined]
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse private slots of a module that does not keep them apart.
+
+        Raises:
+            SettingError: It is no system.
+        """
+        _check_keeps_private(pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count where the run begins."""
@@ -81,12 +91,26 @@ class LastCheckpoint(Checkpoint):
     def _save(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        trainer.save_checkpoint(self.path, weights_only=False)
+        if slots := private_slots(module):
+            self._save_both(trainer, module, sorted(slots))
+        else:
+            trainer.save_checkpoint(self.path, weights_only=False)
         self._saved_at = trainer.global_step
-        if isinstance(module, AbstractLearnedAnonymizer) and (parts := module.take_private_part()):
+
+    def _save_both(self, trainer: Trainer, module: LightningModule, slots: list[str]) -> None:
+        """Save so that at every moment one of the private files belongs to the public one; a reader looks at both."""
+        private = private_path(self.path)
+
+        def write(parts: dict[str, Any], pair: str) -> None:
             if trainer.is_global_zero:
-                write_private(private_path(self.path), parts, sorted(module.private_slots()), trainer.global_step)
-            trainer.strategy.barrier("private checkpoint")
+                write_private(next_path(private), parts, slots, trainer.global_step, pair)
+
+        assert isinstance(module, AbstractAnonymizer)  # see setup
+        with module.private_part_to(write):
+            trainer.save_checkpoint(self.path, weights_only=False)
+        if trainer.is_global_zero:
+            os.replace(next_path(private), private)
+        trainer.strategy.barrier("private checkpoint")
 
 
 class ConfigInCheckpoint(Callback):
@@ -107,7 +131,12 @@ class ConfigInCheckpoint(Callback):
         self.config = dict(config)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Let Lightning load a state that lacks the external slots; `on_load_checkpoint` asks for all the others."""
+        """Let Lightning load a state that lacks the external slots; `on_load_checkpoint` asks for all the others.
+
+        Raises:
+            SettingError: The module has private slots, and is no system that keeps them apart.
+        """
+        _check_keeps_private(pl_module)
         if external_prefixes(pl_module):
             pl_module.strict_loading = False
 
@@ -132,3 +161,11 @@ class ConfigInCheckpoint(Callback):
         if odd := sorted(own ^ {name for name in given if not name.startswith(outside)}):
             side = "lacks" if odd[0] in own else "has, and the module has not,"
             raise WeightsError(f"the checkpoint does not fit the module: it {side} {listed(odd, 1)}")
+
+
+def _check_keeps_private(module: LightningModule) -> None:
+    if not isinstance(module, AbstractAnonymizer) and (slots := private_slots(module)):
+        raise SettingError(
+            f"{type(module).__name__} has the private slots {', '.join(sorted(slots))}, which Lightning would write to "
+            "every checkpoint; derive it from pa_lib.modules.AbstractAnonymizer, which keeps them apart"
+        )

@@ -58,7 +58,9 @@ class Slot(Recorded):
     Attributes:
         is_exportable: Whether the weights may be part of the checkpoints of the whole system. False for what brings
             people back or recognizes them (a recovery decoder, an authorised network): such a slot is written only to a
-            file of its own, which its owner alone may read.
+            file of its own, which its owner alone may read. Systems (`AbstractAnonymizer`) keep to that. Only weights
+            and buffers are private: **arguments of the constructor are settings and stand in public files**. A key or
+            passphrase is no argument; give the path of its file.
 
     >>> class Part(Slot, nn.Linear):
     ...     def __init__(self, path=None):

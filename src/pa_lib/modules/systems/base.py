@@ -6,14 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from pa_lib.contracts import Clip, ClipMasks, PersonInfo
+from pa_lib.modules.systems.private import KeepsPrivate
 
 
-class AbstractAnonymizer(ABC):
+class AbstractAnonymizer(KeepsPrivate, ABC):
     """Replaces people in a clip.
 
     The caller decides who is hidden and where, hands over decoded frames with masks, and composites: of the frames that
     come back it uses only what lies under the masks. A system may therefore work person by person on crops, or on whole
     frames, on one frame or on many.
+
+    One that is a LightningModule too keeps the weights of private slots (`pa_lib.modules.Slot`) out of its checkpoints.
 
     A subclass defines the abstract properties as properties, or as class attributes where they are constant.
     """

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pa_lib.checkpoint import entry_of, load_module, private_path, read_private
+from pa_lib.checkpoint import entry_of, load_module
 from pa_lib.errors import PaLibError, SettingError, WeightsError
 from pa_lib.modules.backbones.base import AbstractBackbone
 from pa_lib.modules.optimization import (
@@ -29,7 +29,6 @@ from pa_lib.modules.slot import Origin, Recorded, Slot, outermost_slots
 from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.modules.systems.division import divide
 from pa_lib.modules.systems.losses import LossLog
-from pa_lib.modules.systems.private import merge_private, positions_of, take_private
 from pa_lib.modules.temporal.base import AbstractTemporal
 from pa_lib.setting_types import check_partial, checked_names, checked_seed
 
@@ -87,7 +86,6 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
         self._asked_trainable = checked_names(training.get("trainable", ()), f"trainable of {type(self).__name__}")
         self._losses = LossLog()
         self._stepped: set[str] = set()  # names of `step` in this training step
-        self._private_part: dict[str, Any] = {}
         self.automatic_optimization = tuple(self.optimizer_names) == (MAIN,)
 
     # -- slots -----------------------------------------------------------------------------------------------------
@@ -152,10 +150,6 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
     def external_slots(self) -> set[str]:
         """Frozen slots, at any depth, that take their weights from a file of their own; checkpoints omit them."""
         return {name for name in self.origins() if name.partition(".")[0] not in self.trainable}
-
-    def private_slots(self) -> set[str]:
-        """Slots, at any depth, whose weights may not leave with the others; see `Slot`."""
-        return set(outermost_slots(self, _is_private))
 
     def untrained_slots(self) -> set[str]:
         """Slots that begin with random weights: neither from a file nor without any effect at first, as adapters."""
@@ -377,32 +371,15 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the entry that `pa_lib.load_module` reads; leave out what lies elsewhere and what is private."""
+        """Add the entry that `pa_lib.load_module` reads; leave out what lies elsewhere."""
         checkpoint.setdefault("pa_lib", entry_of(self))
         outside = tuple(f"{slot}." for slot in self.external_slots())
         if outside:
             state = checkpoint["state_dict"]
             checkpoint["state_dict"] = {name: value for name, value in state.items() if not name.startswith(outside)}
-        self._private_part = {}
-        if private := self.private_slots():
-            optimizers = [] if self._trainer is None else self.trainer.optimizers
-            positions = positions_of((self.get_submodule(name) for name in private), optimizers)
-            self._private_part = take_private(checkpoint, private, positions)
-
-    def take_private_part(self) -> dict[str, Any]:
-        """What the last `on_save_checkpoint` left out as private, to be written to a file of its own at once."""
-        part, self._private_part = self._private_part, {}
-        return part
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put back what `on_save_checkpoint` has left out; for Lightning, when a run is resumed.
-
-        Raises:
-            WeightsError: The private part is missing or is of another step.
-        """
-        if self._trainer is not None and self.private_slots() and self.trainer.ckpt_path is not None:
-            path = private_path(Path(str(self.trainer.ckpt_path)))
-            merge_private(checkpoint, read_private(path, step=checkpoint.get("global_step")).parts)
+        """Put back what `on_save_checkpoint` has left out; for Lightning, when a run is resumed."""
         outside = tuple(f"{slot}." for slot in self.external_slots())
         if outside and self.device_mesh is None:  # weights that are divided are loaded in another way
             own = {name: value for name, value in self.state_dict().items() if name.startswith(outside)}
@@ -431,10 +408,6 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
 
 def _has_origin(slot: Slot) -> bool:
     return slot.origin is not None
-
-
-def _is_private(slot: Slot) -> bool:
-    return not slot.is_exportable
 
 
 def _nothing() -> None:
