@@ -39,6 +39,8 @@ def test_safetensors_comes_back_equal(tmp_path: Path) -> None:
     assert torch.equal(loaded(frames), module.eval()(frames))
     assert not loaded.training
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["m.safetensors"]  # nothing staged is left
+    (tmp_path / "other").write_text("")
+    assert (tmp_path / "new" / "m.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_lightning_file_comes_back_equal_with_and_without_a_slot(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pa_lib.errors import WeightsError, first_line, listed
 from pa_lib.modules.adapters.lora import LoraLayer, factor_of
+from pa_lib.stored import written_aside
 
 _SETTINGS = "lora_adapter_metadata"  # where diffusers keeps peft's settings, as JSON
 _PREFIXES = ("unet.", "transformer.", "base_model.model.")
@@ -105,11 +106,14 @@ def write(path: Path, weights: Mapping[str, Tensor], config: LoraConfig) -> None
         if name in _UNDERSTOOD | _WITHOUT_EFFECT
     }
     try:
-        StableDiffusionLoraLoaderMixin.save_lora_weights(
-            save_directory=str(path.parent),
-            unet_lora_layers=dict(weights),
-            weight_name=path.name,
-            unet_lora_adapter_metadata=settings,
+        written_aside(
+            path,
+            lambda staged: StableDiffusionLoraLoaderMixin.save_lora_weights(
+                save_directory=str(staged.parent),
+                unet_lora_layers=dict(weights),
+                weight_name=staged.name,
+                unet_lora_adapter_metadata=settings,
+            ),
         )
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"cannot write LoRA weights to {path}: {first_line(error)}") from error

@@ -321,7 +321,8 @@ class SpatialContentAdapter(AbstractAdapter):
     def save_weights(self, path: str | PathLike[str], name: str = _FIRST) -> None:
         """Write a set of weights to a safetensors file, with its settings, as diffusers does.
 
-        Programs that look at the weights alone (not diffusers, not peft) take alpha for the rank.
+        Programs that look at the weights alone take the rank for alpha and know nothing of rslora, as does diffusers
+        where it gets the path of the file alone: give it the folder, and the file's name by ``weight_name=``.
 
         Args:
             path: The file, in a folder that exists.

@@ -21,6 +21,7 @@ from pa_lib.modules.temporal.attention import TemporalTransformer
 from pa_lib.modules.temporal.base import AbstractTemporal
 from pa_lib.modules.temporal.convolution import TemporalConvolution
 from pa_lib.modules.temporal.layer import largest_divisor
+from pa_lib.stored import written_aside
 
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_motion_model import MotionAdapter
@@ -104,7 +105,7 @@ class TemporalContentStabilizer(AbstractTemporal):
         self.is_enabled = True
         self.frames: int | None = None
         self._site_channels: dict[str, int] = {}
-        self._norm_groups: int | None = None  # of the network's own norms
+        self._unet_settings: dict[str, Any] = {}  # of the network
         self._is_checkpointing = False
 
     def prepared(self, network: Network) -> Mapping[str, nn.Module]:
@@ -130,7 +131,7 @@ class TemporalContentStabilizer(AbstractTemporal):
                 )
         else:
             self._site_channels = {site.name: site.channels for site in sites}
-            self._norm_groups = motion.norm_groups_of(network)
+            self._unet_settings = motion.unet_settings_of(network)
             self.layers.update({name: self._made_for(site) for name, site in chosen.items()})
         return {name: site.module for name, site in chosen.items()}
 
@@ -164,9 +165,12 @@ class TemporalContentStabilizer(AbstractTemporal):
             WeightsError: The file cannot be written.
         """
         self._check_has_layers()
+        path = Path(path)
+        if not path.parent.is_dir():
+            raise WeightsError(f"cannot write temporal weights to {path}: no such folder; name one that exists")
         state = {name: weight.detach().contiguous() for name, weight in self.layers.state_dict().items()}
         try:
-            save_file(state, str(path), metadata=self._metadata())
+            written_aside(path, lambda staged: save_file(state, staged, metadata=self._metadata()))
         except (SafetensorError, OSError) as error:
             raise WeightsError(f"cannot write temporal weights to {path}: {error}") from error
 
@@ -223,7 +227,7 @@ class TemporalContentStabilizer(AbstractTemporal):
                 of the backbone are laid out as no `MotionAdapter` can be.
         """
         layers = self._transformers()
-        if not allow_different and (found := motion.differences(layers, self._norm_groups)):
+        if not allow_different and (found := motion.differences(layers, self._unet_settings)):
             raise SettingError(
                 f"diffusers would compute something else with these temporal layers: {'; '.join(found)}; "
                 "train with other settings to export, or pass allow_different=True"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,22 @@ _RENAMES = (  # AnimateDiff's names -> diffusers'
     (".norms.1.", ".norm2."),
     (".ff_norm.", ".norm3."),
 )
+_CARRIED = {  # settings of a UNet that `UNetMotionModel.from_unet2d` takes over, or that change no result
+    *("sample_size", "in_channels", "out_channels", "down_block_types", "up_block_types", "block_out_channels"),
+    *("layers_per_block", "downsample_padding", "mid_block_scale_factor", "norm_num_groups", "norm_eps"),
+    *("cross_attention_dim", "transformer_layers_per_block", "reverse_transformer_layers_per_block"),
+    *("attention_head_dim", "num_attention_heads", "use_linear_projection", "addition_time_embed_dim"),
+    *("projection_class_embeddings_input_dim", "time_cond_proj_dim", "dropout", "upcast_attention"),
+}
+_OTHERS: dict[str, tuple[Any, ...]] = {  # other values that come to the same as the usual one, or are taken over
+    "addition_embed_type": (None, "text_time"),
+    "encoder_hid_dim_type": (None, "ip_image_proj"),
+    "mid_block_only_cross_attention": (None, False),
+}
+_BLOCKS = {
+    "down_block_types": {"CrossAttnDownBlock2D", "DownBlock2D"},
+    "up_block_types": {"CrossAttnUpBlock2D", "UpBlock2D"},
+}
 _COMPUTED = (".pos_encoder.pe", ".pos_embed.pe")
 
 
@@ -159,22 +176,46 @@ def check_codes(state: Mapping[str, Any], has_position_codes: bool) -> None:
             )
 
 
-def norm_groups_of(network: nn.Module) -> int | None:
-    """Number of groups of the norms of the UNet of diffusers that a network is or has; None where there is none."""
-    config: Any = getattr(getattr(network, "unet", network), "config", None) or {}
-    groups = config.get("norm_num_groups")
-    return None if groups is None else int(groups)
+def unet_settings_of(network: nn.Module) -> dict[str, Any]:
+    """Settings of the UNet of diffusers that a network is or has; empty where there is none."""
+    return dict(getattr(getattr(network, "unet", network), "config", None) or {})
 
 
-def differences(layers: Mapping[str, TemporalTransformer], norm_groups: int | None) -> list[str]:
+def lost_settings(unet: Mapping[str, Any]) -> list[str]:
+    """Settings of a UNet that diffusers' motion UNet does not take over: ``name=value``, where it computes otherwise.
+
+    It takes those in ``_CARRIED``; of all others it computes what `UNet2DConditionModel` does by default.
+
+    Args:
+        unet: Settings of the UNet, see `unet_settings_of`.
+
+    >>> lost_settings({"center_input_sample": True, "norm_num_groups": 8, "freq_shift": 0})
+    ['center_input_sample=True']
+    """
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    usual = {name: one.default for name, one in inspect.signature(UNet2DConditionModel).parameters.items()}
+    lost = {
+        name: unet[name]
+        for name in usual.keys() & unet.keys() - _CARRIED
+        if _single(unet[name]) not in _OTHERS.get(name, (usual[name],))
+    }
+    lost |= {name: unet[name] for name, known in _BLOCKS.items() if not known.issuperset(unet.get(name) or ())}
+    return [f"{name}={value}" for name, value in sorted(lost.items())]
+
+
+def differences(layers: Mapping[str, TemporalTransformer], unet: Mapping[str, Any]) -> list[str]:
     """In which ways diffusers' motion UNet would compute something else with the same weights; empty for none.
 
     Args:
         layers: Layers by name of the site.
-        norm_groups: Number of groups of the norms of the UNet, which diffusers takes for its temporal layers too,
-            whatever the adapter's config states; None if unknown.
+        unet: Settings of the UNet, see `unet_settings_of`. Diffusers takes the number of groups of its norms for the
+            temporal layers too, whatever the adapter's config states.
     """
     found = []
+    norm_groups = unet.get("norm_num_groups")
+    if lost := lost_settings(unet):
+        found.append(f"it does not take over {', '.join(lost)} of the UNet")
     if any(layer.is_norm_per_frame for layer in layers.values()):
         found.append("it norms all frames of a clip together, these layers each frame (is_norm_per_frame)")
     others = {layer.groups for layer in layers.values()} - {norm_groups}
@@ -282,6 +323,11 @@ def _stages(sites: Mapping[str, int]) -> tuple[tuple[int, ...], tuple[int, ...]]
 
 def _one_if_equal(numbers: Sequence[int]) -> int | tuple[int, ...]:
     return numbers[0] if len(set(numbers)) == 1 else tuple(numbers)
+
+
+def _single(value: Any) -> Any:
+    """The value that all stages have, where a setting states it for each."""
+    return value[0] if isinstance(value, list | tuple) and len(set(value)) == 1 else value
 
 
 def _has_any(names: Sequence[str], prefix: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,6 +115,28 @@ def test_dora_and_rank_stabilised_files_compute_the_same_in_diffusers_and_come_b
     again.attach(other)
     assert torch.equal(run(other.unet), run(text_backbone.unet))
     assert (again.rank, again.alpha) == (RANK, 7.0)
+
+
+def test_diffusers_reads_the_settings_where_the_name_is_given_apart(
+    text_backbone: DiffusersUNet, plain: UNet2DConditionModel, randomize: Randomize, tmp_path: Path
+) -> None:
+    """As the page on Python has it, and what `save_weights` says of the other form."""
+    before, other = run(plain), copy.deepcopy(plain)
+    adapter = attached(text_backbone, 7.0)
+    randomize(adapter)
+    adapter.save_weights(tmp_path / "sca.safetensors")
+    plain.load_lora_adapter(tmp_path, weight_name="sca.safetensors", prefix="unet")
+    assert_close(run(plain), run(text_backbone.unet), before)
+    other.load_lora_adapter(tmp_path / "sca.safetensors", prefix="unet")
+    assert (run(other) - run(text_backbone.unet)).abs().max() > 0.05  # if this is mended, so can be the page
+    page = (Path(__file__).parents[4] / "docs" / "python.md").read_text(encoding="utf-8")
+    assert re.findall(r"load_lora_adapter\((.+)\)", page) == ['".", weight_name="sca.safetensors", prefix="unet"']
+
+
+def test_everyone_may_read_the_file_whom_the_umask_lets(text_backbone: DiffusersUNet, tmp_path: Path) -> None:
+    attached(text_backbone).save_weights(tmp_path / "sca.safetensors")
+    (tmp_path / "other").write_text("")
+    assert (tmp_path / "sca.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_diffusers_pipelines_find_our_file(text_backbone: DiffusersUNet, randomize: Randomize, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers.loaders.single_file_utils import convert_animatediff_checkpoint_to_diffusers
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.models.unets.unet_motion_model import MotionAdapter, UNetMotionModel
 from einops import rearrange
 from safetensors.torch import save_file
@@ -88,6 +89,46 @@ def test_an_export_that_computes_something_else_is_refused_unless_it_is_asked_fo
         stabilizer.motion_adapter()
     motion = stabilizer.motion_adapter(allow_different=True)
     assert (theirs(rig, motion) - rig.predict()).abs().max() > least
+
+
+@pytest.mark.parametrize(
+    ("settings", "least"),
+    [
+        ({"act_fn": "gelu"}, 1e-2),
+        ({"flip_sin_to_cos": False}, 1e-2),
+        ({"freq_shift": 1}, 1e-3),
+        ({"timestep_post_act": "silu"}, 1e-2),
+        ({"center_input_sample": True}, 1e-2),
+    ],
+)
+def test_a_unet_whose_settings_diffusers_does_not_take_over_is_refused(
+    rig: Rig, settings: dict[str, Any], least: float
+) -> None:
+    torch.manual_seed(0)
+    rig.unet = UNet2DConditionModel.from_config({**rig.unet.config, **settings})
+    rig.backbone = DiffusersUNet(unet=rig.unet, condition_channels=0)
+    stabilizer = stir(attached(rig))
+    ((name, value),) = settings.items()
+    with pytest.raises(PaLibError, match=f"does not take over {name}={value} of the UNet"):
+        stabilizer.motion_adapter()
+    motion = stabilizer.motion_adapter(allow_different=True)
+    assert (theirs(rig, motion) - rig.predict()).abs().max() > least
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"norm_eps": 1e-2, "mid_block_scale_factor": 2.0, "use_linear_projection": True, "downsample_padding": 0},
+        {"only_cross_attention": [False, False], "transformer_layers_per_block": 2, "dropout": 0.1},
+        {"time_cond_proj_dim": 8, "upcast_attention": True, "attention_head_dim": [4, 8]},
+    ],
+)
+def test_settings_that_diffusers_takes_over_are_exported_exactly(rig: Rig, settings: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    rig.unet = UNet2DConditionModel.from_config({**rig.unet.config, **settings}).eval()
+    rig.backbone = DiffusersUNet(unet=rig.unet, condition_channels=0).eval()
+    motion = stir(attached(rig)).motion_adapter()
+    torch.testing.assert_close(theirs(rig, motion), rig.predict(), rtol=0, atol=1e-5)
 
 
 def test_layers_without_position_codes_are_exported_exactly(rig: Rig) -> None:
