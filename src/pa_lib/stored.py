@@ -37,7 +37,7 @@ class Stored:
         trusted: Packages of the user's own that the config names.
         step: Number of training steps before it was written; None where the file does not state it.
         private: Names of the slots that a private file holds; empty for others.
-        marks: What tells which public and which private file belong together: ``pair``, drawn whenever a checkpoint
+        marks: Marks by which a public and a private file know each other: ``pair``, drawn whenever a checkpoint
             is saved, or ``private_weights``, a hash in files of `pa_lib.checkpoint.save_module`. Older files have none.
         parts: Content of a private file: all that was left out of the checkpoint that it belongs to.
     """

@@ -22,11 +22,11 @@ _WRAPPERS = ("_orig_mod.", "module.")  # which compilers and averages of other m
 
 
 class KeepsPrivate:
-    """A system that leaves private slots out of its checkpoints, whoever writes these and whatever a subclass adds.
+    """A system that leaves private slots out of its checkpoints, whatever writes them and whatever a subclass adds.
 
     With private slots a checkpoint holds plain values, and tensors by the names of public weights; all else goes to the
     private part: private weights and their averages, the states of all optimizers (which are of no use without it), and
-    every tensor whose name tells nothing. `LastCheckpoint` writes it to a file of its own, other callbacks drop it.
+    every tensor without the name of a public weight. `LastCheckpoint` writes it to a file of its own, other callbacks drop it.
 
     Hyperparameters (``self.save_hyperparameters()``) are plain values only, with or without private slots: no parts, of
     which every logger and checkpoint would hold the weights. The arguments are in the checkpoint's entry ``pa_lib``.
@@ -61,7 +61,7 @@ def take_private(checkpoint: dict[str, Any], private: tuple[str, ...], names: Co
 
     Args:
         checkpoint: Lightning's checkpoint. Changed in place; what it refers to is not.
-        private: How the names of private weights begin.
+        private: Beginnings of the names of private weights.
         names: Names of all weights.
 
     Returns:

@@ -128,7 +128,7 @@ class Noted(ToyGan):
 
     def __init__(self, part: Any = None, *, width: int = 4, **training: Any) -> None:
         super().__init__(width=width, **training)
-        self.part = part
+        self.parts = (part,)
         self.save_hyperparameters()
 
 

@@ -48,6 +48,12 @@ def adapter(**options: Any) -> MotionAdapter:
     return made
 
 
+def with_settings(unet: UNet2DConditionModel, settings: dict[str, Any]) -> UNet2DConditionModel:
+    """Another UNet of the same size."""
+    config = {name: value for name, value in unet.config.items() if not name.startswith("_")}
+    return UNet2DConditionModel(**config | settings)
+
+
 def theirs(rig: Rig, motion: MotionAdapter, frames: int = 3) -> Tensor:
     """What diffusers' own motion UNet predicts with the rig's weights and these."""
     unet = UNetMotionModel.from_unet2d(rig.unet, motion).eval()
@@ -105,7 +111,7 @@ def test_a_unet_whose_settings_diffusers_does_not_take_over_is_refused(
     rig: Rig, settings: dict[str, Any], least: float
 ) -> None:
     torch.manual_seed(0)
-    rig.unet = UNet2DConditionModel.from_config({**rig.unet.config, **settings})
+    rig.unet = with_settings(rig.unet, settings)
     rig.backbone = DiffusersUNet(unet=rig.unet, condition_channels=0)
     stabilizer = stir(attached(rig))
     ((name, value),) = settings.items()
@@ -125,7 +131,7 @@ def test_a_unet_whose_settings_diffusers_does_not_take_over_is_refused(
 )
 def test_settings_that_diffusers_takes_over_are_exported_exactly(rig: Rig, settings: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    rig.unet = UNet2DConditionModel.from_config({**rig.unet.config, **settings}).eval()
+    rig.unet = with_settings(rig.unet, settings).eval()
     rig.backbone = DiffusersUNet(unet=rig.unet, condition_channels=0).eval()
     motion = stir(attached(rig)).motion_adapter()
     torch.testing.assert_close(theirs(rig, motion), rig.predict(), rtol=0, atol=1e-5)
