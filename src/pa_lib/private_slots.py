@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pa_lib import __version__
 from pa_lib.errors import WeightsError
-from pa_lib.stored import KEY, Stored, read, written_aside
+from pa_lib.stored import KEY, Stored, marks_in, read, written_aside
 from pa_lib.weights_fit import prefixes
 
 if TYPE_CHECKING:  # the command line reads this file before it knows whether it needs torch
@@ -76,6 +77,17 @@ def private_path(path: Path) -> Path:
 def next_path(path: Path) -> Path:
     """Where a private part lies until the checkpoint that it belongs to is written: ``last.private.next.ckpt``."""
     return path.with_name(f"{path.stem}.next{path.suffix}")
+
+
+def settle(public: Path) -> None:
+    """Give a private part its own name where a run was killed after its checkpoint was written and before that.
+
+    Args:
+        public: The checkpoint.
+    """
+    aside = next_path(private_path(public))
+    if aside.is_file() and public.is_file() and marks_in(aside) == marks_in(public):
+        os.replace(aside, private_path(public))
 
 
 def write_private(path: Path, parts: Mapping[str, Any], slots: Sequence[str], step: int, pair: str) -> None:

@@ -94,6 +94,16 @@ def marks_of(entry: object) -> dict[str, str]:
     return {name: str(given[name]) for name in _MARKS if name in given}
 
 
+def marks_in(path: Path) -> dict[str, str]:
+    """The marks of a ``.ckpt``, see `Stored`.
+
+    Raises:
+        WeightsError: The file is damaged.
+    """
+    found = _read_lightning(path)
+    return {} if found is None else marks_of(found[1])
+
+
 def write_safetensors(path: Path, weights: Mapping[str, Tensor], record: str, *, is_private: bool = False) -> None:
     """Write weights and the entry (JSON) as one file.
 

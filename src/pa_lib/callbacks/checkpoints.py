@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from pa_lib.checkpoint import external_prefixes, new_entry
 from pa_lib.errors import SettingError, WeightsError, listed
 from pa_lib.modules import AbstractAnonymizer
-from pa_lib.private_slots import next_path, private_path, private_slots, write_private
+from pa_lib.private_slots import next_path, private_path, private_slots, settle, write_private
 from pa_lib.renamed import current_names
 
 
@@ -48,16 +48,12 @@ class LastCheckpoint(Checkpoint):
         """Come last, so that what all other callbacks remember of a validation is saved.
 
         Lightning calls the hooks of `Checkpoint` callbacks in their order in the list.
-        """
-        trainer.callbacks = [*(one for one in trainer.callbacks if one is not self), self]  # type: ignore[attr-defined]
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse private slots of a module that does not keep them apart.
 
         Raises:
-            SettingError: It is no system.
+            SettingError: The module has private slots, and is no system that keeps them apart.
         """
         _check_keeps_private(pl_module)
+        trainer.callbacks = [*(one for one in trainer.callbacks if one is not self), self]  # type: ignore[attr-defined]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count where the run begins."""
@@ -103,6 +99,7 @@ class LastCheckpoint(Checkpoint):
 
         def write(parts: dict[str, Any], pair: str) -> None:
             if trainer.is_global_zero:
+                settle(self.path)
                 write_private(next_path(private), parts, slots, trainer.global_step, pair)
 
         assert isinstance(module, AbstractAnonymizer)  # see setup

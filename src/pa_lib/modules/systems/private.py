@@ -26,7 +26,7 @@ class KeepsPrivate:
 
     With private slots a checkpoint holds plain values, and tensors by the names of public weights; all else goes to the
     private part: private weights and their averages, the states of all optimizers (which are of no use without it), and
-    every tensor without the name of a public weight. `LastCheckpoint` writes it to a file of its own, other callbacks drop it.
+    every tensor without the name of a public weight. `LastCheckpoint` writes it to a file of its own; others drop it.
 
     Hyperparameters (``self.save_hyperparameters()``) are plain values only, with or without private slots: no parts, of
     which every logger and checkpoint would hold the weights. The arguments are in the checkpoint's entry ``pa_lib``.

@@ -214,6 +214,10 @@ def test_a_crash_between_the_two_files_leaves_a_pair(
         with pytest.raises(KilledError):
             fit(ToyGan(optimizers=two()), last.parent, 6, ckpt=last)
     assert torch.load(last, weights_only=True)["global_step"] == {"public": 3, "move": 6}[moment]
+    with monkeypatch.context() as patch:  # and once more, at the next save
+        patch.setattr(Trainer, "save_checkpoint", _dumped)
+        with pytest.raises(KilledError):
+            fit(ToyGan(optimizers=two()), last.parent, 8, ckpt=last)
     fit(second := ToyGan(optimizers=two()), last.parent, 9, ckpt=last)
     for name, weight in whole.state_dict().items():
         assert torch.equal(second.state_dict()[name], weight), name
