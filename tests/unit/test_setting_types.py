@@ -100,6 +100,18 @@ def test_every_part_names_an_argument_of_a_wrong_type(
     Sized(("adapter",), batch_size=2, n_instances=None)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 1.5}, "SyntheticDataModule.batch_size: got 1.5, expected a valid integer"),
+        ({"n_clips": "9"}, "SyntheticDataModule.n_clips: got '9', expected a valid integer"),
+    ],
+)
+def test_data_modules_do_so_too(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=re.escape(message)):
+        SyntheticDataModule(**settings)
+
+
 @pytest.mark.wrong_types
 @pytest.mark.parametrize("seed", [-1, None, "abc", 1.5, 2**32, True])
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar, Self, TypedDict
 
 import torch
 from jaxtyping import Float
@@ -19,7 +19,7 @@ from pa_lib.contracts import AbstractBatch, Batch
 from pa_lib.data.identity_sampling import IdentityBatchSampler
 from pa_lib.data.sampling import ClipLoader, Draw, GlobalBatchSampler, ResumableLoader
 from pa_lib.errors import InputError, SettingError
-from pa_lib.setting_types import checked_seed
+from pa_lib.setting_types import check_arguments, checked_seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +125,11 @@ class AbstractDataModule(LightningDataModule, ABC):
     """
 
     collate: ClassVar[Callable[[Sequence[Any]], AbstractBatch]] = staticmethod(collate)
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Check the types of plain arguments."""
+        check_arguments(cls, args, kwargs)
+        return super().__new__(cls)
 
     def __init__(
         self,
