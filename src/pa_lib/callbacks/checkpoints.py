@@ -105,7 +105,7 @@ class LastCheckpoint(Checkpoint):
         assert isinstance(module, AbstractAnonymizer)  # see setup
         with module.private_part_to(write):
             trainer.save_checkpoint(self.path, weights_only=False)
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and next_path(private).is_file():  # a strategy may save nothing
             os.replace(next_path(private), private)
         trainer.strategy.barrier("private checkpoint")
 
