@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 
 from _toys import Bare, Careless, ToyGan, plain_system, two
+from _weights_in_files import files_with
 from pa_lib.callbacks import ConfigInCheckpoint, ExponentialAverage, LastCheckpoint, RandomState
 from pa_lib.checkpoint import load_module, private_path, save_module
 from pa_lib.data import SyntheticDataModule
@@ -60,14 +60,6 @@ def fit(module: Any, folder: Path, steps: int, *more: Callback, ckpt: Path | Non
     trainer.fit(module, datamodule=data, ckpt_path=ckpt, weights_only=True)
     trainer.save_checkpoint(folder / "manual.ckpt")
     return trainer
-
-
-def files_with(tensor: Tensor, folder: Path) -> set[str]:
-    """Names of the files that hold any row of a tensor, as it is or in text as YAML has it."""
-    patterns = [row.contiguous().view(torch.uint8).numpy().tobytes() for row in tensor.detach().cpu()]
-    patterns += [base64.b64encode(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes())[:-4]]
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {path.name for path in files if any(one in path.read_bytes().replace(b"\n", b"") for one in patterns)}
 
 
 def test_a_system_on_plain_lightning_keeps_its_private_slot(tmp_path: Path) -> None:

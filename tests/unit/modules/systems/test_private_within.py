@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from torch import Tensor
 
 from _toys import SGD, Nested
+from _weights_in_files import files_with
 from pa_lib.callbacks import ExponentialAverage, LastCheckpoint, RandomState
 from pa_lib.checkpoint import load_module, load_slots, private_path, save_module
 from pa_lib.data import SyntheticDataModule
@@ -55,13 +56,6 @@ def fit(module: Any, folder: Path, steps: int, *more: Callback, ckpt: Path | Non
     trainer.fit(module, datamodule=data, ckpt_path=ckpt, weights_only=True)
     trainer.save_checkpoint(folder / "manual.ckpt")
     return trainer
-
-
-def files_with(tensor: Tensor, folder: Path) -> set[str]:
-    """Names of the files below `folder` that hold any row of a tensor."""
-    rows = [row.contiguous().view(torch.uint8).numpy().tobytes() for row in tensor.detach().cpu()]
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {path.name for path in files if any(row in path.read_bytes() for row in rows)}
 
 
 class Note(Callback):

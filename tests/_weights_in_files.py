@@ -1,0 +1,17 @@
+"""Which files of a folder hold a tensor's weights."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+def files_with(tensor: Tensor, folder: Path) -> set[str]:
+    """Names of the files that hold any row of a tensor, as it is or in text as YAML has it."""
+    patterns = [row.contiguous().view(torch.uint8).numpy().tobytes() for row in tensor.detach().cpu()]
+    patterns += [base64.b64encode(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes())[:-4]]
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.name for path in files if any(one in path.read_bytes().replace(b"\n", b"") for one in patterns)}
