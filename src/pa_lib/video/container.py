@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +17,8 @@ _DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,h264,hevc,m4v,mxf,dv,ivf,obu,"
     "nut,wtv,mjpeg,yuv4mpegpipe,vc1,wav,mp3,flac,aac,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,ppm_pipe,pgm_pipe"
 )
+
+_PACKETS_TO_COMPARE = 1000  # of all films of a file together, where its header does not count their pictures
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,37 @@ def open_video(path: Path, limits: Limits) -> Iterator[av.container.InputContain
 
 
 def video_stream(container: av.container.InputContainer) -> av.video.stream.VideoStream | None:
-    """The stream to work on: the first that is neither cover art nor a thumbnail track."""
-    for stream in container.streams.video:
-        if stream.codec_context is not None and not is_still(stream):
-            return stream
-    return None
+    """The stream to work on, the same one every time a file is opened; None: no picture can be decoded.
+
+    Of the streams that are neither cover art nor thumbnails: one with more than a single picture before one without,
+    one marked as the default before one that is not, and of these the first that lasts at least half as long as the
+    longest. MP4 marks a single picture as the default, too, so that the mark comes second; cameras that record two
+    films of one scene end them a frame apart, so that the longest is not simply taken.
+    """
+    films = [stream for stream in container.streams.video if stream.codec_context is not None and not is_still(stream)]
+    if len(films) < 2:
+        return films[0] if films else None
+    found = _extents(container, films)
+    films = [film for film in films if found[film.index][0] > 1] or films
+    films = [film for film in films if film.disposition & av.stream.Disposition.default] or films
+    longest = max(found[film.index][1] for film in films)
+    return next(film for film in films if 2 * found[film.index][1] >= longest)
+
+
+def _extents(
+    container: av.container.InputContainer, films: list[av.video.stream.VideoStream]
+) -> dict[int, tuple[int, float]]:
+    """Number of pictures and length in seconds by index of the stream: of the whole, or of what a file begins with."""
+    if all(film.frames and film.duration and film.time_base for film in films):
+        return {film.index: (film.frames, float(film.duration * film.time_base)) for film in films}  # type: ignore[operator]
+    times: dict[int, list[float]] = {film.index: [] for film in films}
+    with suppress(av.error.FFmpegError), open_video(Path(container.name), Limits()) as again:
+        for n, packet in enumerate(again.demux([film.index for film in films])):
+            if packet.size:
+                times[packet.stream_index].append(float((packet.dts or 0) * packet.time_base))
+            if n > _PACKETS_TO_COMPARE:
+                break
+    return {index: (len(own), max(own) - min(own) if own else 0.0) for index, own in times.items()}
 
 
 def is_still(stream: av.video.stream.VideoStream) -> bool:

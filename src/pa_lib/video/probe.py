@@ -197,9 +197,10 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
         )
     orientation, notes = orientation_of(frame)
     working, more = working_format(frame)
-    n_videos = sum(not is_still(s) for s in container.streams.video)
-    if n_videos > 1:
-        notes.append(f"the first of {n_videos} video tracks is used, the others are dropped")
+    films = [s.index for s in container.streams.video if not is_still(s)]
+    if len(films) > 1:
+        used = films.index(stream.index) + 1
+        notes.append(f"video track {used} of {len(films)} is used, the others are dropped")
     aspect = stream.sample_aspect_ratio or Fraction(1)
     is_gif, is_mov = container.format.name == "gif", container.format.name.startswith("mov,")
     # the header of these is exact; others state a duration rounded or guessed
