@@ -25,6 +25,8 @@ import torch
 
 from pa_lib.checkpoint import external_prefixes, load_config, load_module, save_module
 from pa_lib.errors import PaLibError
+from pa_lib.modules.reference.light_transform import SHIPPED
+from pa_lib.modules.systems.learned import AbstractLearnedAnonymizer
 from pa_lib.stored import read
 
 ASSETS = Path(__file__).parents[1] / "src" / "pa_lib" / "assets"
@@ -51,12 +53,15 @@ def pack(checkpoint: Path, out: Path, most_bytes: int = MOST_BYTES, slots: Seque
         The largest change of any weight by the lower precision, as a share of the largest weight of its tensor.
 
     Raises:
-        PaLibError: The checkpoint cannot be rebuilt, parts of it lie in other files, or the result is too large.
+        PaLibError: The checkpoint cannot be rebuilt, parts of it lie in files that do not ship, or the result is too
+            large.
     """
     config = load_config(checkpoint)
     left_out = {name: value for name, value in ONLY_FOR_TRAINING.items() if name in config}
     module = load_module(checkpoint, changed=left_out)
     elsewhere = [prefix.removesuffix(".") for prefix in external_prefixes(module)]
+    origins = module.origins() if isinstance(module, AbstractLearnedAnonymizer) else {}
+    elsewhere = [slot for slot in elsewhere if slot not in origins or origins[slot].path != SHIPPED]
     if elsewhere:
         raise PaLibError(
             f"{checkpoint}: {', '.join(sorted(elsewhere))} comes from a path of its own and would not be in the file; "

@@ -13,9 +13,10 @@ import torch
 from safetensors import safe_open
 
 import pa_lib
-from _heads import clip, config, painter, people
+from _heads import CONFIG, clip, config, painter, people
 from pa_lib.checkpoint import load_config, load_module, save_module
 from pa_lib.errors import PaLibError
+from pa_lib.modules import LightTransform
 
 
 def trained(path: Path, **changed: Any) -> Path:
@@ -102,6 +103,19 @@ def test_parts_from_elsewhere_are_refused(tmp_path: Path) -> None:
     save_module(load_module(packed), node, tmp_path / "begun.safetensors")
     with pytest.raises(PaLibError, match=r"adapter, .*backbone.* comes from a path of its own"):
         pack_weights.pack(tmp_path / "begun.safetensors", tmp_path / "again.safetensors")
+
+
+def test_parts_that_ship_by_themselves_are_not_packed_again(tmp_path: Path) -> None:
+    out = tmp_path / "packed.safetensors"
+    light = {"_target_": "pa_lib.modules.LightTransform", "path": "shipped"}
+    reference = {"_target_": "pa_lib.modules.DoublesReference", "light": light}
+    backbone = CONFIG["backbone"] | {"condition_channels": 98}
+    pack_weights.pack(trained(tmp_path / "last.ckpt", backbone=backbone, reference=reference), out)
+    with safe_open(out, framework="pt") as file:
+        assert not [name for name in file.keys() if name.startswith("reference.")]  # noqa: SIM118  # no mapping
+    shipped = torch.cat([weight.flatten() for weight in LightTransform(path="shipped").parameters()])
+    rebuilt = torch.cat([weight.flatten() for weight in load_module(out).get_submodule("reference.light").parameters()])
+    assert torch.equal(rebuilt, shipped)
 
 
 def test_the_entry_is_told_and_written_beside_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
