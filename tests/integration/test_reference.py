@@ -23,7 +23,9 @@ from pa_lib.cli.train import main
 from pa_lib.contracts import ClipMasks, HeadPose, PersonInfo, PersonMask, Replacement
 from pa_lib.errors import SettingError, WeightsError
 from pa_lib.functional.draws import normal
+from pa_lib.functional.filling import filled
 from pa_lib.modules import DoublesReference, LightTransform, PassersbyAnonymizer, interference
+from pa_lib.modules.inpainting.request import InpaintingRequest
 from pa_lib.people import HeadMasker
 
 LAST = Path("checkpoints/last.ckpt")
@@ -34,6 +36,7 @@ TINY = [
     "module.backbone.head_width=8",
     "module.reference.light.width=4",
     "module.reference.light.side=16",
+    "module.reference.light.path=null",
     "module.crops.side=16",
     "module.sampler.steps=1",
     "data.path=faces",
@@ -139,6 +142,50 @@ def test_the_double_is_seen_where_the_network_gives_it_back() -> None:
     assert float((got - expected).abs().mean()) < 0.01
 
 
+def with_base(**changed: Any) -> PassersbyAnonymizer:
+    """The system whose network generates the difference from the doubles before their background."""
+    made, _ = with_doubles("NoLight", **changed)
+    made.reference.is_base = True
+    return made
+
+
+def test_a_network_that_changes_nothing_gives_the_picture_it_began_with() -> None:
+    made = with_base()
+    made.backbone.forward = lambda noisy, context: torch.zeros_like(noisy)  # type: ignore[assignment, method-assign]
+    frames, hidden = torch.rand(2, 3, 3, 16, 16), torch.zeros(2, 3, 1, 16, 16)
+    hidden[..., 4:12, 4:12] = 1
+    reference = torch.rand(2, 3, 4, 16, 16) * hidden
+    reference[:, :, :3] *= reference[:, :, 3:]
+    request = InpaintingRequest(frames, hidden, [(0, 1), (0, 2)], reference=reference)
+    expected = reference[:, :, :3] + (1 - reference[:, :, 3:]) * filled(
+        frames.flatten(0, 1), hidden.flatten(0, 1)
+    ).view_as(frames)
+    torch.testing.assert_close(made.generate(request), expected)
+    found = made.inpainter.denoised(request)  # of the clean picture, as `_heads` predicts it
+    decode = made.inpainter.decode
+    torch.testing.assert_close(decode(found.target) - decode(torch.zeros_like(found.target)), frames - expected)
+
+
+def test_without_a_reference_the_base_is_the_background() -> None:
+    made = with_base()
+    made.backbone.forward = lambda noisy, context: torch.zeros_like(noisy)  # type: ignore[assignment, method-assign]
+    frames, hidden = torch.full((1, 1, 3, 16, 16), 0.3), torch.zeros(1, 1, 1, 16, 16)
+    hidden[..., 4:12, 4:12] = 1
+    noise = torch.where(hidden > 0, torch.rand_like(frames), frames)
+    generated = made.generate(InpaintingRequest(noise, hidden, [(0, 1)]))
+    torch.testing.assert_close(generated, frames)
+
+
+@pytest.mark.parametrize("prediction", ["sample", "epsilon", "v_prediction"])
+def test_nothing_of_a_hidden_face_passes_through_the_base(prediction: str) -> None:
+    made = with_base(diffusion={"_target_": "pa_lib.modules.DiffusionProcess", "prediction": prediction})
+    masks = posed(_heads.people())
+    assert interference(made, _heads.clip(), masks, seed=5) == 0
+    first = made.anonymize(_heads.clip(), masks, seed=5).frames
+    made.reference.is_base = False
+    assert not torch.equal(made.anonymize(_heads.clip(), masks, seed=5).frames, first)
+
+
 def test_doubles_without_a_network_stand_before_a_fill() -> None:
     made, _ = with_doubles("ClosedFormLight")
     made.reference.is_result = True
@@ -232,12 +279,13 @@ def test_the_recipes_one_after_the_other() -> None:
         replace(_passersby.masks(), people=tuple(replace(mask, kind="face") for mask in _passersby.masks().people))
     )
     assert interference(made, _passersby.clip(), masks, seed=1) == 0
-    assert any(name.startswith("reference.light.") for name in first)
+    assert any(name.startswith("backbone.") for name in first)
 
 
 @pytest.mark.usefixtures("_portraits")
 def test_stopped_and_resumed_is_as_never_stopped() -> None:
-    recipe = [*TINY, "experiment=compact_1_backbone", "module.lr_schedule=null"]  # a cosine goes by the last step
+    recipe = [*TINY, "experiment=compact_1_backbone", "module.trainable=[backbone,adapter,reference]"]
+    recipe.append("module.lr_schedule=null")  # a cosine goes by the last step
     assert main([*recipe, "trainer.max_steps=4", "output=whole"]) == OK
     assert main([*recipe, "trainer.max_steps=2", "output=part"]) == OK
     half = stored("part")["training_weights"]

@@ -33,8 +33,11 @@ class Scene:
         attributes: Known attributes of each person, one mapping per clip; None where nothing is known.
         source: The crops with nothing blanked, shape b t 3 h w in [0, 1]. None for every conditioner that does not
             declare that it looks at hidden pixels, so that it cannot look at them.
-        reference: Latents of the picture to go by, blank where it is transparent, and behind them its alpha on their
-            grid, shape b t c+1 y x. None where no conditioner needs it.
+        reference: Latents of the picture to go by, and behind them its alpha on their grid, shape b t c+1 y x. The
+            picture is blank where it is transparent or, with a base, stands before its background. None where no
+            conditioner needs it.
+        base: Latents of the picture that what is generated is the difference from, shape b t c y x; None where it is
+            all of the picture.
     """
 
     pixels: Float[Tensor, "b t 3 _ _"]
@@ -46,6 +49,7 @@ class Scene:
     attributes: Sequence[Mapping[str, Any]] | None = None
     source: Float[Tensor, "b t 3 _ _"] | None = None
     reference: Float[Tensor, "b t _ _ _"] | None = None
+    base: Float[Tensor, "b t _ _ _"] | None = None
 
     @property
     def n_clips(self) -> int:

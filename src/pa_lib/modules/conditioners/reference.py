@@ -11,7 +11,7 @@ from pa_lib.modules.conditioners.base import AbstractConditioner, Scene, with_ch
 
 
 class ReferencePicture(AbstractConditioner):
-    """Latents of the reference, blank where it is transparent, and its alpha on their grid.
+    """Latents of the reference, blank where it is transparent or before its background, and its alpha on their grid.
 
     A clip without one has a picture that is wholly transparent.
     """

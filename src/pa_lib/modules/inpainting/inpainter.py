@@ -20,6 +20,7 @@ from pa_lib.modules.conditioners.base import AbstractConditioner, Scene
 from pa_lib.modules.diffusion.base import AbstractNoiseProcess
 from pa_lib.modules.diffusion.sampler import Denoise, Sampler
 from pa_lib.modules.guidance.base import AbstractGuidance, SamplingStart
+from pa_lib.modules.inpainting.composite import composite
 from pa_lib.modules.inpainting.request import InpaintingRequest
 from pa_lib.modules.inpainting.settings import Windows
 
@@ -67,6 +68,10 @@ class LatentInpainter:
         noise_sharing: Share of the noise's variance that the frames of a clip have in common, in [0, 1].
         is_composited: Whether latents outside the mask are held at those of the (blanked) source while sampling.
         crop_expansion: Ratio of the crops' side length to the longer side of the person's mask, >= 1.
+        is_difference: Whether the latents of the references before their background (`composite`) are taken off all
+            latents: the noise process runs over the difference, and is the network's to remove. What the picture has
+            need not be learned; a network that knows nothing leaves it about as it is. Ours. For networks that begin
+            with random weights: pretrained ones have learned latents of whole pictures.
     """
 
     backbone: AbstractBackbone
@@ -79,6 +84,7 @@ class LatentInpainter:
     noise_sharing: float = 0.0
     is_composited: bool = True
     crop_expansion: float = 1.0
+    is_difference: bool = False
 
     @property
     def looks_at_hidden(self) -> bool:
@@ -96,8 +102,8 @@ class LatentInpainter:
             has_dropout: Whether each conditioner is left out for its `dropout`'s share of the clips.
         """
         keys = request.keys
-        clean = self.encode(request.frames)
         scene = self.scene(replace(request, source=request.frames))
+        clean = _less_base(self.encode(request.frames), scene)
         timesteps = self.process.draw_timesteps(keys).to(clean.device)
         noise = self.noise(keys, [range(clean.shape[1])] * len(keys), clean.shape[2:]).to(clean)
         noisy = self.process.add_noise(clean, noise, timesteps)
@@ -121,14 +127,15 @@ class LatentInpainter:
         """
         n_clips, n_frames = request.frames.shape[:2]
         source = request.source
-        clean = self.encode(source) if source is not None and self.sampler.init_strength < 1 else None
         numbers = [range(n_frames)] * n_clips if request.frame_numbers is None else request.frame_numbers
         scene = self.scene(replace(request, frame_numbers=numbers))
+        is_from_source = self.sampler.init_strength < 1
+        clean = _less_base(self.encode(source), scene) if source is not None and is_from_source else None
         start = self.noise(request.keys, numbers, scene.background.shape[2:]).to(scene.background)
         denoise = self._denoise(scene, self.sampler.timesteps(self.process)[-1])
-        outside = (scene.latent_mask, scene.background) if self.is_composited else None
+        outside = (scene.latent_mask, _less_base(scene.background, scene)) if self.is_composited else None
         latents = self.sampler.sample(denoise, start, self.process, request.keys, clean, outside)
-        return self.decode(latents).clamp(0, 1).to(request.frames.dtype)
+        return self.decode(_with_base(latents, scene)).clamp(0, 1).to(request.frames.dtype)
 
     def _denoise(self, scene: Scene, last: int) -> Denoise:
         n_clips, n_frames = scene.pixels.shape[:2]
@@ -144,7 +151,7 @@ class LatentInpainter:
             one.prepare(
                 SamplingStart(
                     self.process,
-                    self.decode,
+                    lambda latents: self.decode(_with_base(latents, scene)),
                     without,
                     self.crop_expansion,
                     scene.source if one.looks_at_hidden else None,
@@ -190,6 +197,7 @@ class LatentInpainter:
         background = self.encode(pixels)
         cells = adaptive_max_pool2d(rearrange(request.hidden, "b t c h w -> (b t) c h w"), background.shape[-2:])
         numbers = request.frame_numbers
+        base = self.encode(composite(request, has_edges=False)) if self.is_difference else None
         return Scene(
             pixels=pixels,
             hidden=request.hidden,
@@ -198,17 +206,22 @@ class LatentInpainter:
             prompts=request.prompts,
             frame_numbers=None if numbers is None else torch.tensor([list(own) for own in numbers]).to(pixels.device),
             source=request.source,
-            reference=self._reference(request) if any("reference" in one.needs for one in self.conditioners) else None,
+            reference=self._reference(request, base)
+            if any("reference" in one.needs for one in self.conditioners)
+            else None,
+            base=base,
         )
 
-    def _reference(self, request: InpaintingRequest) -> Float[Tensor, "b t _ _ _"]:
-        """Latents of the reference on a blank ground, and its alpha in each cell."""
+    def _reference(
+        self, request: InpaintingRequest, base: Float[Tensor, "b t _ _ _"] | None
+    ) -> Float[Tensor, "b t _ _ _"]:
+        """Latents of the reference before its background or, without a base, on a blank ground; alpha in each cell."""
         frames, reference = request.frames, request.reference
         if reference is None:
             reference = torch.zeros_like(torch.cat([frames, frames[:, :, :1]], 2))
         reference = reference.to(frames)
         color, alpha = reference[:, :, :3], reference[:, :, 3:]
-        latents = self.encode(color + _BLANK * (1 - alpha))
+        latents = self.encode(color + _BLANK * (1 - alpha)) if base is None else base
         cells = adaptive_avg_pool2d(
             rearrange(alpha, "b t c h w -> (b t) c h w"), (latents.shape[-2], latents.shape[-1])
         )
@@ -254,3 +267,11 @@ class LatentInpainter:
             each = [common + own * normal(shape, *clip_keys, frame) if own else common for frame in frames]
             clips.append(torch.stack(each))
         return torch.stack(clips)
+
+
+def _less_base(latents: Float[Tensor, "b t c y x"], scene: Scene) -> Float[Tensor, "b t c y x"]:
+    return latents if scene.base is None else latents - scene.base
+
+
+def _with_base(latents: Float[Tensor, "b t c y x"], scene: Scene) -> Float[Tensor, "b t c y x"]:
+    return latents if scene.base is None else latents + scene.base

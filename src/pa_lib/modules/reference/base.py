@@ -158,6 +158,8 @@ class AbstractReference(Slot, ABC):
             the hidden face, say). The system is not non-interfering then.
         has_clean_plate: Whether the background behind a person goes around the picture, where other frames of the
             window show it, see `BackgroundPlate`.
+        is_base: Whether the network generates the difference from the picture before its background, see
+            `LatentInpainter`; else all of what is hidden, and the picture is a condition alone.
         is_result: Whether the picture before an inpainted background is the result already, so that no network is asked
             to join the two: for comparison, and as long as there is no network that has learned it.
         notes: What a report says about it, one line each.
@@ -166,6 +168,7 @@ class AbstractReference(Slot, ABC):
     light: AbstractLight
     light_smoothing: float = 0.0
     has_clean_plate: bool = False
+    is_base: bool = False
     is_result: bool = False
     looks_at_hidden: bool = False
     notes: tuple[str, ...] = ()

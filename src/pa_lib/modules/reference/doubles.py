@@ -62,6 +62,7 @@ class DoublesReference(AbstractReference, nn.Module):
         bank: Archive of doubles; None for the one that ships with pa_lib.
         light_smoothing: See `AbstractReference`.
         dissolve: Number of frames in which one view of a head becomes the next one, >= 1.
+        is_base: See `AbstractReference`.
         is_result: See `AbstractReference`.
         has_source_texture: Whether doubles are made as blurred, and all that is generated as grainy, as what is visible
             around it: a sharp and clean head is seen at once in a soft or grainy film.
@@ -78,6 +79,7 @@ class DoublesReference(AbstractReference, nn.Module):
         bank: str | Path | None = None,
         light_smoothing: float = 6.0,
         dissolve: int = 5,
+        is_base: bool = False,
         is_result: bool = False,
         has_source_texture: bool = True,
         has_clean_plate: bool = True,
@@ -92,6 +94,7 @@ class DoublesReference(AbstractReference, nn.Module):
         self.bank = bank
         self.light_smoothing = checked_smoothing(light_smoothing)
         self.dissolve = dissolve
+        self.is_base = is_base
         self.is_result = is_result
         self.has_source_texture = has_source_texture
         self.has_clean_plate = has_clean_plate
