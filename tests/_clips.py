@@ -110,8 +110,10 @@ def _mux(output: Any, packets: list[Any], durations: dict[int, int]) -> None:
 
 
 def _add_audio(output: Any, codec: str) -> Any:
-    stream = output.add_stream(codec, rate=48000)
-    stream.codec_context.layout = "mono"
+    stream = output.add_stream(codec, rate=48000, options={"strict": "experimental"} if codec == "vorbis" else {})
+    stream.codec_context.layout = "stereo" if codec == "vorbis" else "mono"  # what FFmpeg's own encoder takes
+    if codec == "wmav2":
+        stream.codec_context.bit_rate = 64_000
     return stream
 
 

@@ -37,7 +37,7 @@ Hide the people in a video who did not agree to be in it.
 
 settings (all of them, with their meaning: conf/anonymize.yaml):
   input=PATH  output=PATH  stage=all|find  tracks=FILE  weights=FILE  on_failure=redact|abort  seed=N
-  people.search.stride=N  write.codec=NAME  write.crf=N  write.audio=copy|drop  limits.max_pixels=N  ...
+  people.search.stride=N  write.codec=NAME  write.crf=N  write.audio=copy|convert|drop  limits.max_pixels=N  ...
 """
 
 REDACTED = PARTIAL  # exit code: done, some frames redacted whole

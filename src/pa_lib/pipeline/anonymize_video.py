@@ -152,7 +152,7 @@ class AnonymizationPipeline:
             self.check_recognizer()
         started = datetime.now().astimezone()
         info = self._checked_input(source, settings)
-        files = self._checked_output(info, output, settings)
+        files, notes = self._checked_output(info, output, settings)
         sha256 = fingerprint(source)
         faces: Embeddings | None = None
         if settings.tracks is None:
@@ -166,7 +166,7 @@ class AnonymizationPipeline:
             faces = None
         elif faces is None:
             faces = compare_faces(info, record.hidden, self._network, on_progress)
-        return SearchedVideo(info, record, files, settings, started, datetime.now().astimezone(), faces)
+        return SearchedVideo(info, record, files, settings, started, datetime.now().astimezone(), faces, notes)
 
     def check_recognizer(self) -> None:
         """Refuse, before any search, a recognizer whose photos cannot be used, or beside a system without names.
@@ -225,8 +225,10 @@ class AnonymizationPipeline:
             )
         return info
 
-    def _checked_output(self, info: VideoInfo, output: Path | None, settings: RunSettings) -> dict[str, Path]:
-        """The names of the results, checked before any work is done."""
+    def _checked_output(
+        self, info: VideoInfo, output: Path | None, settings: RunSettings
+    ) -> tuple[dict[str, Path], tuple[str, ...]]:
+        """The names of the results, checked before any work is done, and what the video will not have of its source."""
         if output is None or output.is_dir():
             output = default_output(info, output, self.write)
         files = {"tracks": _beside(output, "tracks.json"), "people": _beside(output, "people.png")}
@@ -242,8 +244,8 @@ class AnonymizationPipeline:
         old = [path for path in files.values() if path.exists() and path.resolve() != own]
         if old and not settings.is_overwrite:
             raise SettingError(f"output {old[0]} exists; choose another name or set is_overwrite=true")
-        check_output(output, info, self.write)
-        return files
+        notes = check_output(output, info, self.write)
+        return files, notes if settings.stage == "all" else ()
 
     # -- who is in the video, and who of them is hidden ----------------------------------------------------------------
 
@@ -351,7 +353,8 @@ class AnonymizationPipeline:
                 stage_run_page(report, files["page"], pictures.thumbnails()) as page,
             ):
                 writer.commit(len(log), [tracks, rows, page])
-        summary = "\n".join((f"{info.path.name}: {report.verdict}", record.summary, *video.remarks))
+        remarks = (*(f"note: {warning}" for warning in report.warnings), *video.remarks)
+        summary = "\n".join((f"{info.path.name}: {report.verdict}", record.summary, *remarks))
         return RunOutcome(summary, files, n_redacted=report.counts["redacted"])
 
 

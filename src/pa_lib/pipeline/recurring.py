@@ -45,7 +45,9 @@ def shared(
     where = f"{len(compared)} videos of this run" if len(compared) > 1 else "this video"
     note = NOTE.format(where=f"{where} and photos" if photos else where)
     done = {
-        place: replace(video, record=cast[at], faces=None, notes=(note,), remarks=tuple(_remarks(at, people, cast)))
+        place: replace(
+            video, record=cast[at], faces=None, notes=(*video.notes, note), remarks=tuple(_remarks(at, people, cast))
+        )
         for at, (place, video) in enumerate(compared.items())
     }
     return [done.get(place, video) for place, video in enumerate(videos)]

@@ -85,7 +85,7 @@ class SearchedVideo:
         searched: End of the search.
         faces: Embeddings of the people who are compared with those of other videos; None where none are. They are
             kept in memory alone.
-        notes: Notes for the report, one line each.
+        notes: Notes for the report and the terminal, one line each.
         remarks: Remarks for the terminal alone, one line each: who is in other videos, too.
     """
 

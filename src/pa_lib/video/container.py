@@ -120,13 +120,12 @@ def _end_s(path: Path, limits: Limits, from_s: float | None) -> float | None:
     try:
         with open_video(path, limits) as container:
             video = cast("av.video.stream.VideoStream", video_stream(container))
-            # where the video track does not hold its own length, the file's is that of the longest track
-            streams = [video] if video.duration else [video, *container.streams.audio]
+            # where the video track does not hold its own length, the file's is that of the longest track of any kind
+            streams = [video] if video.duration else list(container.streams)
             if from_s is not None:
                 container.seek((video.start_time or 0) + int(from_s / cast("Fraction", video.time_base)), stream=video)
-            first = min(
-                (float(s.start_time * cast("Fraction", s.time_base)) for s in streams if s.start_time), default=0.0
-            )
+            starts = [s.start_time * cast("Fraction", s.time_base) for s in streams if s.start_time is not None]
+            first = float(min(starts, default=Fraction(0)))
             for packet in container.demux(*streams):
                 if packet.size and packet.pts is not None and not packet.is_corrupt:
                     end = max(end or 0.0, float((packet.pts + (packet.duration or 0)) * packet.time_base) - first)
@@ -135,16 +134,19 @@ def _end_s(path: Path, limits: Limits, from_s: float | None) -> float | None:
     return end
 
 
-def audio_faults(path: Path, limits: Limits) -> tuple[str, ...]:
-    """One line for every audio track of which none of the first packets can be decoded."""
-    faults = []
+def audio_faults(path: Path, limits: Limits) -> dict[int, str]:
+    """Number of an audio track, from 1, -> why it cannot be decoded; only the first packets are tried."""
+    faults: dict[int, str] = {}
     with open_video(path, limits) as container:
+        known = {}
         for number, stream in enumerate(container.streams.audio, 1):
             if stream.codec_context is None or not stream.codec_context.sample_rate:
-                faults.append(f"audio track {number} has a codec that is unknown")
-        streams = [s for s in container.streams.audio if s.codec_context is not None]
-        if faults or not streams:
-            return tuple(faults)
+                faults[number] = "has a codec that is unknown"
+            else:
+                known[number] = stream
+        streams = list(known.values())
+        if not streams:
+            return faults
         tried = dict.fromkeys((s.index for s in streams), 0)
         good: set[int] = set()
         try:
@@ -161,10 +163,10 @@ def audio_faults(path: Path, limits: Limits) -> tuple[str, ...]:
                     break
         except av.error.FFmpegError:
             pass  # damage to the file is found where the pictures are read
-        for number, stream in enumerate(streams, 1):
+        for number, stream in known.items():
             if tried[stream.index] and stream.index not in good:
-                faults.append(f"audio track {number} ({stream.codec_context.name}) cannot be decoded")
-    return tuple(faults)
+                faults[number] = "cannot be decoded"
+    return faults
 
 
 def reason_of(error: Exception) -> str:

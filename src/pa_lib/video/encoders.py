@@ -23,6 +23,7 @@ _HOLDS = {
     ".webm": ("webm", ("vp9", "av1")),
 }
 VIDEO_OUTPUTS = (*_HOLDS, ".gif")
+MUXERS = {suffix: muxer for suffix, (muxer, _) in _HOLDS.items()}  # FFmpeg's names of the containers
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class VideoInfo:
         sample_aspect_ratio: Ratio of width to height of one upright pixel.
         end_pts: End of the last frame in units of `time_base`, if the header holds it exactly; else None.
         audio: Codec name of each audio track.
-        audio_faults: Reasons why tracks cannot be copied, one line each.
+        audio_faults: Number of an audio track, from 1, -> why it cannot be decoded.
         tags: The container's own metadata.
         files: Images of a folder in their order, or the one file.
         faults: Damage that shows without decoding, e.g. a file that ends early; the output is not whole then.
@@ -58,7 +58,7 @@ class VideoInfo:
     sample_aspect_ratio: Fraction = Fraction(1)
     end_pts: int | None = None
     audio: tuple[str, ...] = ()
-    audio_faults: tuple[str, ...] = ()
+    audio_faults: dict[int, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     faults: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -201,6 +202,7 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
     if len(films) > 1:
         used = films.index(stream.index) + 1
         notes.append(f"video track {used} of {len(films)} is used, the others are dropped")
+    notes += _dropped(container)
     aspect = stream.sample_aspect_ratio or Fraction(1)
     is_gif, is_mov = container.format.name == "gif", container.format.name.startswith("mov,")
     # the header of these is exact; others state a duration rounded or guessed
@@ -232,6 +234,13 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
         limits=limits,
         orientation=orientation,
     )
+
+
+def _dropped(container: av.container.InputContainer) -> list[str]:
+    """Tracks that never reach a result, since what they say may name people or places."""
+    counts = Counter(str(stream.type) for stream in container.streams)
+    numbers = {kind: counts[kind] for kind in ("subtitle", "data") if counts[kind]}
+    return [f"{n} {kind} track{'s are' if n > 1 else ' is'} dropped" for kind, n in numbers.items()]
 
 
 def _duration_s(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> float | None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 import av
 import av.error
+from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from pa_lib.video.audio import AudioCopy
+from pa_lib.video.audio import AudioCopy, AudioWish
 from pa_lib.video.encoders import Encoding, choose_encoding, quiet
 from pa_lib.video.frame import Frame, Picture, converted, to_av_frame
 from pa_lib.video.gif import to_palette_frame
@@ -32,7 +33,8 @@ class WriteSettings:
             container's usual one; or ``h264``, ``hevc``, ``vp9``, ``av1``, ``ffv1`` (lossless).
         crf: Quality, lower is better, in the encoder's own scale; None = near the limit of what the eye sees.
         preset: Preset of the encoder for its speed, its own name or number; None = fast.
-        audio: Treatment of audio tracks: ``copy`` every track byte for byte, or ``drop``.
+        audio: Treatment of audio tracks: ``copy`` every track byte for byte, ``convert`` those that the container
+            cannot hold (to AAC, in WebM to Opus) and copy the others, or ``drop`` them.
         keep_metadata: Keys of the container's metadata to keep, e.g. ``("title", "creation_time")``; all else is
             dropped, and so is every stream that is neither the pictures nor sound.
         image_suffix: Suffix, and so the format, of the images in a folder.
@@ -42,7 +44,7 @@ class WriteSettings:
     codec: str = "auto"
     crf: int | None = None
     preset: str | None = None
-    audio: Literal["copy", "drop"] = "copy"
+    audio: AudioWish = "copy"
     keep_metadata: tuple[str, ...] = ()
     image_suffix: str = ".png"
     image_quality: int = 95
@@ -63,6 +65,11 @@ class AbstractSink(ABC):
 
     @abstractmethod
     def __init__(self, target: Path | IO[bytes], path: Path, info: VideoInfo, settings: WriteSettings) -> None: ...
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the output does not have of the source, or in another way, one line each."""
+        return ()
 
     @abstractmethod
     def write(self, frame: Frame, picture: Picture) -> None:
@@ -95,6 +102,7 @@ class _Mux:
         rate = Fraction(info.fps).limit_denominator(100_000)
         self._stream = cast("VideoStream", self.output.add_stream(encoder, rate=rate, options=options))
         self._stream.time_base = info.time_base
+        self._stream.disposition = Disposition.default
         context = self._stream.codec_context
         context.width, context.height, context.pix_fmt = info.width, info.height, format
         context.time_base = info.time_base
@@ -133,14 +141,18 @@ class VideoSink(AbstractSink):
         self._audio: AudioCopy | None = None
         try:
             self._set_up(info)
-            silent = replace(info, audio=(), audio_faults=())
-            self._audio = AudioCopy(info if settings.audio == "copy" else silent, self._mux.output)
+            self._audio = AudioCopy(info, self._mux.output, settings.audio, path.suffix.lower())
             kept = {key.casefold() for key in settings.keep_metadata}
             self._mux.output.metadata.update({k: v for k, v in info.tags.items() if k.casefold() in kept})
             self._mux.output.start_encoding()
         except BaseException:
             self.abandon()
             raise
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What becomes of sound tracks that are not copied."""
+        return self._audio.remarks if self._audio is not None else ()
 
     def _set_up(self, info: VideoInfo) -> None:
         format = self._encoding.format
@@ -179,17 +191,15 @@ class VideoSink(AbstractSink):
         self._put(self._mux.encode(None, None))
 
     def count_frames(self) -> int:
-        """Read back what was written, and count; the packets of sound, too."""
-        counts: Counter[int] = Counter()
-        with av.open(str(self._target), "r", format=_DEMUXER_OF[self._encoding.muxer]) as written:
-            for packet in written.demux():
-                counts[packet.stream_index] += packet.size > 0
-            video = counts[written.streams.video[0].index]
-            sound = [counts[stream.index] for stream in written.streams.audio]
+        """Read back what was written, and count; the sound, too."""
         assert self._audio is not None
-        if sound != self._audio.n_packets:
-            raise OSError(f"it holds {sound} packets of sound, {self._audio.n_packets} were written")
-        return video
+        with av.open(str(self._target), "r", format=_DEMUXER_OF[self._encoding.muxer]) as written:
+            packets, sizes = Counter[int](), Counter[int]()
+            for packet in written.demux():
+                packets[packet.stream_index] += packet.size > 0
+                sizes[packet.stream_index] += packet.size
+            self._audio.check([(packets[stream.index], sizes[stream.index]) for stream in written.streams.audio])
+            return packets[written.streams.video[0].index]
 
     def abandon(self) -> None:
         """Close what is open, if anything is. Never raises."""
@@ -203,7 +213,7 @@ _DEMUXER_OF = {"mp4": "mov", "mov": "mov", "matroska": "matroska", "webm": "matr
 
 def _container_options(encoding: Encoding, info: VideoInfo, settings: WriteSettings) -> dict[str, str]:
     if encoding.muxer not in ("mp4", "mov"):
-        return {}
+        return {"default_mode": "passthrough"}  # else the muxer marks tracks as default by its own rule
     flags = "+faststart" + ("+use_metadata_tags" if settings.keep_metadata else "")
     # by default a late start would be rounded to 1/1000 s
     return {"movflags": flags, "movie_timescale": str(min(info.time_base.denominator, 1_000_000))}

@@ -12,21 +12,23 @@ from typing import Self
 import av.error
 
 from pa_lib.errors import PaLibError, SettingError
-from pa_lib.video.encoders import VIDEO_OUTPUTS, choose_encoding
+from pa_lib.video.audio import is_sound_held
+from pa_lib.video.encoders import MUXERS, VIDEO_OUTPUTS, choose_encoding
 from pa_lib.video.files import IMAGE_SUFFIXES
 from pa_lib.video.frame import Frame, redacted_picture
 from pa_lib.video.info import VideoInfo
 from pa_lib.video.sinks import AbstractSink, FolderSink, GifSink, ImageSink, VideoSink, WriteSettings
 from pa_lib.video.staging import AbstractStaged, StagedFile, StagedFolder, check_writable, commit_together
 
-_AUDIO_OF_MP4 = {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"}
+_PLAYED_IN_MP4 = {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"}  # MP4 holds more, which few players know
 _DEFAULT = WriteSettings()
 
 
 def default_output(info: VideoInfo, folder: Path | None = None, settings: WriteSettings = _DEFAULT) -> Path:
     """The name of the result where the user gives none: ``clip.anonymized.mp4`` beside ``clip.mp4``, or in `folder`.
 
-    A container that cannot be written becomes MP4, or Matroska where MP4 cannot hold the sound.
+    A container that cannot be written becomes MP4, or Matroska where few players would find the sound in MP4. Where
+    sound is copied and the container cannot hold it, it becomes Matroska or MOV, whichever can.
     """
     path = info.path.absolute()
     suffix = path.suffix.lower()
@@ -34,14 +36,22 @@ def default_output(info: VideoInfo, folder: Path | None = None, settings: WriteS
         suffix = ""
     elif info.container == "image":
         suffix = settings.image_suffix
-    elif suffix not in VIDEO_OUTPUTS:
-        suffix = ".mp4" if set(info.audio) <= _AUDIO_OF_MP4 else ".mkv"
+    elif suffix != ".gif":
+        if suffix not in VIDEO_OUTPUTS:
+            sound = {codec for number, codec in enumerate(info.audio, 1) if number not in info.audio_faults}
+            suffix = ".mp4" if sound <= _PLAYED_IN_MP4 else ".mkv"
+        if info.audio and settings.audio == "copy":
+            others = (other for other in (suffix, ".mkv", ".mov") if is_sound_held(info, MUXERS[other]))
+            suffix = next(others, suffix)
     stem = path.name if info.container == "image_folder" else path.stem
     return (folder or path.parent) / f"{stem}.anonymized{suffix}"
 
 
-def check_output(path: Path, info: VideoInfo, settings: WriteSettings = _DEFAULT) -> None:
+def check_output(path: Path, info: VideoInfo, settings: WriteSettings = _DEFAULT) -> tuple[str, ...]:
     """Find out before any work whether the output can be written: name, folder, codec, container and sound.
+
+    Returns:
+        What the output will not have of the source, or in another way, one line each.
 
     Raises:
         PaLibError: If it cannot, saying what to do.
@@ -49,7 +59,8 @@ def check_output(path: Path, info: VideoInfo, settings: WriteSettings = _DEFAULT
     _check_not_input(path, info)
     if _kind(path, info, settings) is not VideoSink:
         check_writable(path)
-        return
+        is_silent = not info.audio or settings.audio == "drop"
+        return () if is_silent else ("all sound is left out: images hold none",)
     with StagedFile(path) as staged, _errors_as_one_line(path):
         sink = VideoSink(staged.path, path, info, settings)
         try:
@@ -58,6 +69,7 @@ def check_output(path: Path, info: VideoInfo, settings: WriteSettings = _DEFAULT
             sink.finish_pictures()
         finally:
             sink.abandon()
+        return sink.remarks
 
 
 class VideoWriter:
@@ -162,9 +174,9 @@ def _kind(path: Path, info: VideoInfo, settings: WriteSettings) -> type[Abstract
             )
         return ImageSink
     if suffix == ".gif":
-        if info.audio and settings.audio == "copy":
+        if info.audio and settings.audio != "drop":
             raise SettingError(
-                f"output {path}: a GIF cannot hold sound; write a .mp4 file, or go on without sound by audio=drop"
+                f"output {path}: a GIF cannot hold sound; name a .mp4 file, or go on without sound by write.audio=drop"
             )
         return GifSink
     choose_encoding(path, info, settings.codec, settings.crf, settings.preset)

@@ -220,7 +220,7 @@ def test_unreadable_audio_is_told_apart_from_unreadable_video(tmp_path):
         data[position : position + size] = b"\xff" * size
     clip.write_bytes(data)
     info = probe(clip)
-    assert info.audio_faults == ("audio track 2 (aac) cannot be decoded",)
+    assert info.audio_faults == {2: "cannot be decoded"}
     assert info.faults == ()
 
 
