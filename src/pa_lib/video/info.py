@@ -9,6 +9,7 @@ from typing import Literal
 
 from pa_lib.video.container import Limits
 from pa_lib.video.frame import PixelFormat
+from pa_lib.video.marks import Marks
 from pa_lib.video.orient import UPRIGHT, Orientation
 
 Container = Literal["video", "gif", "image", "image_folder"]
@@ -32,7 +33,7 @@ class VideoInfo:
         rotation_deg: Clockwise rotation, 0, 90, 180 or 270, that the display matrix or the EXIF orientation asks for;
             the frames are already rotated.
         is_flipped: Whether these ask for a mirror image, too.
-        sample_aspect_ratio: Ratio of width to height of one upright pixel.
+        marks: What the upright pictures mean beyond their samples and color codes.
         end_pts: End of the last frame in units of `time_base`, if the header holds it exactly; else None.
         audio: Codec name of each audio track.
         audio_faults: Number of an audio track, from 1, -> why it cannot be decoded.
@@ -55,7 +56,7 @@ class VideoInfo:
     is_variable_rate: bool = False
     rotation_deg: int = 0
     is_flipped: bool = False
-    sample_aspect_ratio: Fraction = Fraction(1)
+    marks: Marks = field(default_factory=Marks)
     end_pts: int | None = None
     audio: tuple[str, ...] = ()
     audio_faults: dict[int, str] = field(default_factory=dict)
@@ -75,6 +76,11 @@ class VideoInfo:
     def height(self) -> int:
         """Rows of the upright picture, px."""
         return self.format.height
+
+    @property
+    def sample_aspect_ratio(self) -> Fraction:
+        """Ratio of width to height of one upright pixel."""
+        return self.marks.pixel_aspect
 
     @property
     def pixel_format(self) -> str:

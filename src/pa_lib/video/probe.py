@@ -18,6 +18,7 @@ from pa_lib.video.files import IMAGE_SUFFIXES, image_files, is_still_image
 from pa_lib.video.frame import PixelFormat
 from pa_lib.video.images import image_size, read_image
 from pa_lib.video.info import VideoInfo
+from pa_lib.video.marks import read_marks, turned
 from pa_lib.video.orient import orientation_of, upright_format, working_format
 
 _LIMITS = Limits()
@@ -203,7 +204,10 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
         used = films.index(stream.index) + 1
         notes.append(f"video track {used} of {len(films)} is used, the others are dropped")
     notes += _dropped(container)
-    aspect = stream.sample_aspect_ratio or Fraction(1)
+    marks, lost = turned(read_marks(path, limits), orientation)
+    notes += lost
+    if stream.metadata.get("alpha_mode") == "1":
+        notes.append("transparency is dropped")
     is_gif, is_mov = container.format.name == "gif", container.format.name.startswith("mov,")
     # the header of these is exact; others state a duration rounded or guessed
     is_exact = is_mov or container.format.name.startswith("matroska")
@@ -221,7 +225,7 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
         is_variable_rate=is_variable_rate,
         rotation_deg=orientation.rotation_deg,
         is_flipped=orientation.is_flipped,
-        sample_aspect_ratio=1 / aspect if orientation.is_transposed else aspect,
+        marks=marks,
         audio=tuple(
             s.codec_context.codec.canonical_name if s.codec_context else "unknown" for s in container.streams.audio
         ),

@@ -22,6 +22,8 @@ from pa_lib.video.frame import Frame, Picture, converted, to_av_frame
 from pa_lib.video.gif import to_palette_frame
 from pa_lib.video.images import colour_profile, image_size, write_image
 from pa_lib.video.info import VideoInfo
+from pa_lib.video.marks import describe, encoder_options, lost_marks, read_marks
+from pa_lib.video.matroska import PADDING, set_pixel_aspect
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,23 @@ class _Mux:
         self._is_open = True
         self._durations: dict[int, int] = {}
 
-    def add(self, encoder: str, info: VideoInfo, format: str, options: dict[str, str]) -> VideoCodecContext:
-        """Add the stream of pictures; what it returns may be set up further before the first picture."""
+    def add(
+        self, encoder: str, info: VideoInfo, format: str, options: dict[str, str], codec: str | None = None
+    ) -> VideoCodecContext:
+        """Add the stream of pictures; what it returns may be set up further before the first picture.
+
+        Args:
+            encoder: FFmpeg's name of the encoder.
+            info: The source.
+            format: Name of the pixel format.
+            options: Options of the encoder.
+            codec: FFmpeg's name of the codec, where the marks of the source go along.
+        """
         rate = Fraction(info.fps).limit_denominator(100_000)
         self._stream = cast("VideoStream", self.output.add_stream(encoder, rate=rate, options=options))
+        if codec is not None:
+            describe(self._stream, codec, (info.width, info.height), info.marks)
+            self._stream.codec_context.framerate = rate
         self._stream.time_base = info.time_base
         self._stream.disposition = Disposition.default
         context = self._stream.codec_context
@@ -136,7 +151,8 @@ class VideoSink(AbstractSink):
     def __init__(self, target: Path | IO[bytes], path: Path, info: VideoInfo, settings: WriteSettings) -> None:
         quiet()
         self._encoding = choose_encoding(path, info, settings.codec, settings.crf, settings.preset)
-        self._target = target
+        self._target, self._path = target, path
+        self._info = info
         self._mux = _Mux(target, self._encoding.muxer, _container_options(self._encoding, info, settings))
         self._audio: AudioCopy | None = None
         try:
@@ -156,7 +172,9 @@ class VideoSink(AbstractSink):
 
     def _set_up(self, info: VideoInfo) -> None:
         format = self._encoding.format
-        context = self._mux.add(self._encoding.encoder, info, format.name, self._encoding.options)
+        codec = self._encoding.codec
+        options = encoder_options(codec, info.marks, self._encoding.options)
+        context = self._mux.add(self._encoding.encoder, info, format.name, options, codec)
         context.color_range = 2 if format.is_full_range else 1
         context.colorspace = format.matrix
         context.color_primaries = format.primaries
@@ -184,7 +202,19 @@ class VideoSink(AbstractSink):
         assert self._audio is not None
         self.finish_pictures()
         self._audio.copy_until(None)
+        self._close()
+
+    def finish_trial(self) -> tuple[str, ...]:
+        """Close a file of pictures without sound, read it back, and say what it lacks of the source, one line each."""
+        self.finish_pictures()
+        self._close()
+        where = f"{self._encoding.codec} in a {self._path.suffix.lower()} file"
+        return tuple(lost_marks(self._info.marks, read_marks(cast("Path", self._target), self._info.limits), where))
+
+    def _close(self) -> None:
         self._mux.close()
+        if _is_shaped_by_container(self._encoding, self._info):
+            set_pixel_aspect(cast("Path", self._target), self._info.marks.pixel_aspect)
 
     def finish_pictures(self) -> None:
         """Write the pictures that the encoder still holds."""
@@ -213,10 +243,22 @@ _DEMUXER_OF = {"mp4": "mov", "mov": "mov", "matroska": "matroska", "webm": "matr
 
 def _container_options(encoding: Encoding, info: VideoInfo, settings: WriteSettings) -> dict[str, str]:
     if encoding.muxer not in ("mp4", "mov"):
-        return {"default_mode": "passthrough"}  # else the muxer marks tracks as default by its own rule
+        room = PADDING if _is_shaped_by_container(encoding, info) else {}
+        return {"default_mode": "passthrough", **room}  # else the muxer marks tracks as default by its own rule
     flags = "+faststart" + ("+use_metadata_tags" if settings.keep_metadata else "")
     # by default a late start would be rounded to 1/1000 s
-    return {"movflags": flags, "movie_timescale": str(min(info.time_base.denominator, 1_000_000))}
+    options = {"movflags": flags, "movie_timescale": str(min(info.time_base.denominator, 1_000_000))}
+    # how pictures of 360 degrees and two views are marked in MP4 is Google's rule, not the standard's
+    return options | ({"strict": "unofficial"} if info.marks.spherical or info.marks.stereo else {})
+
+
+def _is_shaped_by_container(encoding: Encoding, info: VideoInfo) -> bool:
+    """Whether the shape of pixels is stated by the container alone, after all else is written."""
+    return (
+        encoding.muxer in ("matroska", "webm")
+        and encoding.codec in ("vp9", "av1", "ffv1")
+        and info.marks.pixel_aspect != 1
+    )
 
 
 class GifSink(AbstractSink):

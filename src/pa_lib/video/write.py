@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -63,13 +64,16 @@ def check_output(path: Path, info: VideoInfo, settings: WriteSettings = _DEFAULT
         return () if is_silent else ("all sound is left out: images hold none",)
     with StagedFile(path) as staged, _errors_as_one_line(path):
         sink = VideoSink(staged.path, path, info, settings)
+        sink.abandon()
+    # what the file will not hold of the pictures' marks is found by trial, with one picture and no sound
+    with StagedFile(path) as staged, _errors_as_one_line(path):
+        trial = VideoSink(staged.path, path, info, replace(settings, audio="drop"))
         try:
             picture = redacted_picture(info.format)
-            sink.write(Frame(0, 0, info.nominal_duration, 0.0, picture), picture)
-            sink.finish_pictures()
+            trial.write(Frame(0, 0, info.nominal_duration, 0.0, picture), picture)
+            return (*trial.finish_trial(), *sink.remarks)
         finally:
-            sink.abandon()
-        return sink.remarks
+            trial.abandon()
 
 
 class VideoWriter:

@@ -1,0 +1,314 @@
+"""What pictures mean beyond their samples and color codes: light, shape, fields, views; read from a file, written to one.
+
+What a container and a codec can hold is not listed here but found by trial: `read_marks` looks at the source and at a
+file of one picture written with the same settings, and `lost_marks` compares the two.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+import av.error
+import av.logging
+
+from pa_lib.video.container import Limits, open_video, video_stream
+from pa_lib.video.matroska import description, element, real, unsigned
+from pa_lib.video.orient import UPRIGHT, Orientation
+
+_CHROMA_PLACES = ("left", "center", "topleft", "top", "bottomleft", "bottom")  # by their numbers in H.264 and H.265
+_PLACES = dict(zip(_CHROMA_PLACES, ((0, 0.5), (0.5, 0.5), (0, 0), (0.5, 0), (0, 1), (0.5, 1)), strict=True))  # x, y
+_CHROMA_PLACES_OF_AV1 = {1: "left", 2: "topleft"}
+_TRACED = {"h264": "h264", "hevc": "hevc", "libdav1d": "av1", "av1": "av1"}  # decoder -> codec with a place for it
+_FIRST_PACKETS = 300
+_HEADERS = 1 << 20  # bytes of a file that are searched for a box
+_FIRST_PICTURES = 1
+# type and whether it is inverted, by FFmpeg's numbers -> StereoMode of Matroska
+_STEREO_MODES = {
+    **{(1, False): 1, (1, True): 11, (2, False): 3, (2, True): 2, (3, False): 13, (3, True): 14},
+    **{(4, False): 5, (4, True): 4, (6, False): 7, (6, True): 6, (7, False): 9, (7, True): 8},
+}
+_PROJECTIONS = {0: 1, 1: 2, 2: 1}  # whole and cropped equirectangular, cube map -> ProjectionType of Matroska
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What pictures mean beyond their samples and color codes. None, or 1 for the aspect, where nothing is stated.
+
+    Args:
+        pixel_aspect: Width to height of one pixel.
+        mastering: Chromaticities x, y of red, green, blue and white, then the least and the greatest luminance in
+            cd/m2, of the display that HDR material was graded on.
+        light: Greatest and mean-of-frame-greatest light of the content, MaxCLL and MaxFALL, in cd/m2.
+        chroma: Place of a chroma sample among the luma samples that share it, by FFmpeg's names, e.g. ``topleft``.
+        fields: Which of the two fields of an interlaced picture is shown first, ``tff`` or ``bff``.
+        spherical: Projection by FFmpeg's number, yaw, pitch and roll in 1/65536 degrees, bounds left, top, right, bottom.
+        stereo: Arrangement of two views in one picture by FFmpeg's number, and whether right comes first.
+    """
+
+    pixel_aspect: Fraction = Fraction(1)
+    mastering: tuple[float, ...] | None = None
+    light: tuple[int, int] | None = None
+    chroma: str | None = None
+    fields: Literal["tff", "bff"] | None = None
+    spherical: tuple[int, ...] | None = None
+    stereo: tuple[int, bool] | None = None
+
+
+_NAMES = {
+    "pixel_aspect": "the shape of its pixels ({value})",
+    "mastering": "the description of the HDR mastering display",
+    "light": "the greatest light of its HDR content ({value[0]} and {value[1]} cd/m2)",
+    "chroma": "the place of its chroma samples ({value})",
+    "fields": "the order of its fields ({value})",
+    "spherical": "the mark of a 360-degree picture",
+    "stereo": "the mark of a picture with two views",
+}
+
+
+def read_marks(path: Path, limits: Limits) -> Marks:
+    """The marks of the pictures of a file, by its container, its headers and its first pictures.
+
+    Raises:
+        av.error.FFmpegError: If it cannot be opened.
+    """
+    with open_video(path, limits) as container:
+        stream = video_stream(container)
+        if stream is None:
+            return Marks()
+        found: dict[str, Any] = {"pixel_aspect": stream.sample_aspect_ratio or Fraction(1)}
+        order = {2: "tff", 5: "tff", 3: "bff", 4: "bff"}.get(stream.codec_context.field_order)
+        first: av.Packet[Any] | None = None
+        n_pictures = 0
+        with suppress(av.error.FFmpegError):
+            for n, packet in enumerate(container.demux(stream)):
+                first = first or (packet if packet.size else None)
+                with suppress(av.error.FFmpegError):
+                    for frame in stream.decode(packet if packet.size else None):
+                        found = _of_frame(frame) | found
+                        order = order or (_first_field(frame) if frame.interlaced_frame else None)
+                        n_pictures += 1
+                if n > _FIRST_PACKETS or n_pictures >= _FIRST_PICTURES:
+                    break
+        if container.format.name.startswith("mov,"):
+            found |= _of_boxes(path, found)
+        return Marks(**found, fields=order, chroma=_chroma_place(stream, first))
+
+
+def turned(marks: Marks, orientation: Orientation) -> tuple[Marks, list[str]]:
+    """The marks of the pictures when they are turned upright, and notes on those that mean nothing any more.
+
+    Args:
+        marks: The marks of the pictures as they are coded.
+        orientation: The turn.
+    """
+    if orientation == UPRIGHT:
+        return marks, []
+    kept = replace(marks, chroma=_turned_place(marks.chroma, orientation), spherical=None, stereo=None)
+    if orientation.is_transposed:
+        kept = replace(kept, pixel_aspect=1 / marks.pixel_aspect, fields=None)
+    elif orientation.is_upended and marks.fields is not None:
+        kept = replace(kept, fields="bff" if marks.fields == "tff" else "tff")
+    lost = [
+        name for name in ("chroma", "fields", "spherical", "stereo") if getattr(marks, name) and not getattr(kept, name)
+    ]
+    why = "the pictures are turned upright"
+    return kept, [f"{_NAMES[name].format(value=getattr(marks, name))} is dropped: {why}" for name in lost]
+
+
+def _turned_place(chroma: str | None, orientation: Orientation) -> str | None:
+    if chroma is None:
+        return None
+    x, y = _PLACES[chroma]
+    if orientation.is_transposed:
+        x, y = y, x
+    x = 1 - x if orientation.is_mirrored else x
+    y = 1 - y if orientation.is_upended else y
+    return next((name for name, place in _PLACES.items() if place == (x, y)), None)
+
+
+def lost_marks(source: Marks, result: Marks, where: str) -> Iterator[str]:
+    """One line for every mark of the source that the result does not have.
+
+    Args:
+        source, result: The marks of both.
+        where: The codec and the container of the result, for the lines.
+    """
+    for each in fields(Marks):
+        wanted, found = getattr(source, each.name), getattr(result, each.name)
+        if wanted is not None and not _is_same(each.name, wanted, found):
+            yield f"{_NAMES[each.name].format(value=wanted)} is lost: {where} does not hold it"
+
+
+def _is_same(name: str, wanted: Any, found: Any) -> bool:
+    if name == "chroma" and wanted == "left":  # what all take it for where nothing is stated
+        return found in (None, "left")
+    if name == "pixel_aspect":  # some containers hold whole pixels of the size to be shown
+        return abs(found / wanted - 1) < 0.01
+    if name == "mastering" and found is not None:  # held in steps of 1/50000 and 1/10000 cd/m2
+        return all(abs(a - b) <= 1e-4 + 1e-4 * abs(a) for a, b in zip(wanted, found, strict=True))
+    return bool(wanted == found)
+
+
+def describe(stream: av.video.stream.VideoStream, codec: str, size: tuple[int, int], marks: Marks) -> None:
+    """Give a stream of an output, before it is set up further, the marks that its container may hold.
+
+    PyAV has no way to set them one by one, but copies all that one stream is described by to another: from the header
+    of a Matroska file that is made for this, which has a place for each.
+
+    Args:
+        stream: The new stream.
+        codec: FFmpeg's name of its codec.
+        size: Width and height of its pictures in pixels.
+        marks: The marks.
+    """
+    parts = [*_stereo_part(marks), *_color_part(marks), *_projection_part(marks)]
+    if parts:
+        with av.open(io.BytesIO(description(codec, *size, *parts))) as described:
+            av.BitStreamFilterContext("null", described.streams.video[0], stream)
+
+
+def encoder_options(codec: str, marks: Marks, own: dict[str, str]) -> dict[str, str]:
+    """The options of an encoder, with those by which it writes the marks into its own headers.
+
+    Args:
+        codec: FFmpeg's name of the codec.
+        marks: The marks.
+        own: The options without them.
+    """
+    options = dict(own)
+    if marks.chroma is not None:
+        options["chroma_sample_location"] = marks.chroma
+    name, unit_xy, unit_l = {
+        "hevc": ("x265-params", 50_000, 10_000),
+        "av1": ("svtav1-params", 1, 1),
+    }.get(codec, ("", 1, 1))
+    texts = [options[name]] if name in options else []
+    if name and marks.mastering is not None:
+        xy = [round(value * unit_xy) if unit_xy > 1 else round(value, 5) for value in marks.mastering[:8]]
+        low, high = (round(value * unit_l) if unit_l > 1 else round(value, 4) for value in marks.mastering[8:])
+        red, green, blue, white = (f"({x},{y})" for x, y in zip(xy[::2], xy[1::2], strict=True))
+        texts.append(f"{'master-display' if codec == 'hevc' else 'mastering-display'}=G{green}B{blue}R{red}WP{white}")
+        texts[-1] += f"L({high},{low})"
+    if name and marks.light is not None:
+        texts.append(f"{'max-cll' if codec == 'hevc' else 'content-light'}={marks.light[0]},{marks.light[1]}")
+    if texts:
+        options[name] = ":".join(texts)
+    return options
+
+
+def _color_part(marks: Marks) -> Iterator[bytes]:
+    parts = b""
+    if marks.light is not None:
+        parts += unsigned(0x55BC, marks.light[0]) + unsigned(0x55BD, marks.light[1])
+    if marks.mastering is not None:
+        x_y, (low, high) = marks.mastering[:8], marks.mastering[8:]
+        chromaticities = b"".join(real(0x55D1 + at, value) for at, value in enumerate(x_y))
+        parts += element(0x55D0, chromaticities, real(0x55D9, high), real(0x55DA, low))
+    if parts:
+        yield element(0x55B0, parts)
+
+
+def _stereo_part(marks: Marks) -> Iterator[bytes]:
+    if marks.stereo in _STEREO_MODES:
+        yield unsigned(0x53B8, _STEREO_MODES[marks.stereo])
+
+
+def _projection_part(marks: Marks) -> Iterator[bytes]:
+    if marks.spherical is None or marks.spherical[0] not in _PROJECTIONS:
+        return
+    projection, yaw, pitch, roll, left, top, right, bottom = marks.spherical
+    private = struct.pack(">5I", 0, top, bottom, left, right) if projection != 1 else struct.pack(">3I", 0, 0, 0)
+    poses = (real(0x7673 + at, angle / 65536) for at, angle in enumerate((yaw, pitch, roll)))
+    yield element(0x7670, unsigned(0x7671, _PROJECTIONS[projection]), element(0x7672, private), *poses)
+
+
+def _of_frame(frame: av.VideoFrame) -> dict[str, Any]:
+    """The marks that FFmpeg puts beside a decoded picture; the structures are those of its libavutil."""
+    found: dict[str, Any] = {}
+    sides: Any = frame.side_data
+    for side in sides:
+        data, name = bytes(side), side.type.name
+        if name == "MASTERING_DISPLAY_METADATA" and len(data) >= 88:
+            *numbers, has_primaries, has_luminance = struct.unpack("22i", data[:88])
+            pairs = zip(numbers[::2], numbers[1::2], strict=True)
+            if has_primaries and has_luminance:
+                found["mastering"] = tuple(top / bottom if bottom else 0.0 for top, bottom in pairs)
+        elif name == "CONTENT_LIGHT_LEVEL" and len(data) >= 8:
+            found["light"] = struct.unpack("2I", data[:8])
+        elif name == "SPHERICAL" and len(data) >= 32:
+            found["spherical"] = struct.unpack("4i4I", data[:32])
+        elif name == "STEREO3D" and len(data) >= 8:
+            kind, flags = struct.unpack("2i", data[:8])
+            if kind:  # 0: one view
+                found["stereo"] = (kind, bool(flags & 1))
+    return found
+
+
+def _of_boxes(path: Path, found: dict[str, Any]) -> dict[str, Any]:
+    """What the boxes ``st3d`` and ``prhd`` of an MP4 say: FFmpeg lets another box, which says less, go before them."""
+    with path.open("rb") as file:
+        data = file.read(_HEADERS)
+        if b"moov" not in data:
+            file.seek(max(0, path.stat().st_size - _HEADERS))
+            data = file.read(_HEADERS)
+    more: dict[str, Any] = {}
+    views, pose = data.find(b"st3d") + 8, data.find(b"prhd") + 8
+    if found.get("stereo") and views > 7 and data[views] in (1, 2):
+        more["stereo"] = (3 - data[views], False)  # top-bottom and side by side by the box's numbers
+    if found.get("spherical") and pose > 7:
+        more["spherical"] = (
+            found["spherical"][0],
+            *struct.unpack(">3i", data[pose : pose + 12]),
+            *found["spherical"][4:],
+        )
+    return more
+
+
+def _first_field(frame: av.VideoFrame) -> Literal["tff", "bff"]:
+    """Which field of an interlaced picture comes first: PyAV does not say, so FFmpeg's filter is asked."""
+    graph = av.filter.Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 25)
+    )
+    select, sink = graph.add("select", "eq(interlace_type\\,TOPFIRST)"), graph.add("buffersink")
+    source.link_to(select)
+    select.link_to(sink)
+    graph.configure()
+    graph.push(frame)
+    graph.push(None)
+    try:
+        graph.pull()
+    except (av.error.BlockingIOError, av.error.EOFError):
+        return "bff"
+    return "tff"
+
+
+def _chroma_place(stream: av.video.stream.VideoStream, packet: av.Packet[Any] | None) -> str | None:
+    """The place of chroma samples by the headers of a stream, which FFmpeg's own tracer reads."""
+    codec = _TRACED.get(stream.codec_context.name)
+    if codec is None or packet is None:
+        return None
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)  # what is below is not handed to Python
+    try:
+        with av.logging.Capture() as lines, suppress(av.error.FFmpegError):
+            tracer = av.BitStreamFilterContext("trace_headers", stream)
+            tracer.filter(packet)
+    finally:
+        av.logging.set_level(level)
+    pattern = re.compile(r"chroma_sample_(?:loc_type_top_field|position)\s.*= (\d+)\s*$")
+    numbers = [int(match[1]) for line in lines if (match := pattern.search(line[2]))]
+    if not numbers:
+        return None
+    if codec == "av1":
+        return _CHROMA_PLACES_OF_AV1.get(numbers[0])
+    return _CHROMA_PLACES[numbers[0]] if numbers[0] < len(_CHROMA_PLACES) else None
