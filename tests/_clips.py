@@ -57,6 +57,7 @@ def make_clip(
     draw: Draw = scene,
     set_up: Callable[[Any], None] | None = None,
     extra: Callable[[Any], Callable[[], None]] | None = None,
+    fields: str | None = None,
 ) -> Path:
     """Encode one clip.
 
@@ -67,13 +68,15 @@ def make_clip(
         audio: Encoder of each track, e.g. ``("aac", "aac")``; each is a tone of its own.
         set_up: Called with the video stream's codec context before it opens.
         extra: Called with the container before the header; what it returns is called after the video is muxed.
+        fields: ``tff`` or ``bff`` codes the pictures as two fields each, by FFmpeg's ``setfield``.
     """
     time_base = time_base or Fraction(1, fps * 512)
     step = int(1 / (fps * time_base))
     times = list(times) if times is not None else [i * step for i in range(n_frames)]
     with av.open(str(path), "w", container_options=container_options or {}) as output:
         output.metadata.update(tags or {})
-        merged = {**_FAST.get(codec, {}), **_QUIET.get(codec, {}), **(options or {})}
+        coded = {"flags": "+ildct+ilme", "x264-params": f"{fields}=1"} if fields is not None else {}
+        merged = {**coded, **_FAST.get(codec, {}), **_QUIET.get(codec, {}), **(options or {})}
         stream = output.add_stream(codec, rate=Fraction(fps), options=merged)
         stream.time_base = time_base
         context = stream.codec_context
@@ -95,12 +98,23 @@ def make_clip(
                 dst_colorspace="itu601",
                 dst_color_range="MPEG" if "j" not in pixel_format else "JPEG",
             )
+            if fields is not None:
+                frame = _in_fields(frame, fields)
             frame.pts, frame.time_base = time, time_base
             _mux(output, stream.encode(frame), durations)
         _mux(output, stream.encode(None), durations)
         if after is not None:
             after()
     return path
+
+
+def _in_fields(frame: av.VideoFrame, fields: str) -> av.VideoFrame:
+    graph = av.filter.Graph()
+    steps = [graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 25))]
+    steps += [graph.add("setfield", fields), graph.add("buffersink")]
+    graph.link_nodes(*steps).configure()
+    graph.push(frame)
+    return graph.pull()
 
 
 def _mux(output: Any, packets: list[Any], durations: dict[int, int]) -> None:

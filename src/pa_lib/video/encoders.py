@@ -161,7 +161,7 @@ def _taken(encoder: _Encoder, info: VideoInfo) -> PixelFormat | None:
         # GIFs and images come with one sample for each pixel, but most players show only 4:2:0
         name = "yuv444p" if info.container == "video" or (is_odd and encoder.wants_even) else "yuv420p"
         format = replace(format, name=name, matrix=1, primaries=1, transfer=1)
-    elif is_odd and encoder.wants_even and format.chroma_grid != (1, 1):
+    elif is_odd and encoder.wants_even and format.sampling != (1, 1):
         format = replace(format, name="yuv444p" + format.name[7:])
     return format if format.name in known else None
 

@@ -6,6 +6,7 @@ converted, so it reaches the encoder bit for bit.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
@@ -42,6 +43,8 @@ class PixelFormat:
         width, height: Size of the upright picture in pixels.
         is_full_range: Whether 0 is black and the largest number is white; False for the studio range 16..235.
         matrix, primaries, transfer: Colour codes of ITU-T H.273 as the file states them; 2 = not stated.
+        is_interlaced: Whether the rows of luma, and of chroma, belong by turns to two fields of different moments; said
+            of ``yuv420p`` alone, where a chroma sample then serves two rows of one field.
     """
 
     name: str
@@ -51,6 +54,7 @@ class PixelFormat:
     matrix: int = _UNSPECIFIED
     primaries: int = _UNSPECIFIED
     transfer: int = _UNSPECIFIED
+    is_interlaced: bool = False
 
     @property
     def is_rgb(self) -> bool:
@@ -63,9 +67,20 @@ class PixelFormat:
         return int(self.name[7:-2]) if self.name.endswith("le") else 8
 
     @property
-    def chroma_grid(self) -> tuple[int, int]:
-        """Rows and columns of pixels that share one chroma sample."""
+    def sampling(self) -> tuple[int, int]:
+        """Rows and columns of luma for each row and column of chroma."""
         return (1, 1) if self.is_rgb else _CHROMA_GRIDS[self.name[:7]]
+
+    @property
+    def chroma_grid(self) -> tuple[int, int]:
+        """Rows and columns of pixels that share chroma with no others: one sample, or one of each field."""
+        rows, columns = self.sampling
+        return (2 * rows, columns) if self.is_interlaced else (rows, columns)
+
+    @property
+    def field(self) -> PixelFormat:
+        """The format of one field of an interlaced picture."""
+        return replace(self, height=self.height // 2, is_interlaced=False)
 
     @property
     def working_matrix(self) -> int:
@@ -82,7 +97,7 @@ class PixelFormat:
         """The shape of every plane."""
         if self.is_rgb:
             return [(self.height, self.width, 3)]
-        rows, columns = self.chroma_grid
+        rows, columns = self.sampling
         chroma = (-(-self.height // rows), -(-self.width // columns))
         return [(self.height, self.width), chroma, chroma]
 
@@ -119,12 +134,20 @@ class Picture:
         ten times as fast (0.6 ms for 1080p on two cores) as the exact one.
         """
         if self._rgb is None:
-            self._rgb = cast("NDArray[np.uint8]", self.planes[0]) if self.format.is_rgb else self._converted()
+            if self.format.is_interlaced:
+                self._rgb = cast("NDArray[np.uint8]", _woven([field.rgb() for field in self._fields()]))
+            else:
+                self._rgb = cast("NDArray[np.uint8]", self.planes[0]) if self.format.is_rgb else self._converted()
         return self._rgb
+
+    def _fields(self) -> tuple[Picture, Picture]:
+        """The field of the even rows and that of the odd ones, each a picture of its own; views."""
+        upper, lower = (tuple(plane[first::2] for plane in self.planes) for first in (0, 1))
+        return Picture(upper, self.format.field), Picture(lower, self.format.field)
 
     def _converted(self) -> NDArray[np.uint8]:
         format, frame = self.format, self._source
-        rows, columns = format.chroma_grid
+        rows, columns = format.sampling
         pad = (-format.height % rows, -format.width % columns)
         if any(pad):  # swscale would stretch the chroma plane over an odd size instead of taking the nearest sample
             even = replace(format, height=format.height + pad[0], width=format.width + pad[1])
@@ -162,10 +185,15 @@ class Picture:
                 f"got {rgb.dtype} {rgb.shape} and {where.shape}"
             )
         where = where.astype(bool, copy=False)
-        box = _box_on_grid(where, self.format.chroma_grid)
+        if self.format.is_interlaced:
+            done = [field.replaced(rgb[at::2], where[at::2]) for at, field in enumerate(self._fields())]
+            return Picture(
+                tuple(_woven(pair) for pair in zip(*(each.planes for each in done), strict=True)), self.format
+            )
+        box = _box_on_grid(where, self.format.sampling)
         if box is None:
             return self
-        rows, columns = self.format.chroma_grid
+        rows, columns = self.format.sampling
         at, under = rgb[box], where[box]
         small = under[::rows, ::columns]
         if (rows, columns) != (1, 1) and not np.array_equal(
@@ -184,6 +212,12 @@ class Picture:
         for plane, new in zip(planes[1:], fresh[1:], strict=True):
             np.copyto(plane[small_box], new, where=small)
         return Picture(planes, self.format)
+
+
+def _woven(fields: Sequence[Samples]) -> Samples:
+    """A plane of the rows of two by turns."""
+    upper, lower = fields
+    return np.stack([upper, lower], axis=1).reshape(2 * len(upper), *upper.shape[1:])
 
 
 def redacted_picture(format: PixelFormat) -> Picture:
@@ -259,7 +293,7 @@ def converted(picture: Picture, name: Literal["yuv420p", "yuv444p"]) -> Picture:
         return Picture(_to_yuv(picture.planes[0], wanted), wanted)
     if name != "yuv444p":
         raise ValueError(f"cannot take {format.name} to {name}")
-    rows, columns = format.chroma_grid
+    rows, columns = format.sampling
     chroma = [_spread(plane, rows, columns)[: format.height, : format.width] for plane in picture.planes[1:]]
     return Picture((picture.planes[0], *chroma), replace(format, name=name + format.name[7:]))
 
@@ -297,7 +331,7 @@ def _to_yuv(rgb: NDArray[np.uint8], format: PixelFormat) -> tuple[Samples, ...]:
     scales = (top, top, top) if format.is_full_range else (219 * step, 224 * step, 224 * step)
     offsets = (0 if format.is_full_range else 16 * step, 128 * step, 128 * step)
     affine = np.concatenate([matrix * np.array(scales)[:, None] / 255, np.array(offsets)[:, None]], axis=1)
-    rows, columns = format.chroma_grid
+    rows, columns = format.sampling
     pad = (-rgb.shape[0] % rows, -rgb.shape[1] % columns)
     whole = np.pad(rgb, ((0, pad[0]), (0, pad[1]), (0, 0)), mode="edge") if any(pad) else rgb
     yuv = cv2.transform(whole.astype(np.float32), affine)

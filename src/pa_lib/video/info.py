@@ -33,7 +33,7 @@ class VideoInfo:
         rotation_deg: Clockwise rotation, 0, 90, 180 or 270, that the display matrix or the EXIF orientation asks for;
             the frames are already rotated.
         is_flipped: Whether these ask for a mirror image, too.
-        marks: What the upright pictures mean beyond their samples and color codes.
+        marks: Marks of the upright pictures: what they mean beyond their samples and color codes.
         end_pts: End of the last frame in units of `time_base`, if the header holds it exactly; else None.
         audio: Codec name of each audio track.
         audio_faults: Number of an audio track, from 1, -> why it cannot be decoded.
@@ -89,7 +89,7 @@ class VideoInfo:
 
     @property
     def chroma_grid(self) -> tuple[int, int]:
-        """Rows and columns of pixels that share one chroma sample."""
+        """Rows and columns of pixels that share their chroma samples with no others."""
         return self.format.chroma_grid
 
     @property

@@ -1,4 +1,4 @@
-"""What pictures mean beyond their samples and color codes: light, shape, fields, views; read from a file, written to one.
+"""What pictures mean beyond their samples and color codes: light, shape, fields, views; from one file to another.
 
 What a container and a codec can hold is not listed here but found by trial: `read_marks` looks at the source and at a
 file of one picture written with the same settings, and `lost_marks` compares the two.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
@@ -21,21 +21,36 @@ import av.error
 import av.logging
 
 from pa_lib.video.container import Limits, open_video, video_stream
+from pa_lib.video.frame import PixelFormat
 from pa_lib.video.matroska import description, element, real, unsigned
 from pa_lib.video.orient import UPRIGHT, Orientation
+
+FieldOrder = Literal["tff", "bff"]
 
 _CHROMA_PLACES = ("left", "center", "topleft", "top", "bottomleft", "bottom")  # by their numbers in H.264 and H.265
 _PLACES = dict(zip(_CHROMA_PLACES, ((0, 0.5), (0.5, 0.5), (0, 0), (0.5, 0), (0, 1), (0.5, 1)), strict=True))  # x, y
 _CHROMA_PLACES_OF_AV1 = {1: "left", 2: "topleft"}
 _TRACED = {"h264": "h264", "hevc": "hevc", "libdav1d": "av1", "av1": "av1"}  # decoder -> codec with a place for it
+_FIELD_ORDERS: dict[int, FieldOrder] = {2: "tff", 5: "tff", 3: "bff", 4: "bff"}  # by FFmpeg's numbers
 _FIRST_PACKETS = 300
 _HEADERS = 1 << 20  # bytes of a file that are searched for a box
 _FIRST_PICTURES = 1
 # type and whether it is inverted, by FFmpeg's numbers -> StereoMode of Matroska
 _STEREO_MODES = {
-    **{(1, False): 1, (1, True): 11, (2, False): 3, (2, True): 2, (3, False): 13, (3, True): 14},
-    **{(4, False): 5, (4, True): 4, (6, False): 7, (6, True): 6, (7, False): 9, (7, True): 8},
+    (1, False): 1,
+    (1, True): 11,
+    (2, False): 3,
+    (2, True): 2,
+    (3, False): 13,
+    (3, True): 14,
+    (4, False): 5,
+    (4, True): 4,
+    (6, False): 7,
+    (6, True): 6,
+    (7, False): 9,
+    (7, True): 8,
 }
+_CODED_IN_FIELDS = ("h264", "ffv1")
 _PROJECTIONS = {0: 1, 1: 2, 2: 1}  # whole and cropped equirectangular, cube map -> ProjectionType of Matroska
 
 
@@ -49,8 +64,9 @@ class Marks:
             cd/m2, of the display that HDR material was graded on.
         light: Greatest and mean-of-frame-greatest light of the content, MaxCLL and MaxFALL, in cd/m2.
         chroma: Place of a chroma sample among the luma samples that share it, by FFmpeg's names, e.g. ``topleft``.
-        fields: Which of the two fields of an interlaced picture is shown first, ``tff`` or ``bff``.
-        spherical: Projection by FFmpeg's number, yaw, pitch and roll in 1/65536 degrees, bounds left, top, right, bottom.
+        fields: Field of an interlaced picture that is shown first: ``tff``, that of the even rows, or ``bff``.
+        spherical: Projection by FFmpeg's number; yaw, pitch and roll in 1/65536 degrees; bounds left, top, right and
+            bottom.
         stereo: Arrangement of two views in one picture by FFmpeg's number, and whether right comes first.
     """
 
@@ -58,7 +74,7 @@ class Marks:
     mastering: tuple[float, ...] | None = None
     light: tuple[int, int] | None = None
     chroma: str | None = None
-    fields: Literal["tff", "bff"] | None = None
+    fields: FieldOrder | None = None
     spherical: tuple[int, ...] | None = None
     stereo: tuple[int, bool] | None = None
 
@@ -85,7 +101,7 @@ def read_marks(path: Path, limits: Limits) -> Marks:
         if stream is None:
             return Marks()
         found: dict[str, Any] = {"pixel_aspect": stream.sample_aspect_ratio or Fraction(1)}
-        order = {2: "tff", 5: "tff", 3: "bff", 4: "bff"}.get(stream.codec_context.field_order)
+        order = _FIELD_ORDERS.get(stream.codec_context.field_order)
         first: av.Packet[Any] | None = None
         n_pictures = 0
         with suppress(av.error.FFmpegError):
@@ -139,7 +155,8 @@ def lost_marks(source: Marks, result: Marks, where: str) -> Iterator[str]:
     """One line for every mark of the source that the result does not have.
 
     Args:
-        source, result: The marks of both.
+        source: The marks of the source.
+        result: The marks of the result.
         where: The codec and the container of the result, for the lines.
     """
     for each in fields(Marks):
@@ -152,10 +169,42 @@ def _is_same(name: str, wanted: Any, found: Any) -> bool:
     if name == "chroma" and wanted == "left":  # what all take it for where nothing is stated
         return found in (None, "left")
     if name == "pixel_aspect":  # some containers hold whole pixels of the size to be shown
-        return abs(found / wanted - 1) < 0.01
+        return bool(abs(found / wanted - 1) < 0.01)
     if name == "mastering" and found is not None:  # held in steps of 1/50000 and 1/10000 cd/m2
         return all(abs(a - b) <= 1e-4 + 1e-4 * abs(a) for a, b in zip(wanted, found, strict=True))
     return bool(wanted == found)
+
+
+def in_fields(format: PixelFormat, marks: Marks) -> PixelFormat:
+    """The format of pictures with these marks: of two fields where they are interlaced and that matters to chroma."""
+    is_woven = format.name.startswith("yuv420p") and format.height % 4 == 0 and format.width % 2 == 0
+    return replace(format, is_interlaced=True) if marks.fields is not None and is_woven else format
+
+
+def marker(format: PixelFormat, codec: str, marks: Marks) -> Callable[[av.VideoFrame], av.VideoFrame]:
+    """What marks each picture for the encoder: the order of fields goes by picture, and only a filter can set it.
+
+    Args:
+        format: Format of the pictures.
+        codec: FFmpeg's name of the codec.
+        marks: The marks.
+    """
+    if marks.fields is None or codec not in _CODED_IN_FIELDS:
+        return lambda frame: frame
+    graph = av.filter.Graph()
+    source = graph.add_buffer(
+        width=format.width, height=format.height, format=av.VideoFormat(format.name), time_base=Fraction(1, 1000)
+    )
+    mark, sink = graph.add("setfield", marks.fields), graph.add("buffersink")
+    source.link_to(mark)
+    mark.link_to(sink)
+    graph.configure()
+
+    def marked(frame: av.VideoFrame) -> av.VideoFrame:
+        graph.vpush(frame)
+        return graph.vpull()
+
+    return marked
 
 
 def describe(stream: av.video.stream.VideoStream, codec: str, size: tuple[int, int], marks: Marks) -> None:
@@ -174,6 +223,8 @@ def describe(stream: av.video.stream.VideoStream, codec: str, size: tuple[int, i
     if parts:
         with av.open(io.BytesIO(description(codec, *size, *parts))) as described:
             av.BitStreamFilterContext("null", described.streams.video[0], stream)
+    if marks.fields is not None:
+        stream.codec_context.field_order = 2 if marks.fields == "tff" else 3
 
 
 def encoder_options(codec: str, marks: Marks, own: dict[str, str]) -> dict[str, str]:
@@ -200,6 +251,10 @@ def encoder_options(codec: str, marks: Marks, own: dict[str, str]) -> dict[str, 
         texts[-1] += f"L({high},{low})"
     if name and marks.light is not None:
         texts.append(f"{'max-cll' if codec == 'hevc' else 'content-light'}={marks.light[0]},{marks.light[1]}")
+    if name == "x265-params" and marks.fields is not None:
+        texts.append(f"pic-struct={3 if marks.fields == 'tff' else 4}")
+    if codec == "h264" and marks.fields is not None:
+        options |= {"flags": "+ildct+ilme", "x264-params": f"{marks.fields}=1"}
     if texts:
         options[name] = ":".join(texts)
     return options
@@ -273,7 +328,7 @@ def _of_boxes(path: Path, found: dict[str, Any]) -> dict[str, Any]:
     return more
 
 
-def _first_field(frame: av.VideoFrame) -> Literal["tff", "bff"]:
+def _first_field(frame: av.VideoFrame) -> FieldOrder:
     """Which field of an interlaced picture comes first: PyAV does not say, so FFmpeg's filter is asked."""
     graph = av.filter.Graph()
     source = graph.add_buffer(

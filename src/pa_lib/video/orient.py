@@ -116,13 +116,14 @@ def picture_of(frame: av.VideoFrame, wanted: PixelFormat, orientation: Orientati
         ValueError: If the frame is not of the size or kind that the video began with.
     """
     lying, _ = working_format(frame)
-    lying = replace(lying, primaries=wanted.primaries, transfer=wanted.transfer, matrix=wanted.matrix)
+    stated = {name: getattr(wanted, name) for name in ("primaries", "transfer", "matrix", "is_interlaced")}
+    lying = replace(lying, **stated)
     if upright_format(lying, orientation) != wanted:
         raise ValueError(f"the frame is {frame.width}x{frame.height} {frame.format.name}, unlike the frames before")
     if orientation == UPRIGHT and _is_native(frame, lying):
         return Picture(plane_views(frame), lying, source=frame)
     picture = Picture(_planes(frame, lying), lying)
-    if not lying.is_rgb and wanted.chroma_grid != lying.chroma_grid and _breaks_grid(lying, orientation):
+    if not lying.is_rgb and wanted.sampling != lying.sampling and _breaks_grid(lying, orientation):
         picture = converted(picture, "yuv444p")
     planes = tuple(np.ascontiguousarray(orientation.apply(plane)) for plane in picture.planes)
     return Picture(planes, wanted)
@@ -165,7 +166,7 @@ def _has_alpha(frame: av.VideoFrame) -> bool:
 
 
 def _breaks_grid(format: PixelFormat, orientation: Orientation) -> bool:
-    rows, columns = format.chroma_grid
+    rows, columns = format.sampling
     if orientation.is_transposed and rows != columns:
         return True
     # which of the picture's own sides are counted from the far end

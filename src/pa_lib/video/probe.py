@@ -18,7 +18,7 @@ from pa_lib.video.files import IMAGE_SUFFIXES, image_files, is_still_image
 from pa_lib.video.frame import PixelFormat
 from pa_lib.video.images import image_size, read_image
 from pa_lib.video.info import VideoInfo
-from pa_lib.video.marks import read_marks, turned
+from pa_lib.video.marks import in_fields, read_marks, turned
 from pa_lib.video.orient import orientation_of, upright_format, working_format
 
 _LIMITS = Limits()
@@ -215,7 +215,7 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
     return VideoInfo(
         path=path,
         container="gif" if is_gif else "video",
-        format=upright_format(working, orientation),
+        format=in_fields(upright_format(working, orientation), marks),
         fps=fps,
         time_base=time_base,
         n_frames_estimate=n_frames,

@@ -22,7 +22,7 @@ from pa_lib.video.frame import Frame, Picture, converted, to_av_frame
 from pa_lib.video.gif import to_palette_frame
 from pa_lib.video.images import colour_profile, image_size, write_image
 from pa_lib.video.info import VideoInfo
-from pa_lib.video.marks import describe, encoder_options, lost_marks, read_marks
+from pa_lib.video.marks import describe, encoder_options, lost_marks, marker, read_marks
 from pa_lib.video.matroska import PADDING, set_pixel_aspect
 
 
@@ -175,6 +175,7 @@ class VideoSink(AbstractSink):
         codec = self._encoding.codec
         options = encoder_options(codec, info.marks, self._encoding.options)
         context = self._mux.add(self._encoding.encoder, info, format.name, options, codec)
+        self._marked = marker(format, codec, info.marks)
         context.color_range = 2 if format.is_full_range else 1
         context.colorspace = format.matrix
         context.color_primaries = format.primaries
@@ -188,7 +189,7 @@ class VideoSink(AbstractSink):
         if picture.format != self._encoding.format:
             chroma = cast("Literal['yuv420p', 'yuv444p']", self._encoding.format.name[:7])
             picture = converted(picture, chroma)
-        self._put(self._mux.encode(frame, to_av_frame(picture)))
+        self._put(self._mux.encode(frame, self._marked(to_av_frame(picture))))
 
     def _put(self, packets: list[av.Packet[Any]]) -> None:
         assert self._audio is not None
