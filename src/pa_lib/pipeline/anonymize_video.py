@@ -56,6 +56,7 @@ from pa_lib.video import (
     check_output,
     commit_together,
     default_output,
+    deinterlacing,
     fingerprint,
     probe,
 )
@@ -218,6 +219,8 @@ class AnonymizationPipeline:
     def _checked_input(self, source: Path, settings: RunSettings) -> VideoInfo:
         """The source, refused if it is damaged and that was not accepted."""
         info = probe(source, self.limits)
+        if settings.is_deinterlaced:
+            info = deinterlacing(info)
         if info.faults and not settings.is_damaged_accepted:
             raise DamagedInputError(
                 f"input {source} is damaged: {'; '.join(info.faults)}; copy it again from its source, or set "

@@ -30,6 +30,8 @@ class RunSettings:
         seed: Seed of everything random; the same seed gives the same result.
         is_overwrite: Whether existing results may be replaced.
         is_damaged_accepted: Whether a file that is visibly cut short or damaged is worked on at all.
+        is_deinterlaced: Whether pictures of two fields become pictures of one moment, which changes them outside masks,
+            too.
         is_before_shown: Whether original pixels of hidden people are put into the report.
         config: The configuration, as it is recorded in the report.
 
@@ -44,6 +46,7 @@ class RunSettings:
     seed: int = 0
     is_overwrite: bool = True
     is_damaged_accepted: bool = False
+    is_deinterlaced: bool = False
     is_before_shown: bool = False
     config: Mapping[str, Any] | None = None
 

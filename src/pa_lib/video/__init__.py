@@ -1,6 +1,7 @@
 """Files to frames and back, lazily, in constant memory. Nothing else touches codecs."""
 
 from pa_lib.video.container import Limits
+from pa_lib.video.deinterlace import deinterlacing
 from pa_lib.video.files import find_inputs, is_supported
 from pa_lib.video.frame import Frame, Picture, PixelFormat, redacted_picture
 from pa_lib.video.info import VideoInfo
@@ -24,6 +25,7 @@ __all__ = [
     "check_writable",
     "commit_together",
     "default_output",
+    "deinterlacing",
     "find_inputs",
     "fingerprint",
     "is_supported",

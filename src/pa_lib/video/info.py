@@ -9,7 +9,7 @@ from typing import Literal
 
 from pa_lib.video.container import Limits
 from pa_lib.video.frame import PixelFormat
-from pa_lib.video.marks import Marks
+from pa_lib.video.marks import FieldOrder, Marks
 from pa_lib.video.orient import UPRIGHT, Orientation
 
 Container = Literal["video", "gif", "image", "image_folder"]
@@ -34,6 +34,7 @@ class VideoInfo:
             the frames are already rotated.
         is_flipped: Whether these ask for a mirror image, too.
         marks: Marks of the upright pictures: what they mean beyond their samples and color codes.
+        deinterlaced: First field of the pictures of the file, where they are deinterlaced on reading.
         end_pts: End of the last frame in units of `time_base`, if the header holds it exactly; else None.
         audio: Codec name of each audio track.
         audio_faults: Number of an audio track, from 1, -> why it cannot be decoded.
@@ -57,6 +58,7 @@ class VideoInfo:
     rotation_deg: int = 0
     is_flipped: bool = False
     marks: Marks = field(default_factory=Marks)
+    deinterlaced: FieldOrder | None = None
     end_pts: int | None = None
     audio: tuple[str, ...] = ()
     audio_faults: dict[int, str] = field(default_factory=dict)

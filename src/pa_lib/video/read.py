@@ -12,6 +12,7 @@ import av.error
 
 from pa_lib.errors import InputError
 from pa_lib.video.container import open_video, video_stream
+from pa_lib.video.deinterlace import deinterlaced
 from pa_lib.video.frame import Frame, Picture
 from pa_lib.video.images import read_image
 from pa_lib.video.info import VideoInfo
@@ -42,6 +43,8 @@ def read_frames(info: VideoInfo) -> Iterator[Frame]:
 
 def _read_within_limits(info: VideoInfo) -> Iterator[Frame]:
     source = _read_images(info) if info.container in ("image", "image_folder") else _read_video(info)
+    if info.deinterlaced is not None:
+        source = deinterlaced(source, info.format, info.deinterlaced)
     limits = info.limits
     start: int | None = None
     for frame in source:

@@ -16,7 +16,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from _clips import make_clip
-from pa_lib.video import Picture, PixelFormat, VideoWriter, WriteSettings, check_output, probe, read_frames
+from pa_lib.video import (
+    Frame,
+    Picture,
+    PixelFormat,
+    VideoWriter,
+    WriteSettings,
+    check_output,
+    deinterlacing,
+    probe,
+    read_frames,
+)
+from pa_lib.video.deinterlace import deinterlaced
 from pa_lib.video.matroska import PADDING, set_pixel_aspect
 
 _MS = Fraction(1, 1000)
@@ -261,3 +272,56 @@ def test_marks_that_a_turn_makes_wrong_are_said(tmp_path):
     assert info.marks.fields is None
     assert not info.format.is_interlaced
     assert info.notes == ("the order of its fields (tff) is dropped: the pictures are turned upright",)
+
+
+def two_moments(index: int, width: int, height: int) -> np.ndarray:
+    """A white bar that moves by 4 px from field to field, so that a picture of both has combs."""
+    image = np.zeros((height, width, 3), np.uint8)
+    for field in range(2):
+        left = 8 * index + 4 * field
+        image[field::2, left : left + 16] = 255
+    return image
+
+
+def combs(luma: np.ndarray) -> float:
+    """How far rows are from those above and below, where these agree."""
+    above, at, below = (luma[first : len(luma) - 2 + first].astype(int) for first in range(3))
+    return float((np.abs(at - (above + below) // 2) * (np.abs(above - below) < 20)).mean())
+
+
+def test_deinterlacing_on_request_leaves_no_combs_and_every_time(tmp_path):
+    source = make_clip(tmp_path / "a.mp4", fields="tff", n_frames=8, draw=two_moments, width=128, height=96)
+    plain = probe(source)
+    info = deinterlacing(plain)
+    assert (info.format.is_interlaced, info.marks.fields, info.notes) == (
+        False,
+        None,
+        ("interlaced pictures are deinterlaced",),
+    )
+    before, after = list(read_frames(plain)), list(read_frames(info))
+    assert [(f.index, f.pts, f.duration) for f in before] == [(f.index, f.pts, f.duration) for f in after]
+    for was, now in zip(before, after, strict=True):
+        assert np.array_equal(was.picture.planes[0][0::2], now.picture.planes[0][0::2])  # the first field stays
+    assert np.mean([combs(f.picture.planes[0]) for f in before]) > 5
+    assert np.mean([combs(f.picture.planes[0]) for f in after]) < 1.5
+    with VideoWriter(tmp_path / "out.mp4", info, WriteSettings()) as writer:
+        for frame in after:
+            writer.write(frame)
+        writer.commit(8)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert not any(frame.interlaced_frame for frame in container.decode(video=0))
+
+
+def test_a_lost_picture_stays_lost_when_deinterlaced():
+    form = PixelFormat("yuv420p", 16, 16)
+    planes = tuple(np.full(shape, 90, np.uint8) for shape in form.plane_shapes())
+    given = [Frame(at, at, 1, at / 25, None if at in (0, 3) else Picture(planes, form)) for at in range(6)]
+    done = list(deinterlaced(given, form, "bff"))
+    assert [frame.index for frame in done] == list(range(6))
+    assert [frame.picture is None for frame in done] == [True, False, False, True, False, False]
+    assert all((frame.picture.planes[0] == 90).all() for frame in done if frame.picture)
+
+
+def test_a_progressive_video_is_left_alone(tmp_path):
+    info = probe(make_clip(tmp_path / "a.mp4"))
+    assert deinterlacing(info) is info
