@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any, Literal, cast
 
 import av
@@ -41,11 +42,11 @@ _MARKS = (
 
 @dataclass(frozen=True)
 class _Plan:
-    """What becomes of one track, and the remark about it where it is not copied as it should be."""
+    """What becomes of one track, and the remarks about it where it is not copied as it is."""
 
     number: int
     action: Literal["copy", "convert", "leave"]
-    remark: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def is_sound_held(info: VideoInfo, muxer: str) -> bool:
@@ -66,12 +67,17 @@ def _plans(
         name = f"sound track {number} ({info.audio[number - 1]})"
         fault = info.audio_faults.get(number)
         if fault is not None:  # muxers look into packets, too, and refuse damaged ones when all the work is done
-            yield _Plan(number, "leave", f"{name} {fault}; it is left out")
-        elif _is_held(stream, muxer):
-            yield _Plan(number, "copy")
+            yield _Plan(number, "leave", (f"{name} {fault}; it is left out",))
+            continue
+        lost = stream.disposition & _MARKS & ~_marks_held(muxer)
+        marks = [str(mark.name) for mark in Disposition if mark & lost]
+        remarks = (f"{name} loses its mark as {', '.join(marks)}: a {suffix} file does not hold it",) if marks else ()
+        if _is_held(stream, muxer):
+            yield _Plan(number, "copy", remarks)
         elif wish == "convert":
             codec = _CONVERTED_TO.get(muxer, "aac").removeprefix("lib")
-            yield _Plan(number, "convert", f"{name} is converted to {codec}: a {suffix} file cannot hold it")
+            converted = f"{name} is converted to {codec}: a {suffix} file cannot hold it"
+            yield _Plan(number, "convert", (converted, *remarks))
         else:
             other = "" if muxer == "matroska" or not _is_held(stream, "matroska") else ", or name a .mkv file as output"
             raise SettingError(
@@ -94,6 +100,27 @@ def _is_held(stream: AudioStream, muxer: str) -> bool:
         with suppress(ValueError, OSError, av.error.FFmpegError):
             scratch.close()
     return True
+
+
+@cache
+def _marks_held(muxer: str) -> Disposition:
+    """The marks of a sound track that a container gives back: found by writing a file with a track for each."""
+    file, marks = io.BytesIO(), [mark for mark in Disposition if mark & _MARKS]
+    with av.open(file, "w", format=muxer) as written:
+        streams = []
+        for mark in marks:
+            streams.append(cast("AudioStream", written.add_stream(_CONVERTED_TO.get(muxer, "aac"), rate=48000)))
+            streams[-1].disposition = mark
+        for stream in streams:
+            silence = av.AudioFrame("s16", "stereo", 2048)
+            silence.sample_rate, silence.pts = 48000, 0
+            written.mux([*stream.encode(silence), *stream.encode(None)])
+    file.seek(0)
+    held = Disposition(0)
+    with av.open(file) as read:
+        for mark, stream in zip(marks, read.streams.audio, strict=True):
+            held |= stream.disposition & mark
+    return held
 
 
 def _sample_rate(stream: AudioStream) -> int:
@@ -192,7 +219,7 @@ class AudioCopy:
             source = self._stack.enter_context(_source(info))
             used = []
             plans = list(_plans(info, source.streams.audio, output.format.name, wish, suffix))
-            self.remarks = tuple(plan.remark for plan in plans if plan.remark is not None)
+            self.remarks = tuple(remark for plan in plans for remark in plan.remarks)
             for plan in plans:
                 stream = source.streams.audio[plan.number - 1]
                 if plan.action == "leave":
