@@ -24,6 +24,7 @@ from PIL import (  # Pillow knows a format only once its plugin is imported
 )
 
 from pa_lib.errors import InputError
+from pa_lib.video.icc import colors_alone
 
 _FORMATS = (
     PngImagePlugin.PngImageFile.format,
@@ -125,10 +126,10 @@ def read_image(path: Path, max_pixels: int) -> NDArray[np.uint8]:
 
 
 def colour_profile(path: Path) -> bytes | None:
-    """The ICC profile of an image: part of what its colours mean, like the matrix of a video."""
+    """The ICC profile of an image: part of what its colours mean, like the matrix of a video; no more of it."""
     with _opened(path) as image:
         profile = image.info.get("icc_profile")
-    return profile if isinstance(profile, bytes) else None
+    return colors_alone(profile) if isinstance(profile, bytes) else None
 
 
 def write_image(file: BinaryIO, rgb: NDArray[np.uint8], suffix: str, quality: int, profile: bytes | None) -> None:
