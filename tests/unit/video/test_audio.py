@@ -13,6 +13,7 @@ from av.stream import Disposition
 from _clips import make_clip
 from pa_lib.errors import SettingError
 from pa_lib.video import VideoWriter, WriteSettings, check_output, default_output, probe, read_frames
+from pa_lib.video.audio import is_sound_held
 
 _MS = Fraction(1, 1000)
 
@@ -93,6 +94,38 @@ def test_sound_is_converted_on_request(tmp_path, suffix, codec, output, becomes)
     spectra = [np.abs(np.fft.rfft(part[8000:40000])) for part in (before, after)]
     assert [round(float(s.argmax() * 48000 / 32000)) for s in spectra] == [300, 300]  # the tone that the clip has
     assert np.std(after[8000:40000]) == pytest.approx(np.std(before[8000:40000]), rel=0.1)
+
+
+_SOUNDS = {
+    "aac": ".mp4",
+    "libmp3lame": ".mkv",
+    "libopus": ".mkv",
+    "vorbis": ".mkv",
+    "flac": ".mkv",
+    "alac": ".mp4",
+    "ac3": ".mkv",
+    "pcm_s16le": ".mkv",
+    "pcm_s16be": ".mov",
+    "pcm_alaw": ".avi",
+    "adpcm_ima_wav": ".avi",
+    "adpcm_ima_qt": ".mov",
+    "wmav2": ".asf",
+}
+_DOCUMENT = Path(__file__).parents[3] / "docs" / "anonymize.md"
+
+
+def test_the_table_of_sound_in_the_documents_is_true(tmp_path):
+    muxers = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+    lines = [f"| sound | {' | '.join(f'`{suffix}`' for suffix in muxers)} |", "|" + "---|" * 5]
+    for codec, suffix in _SOUNDS.items():
+        video = {".avi": "mpeg4", ".asf": "wmv2"}.get(suffix, "libx264")
+        base = _MS if suffix in (".mkv", ".asf") else Fraction(1, 25)
+        info = probe(make_clip(tmp_path / f"a{suffix}", codec=video, audio=(codec,), time_base=base, n_frames=3))
+        new = {muxer: "to Opus" if muxer == "webm" else "to AAC" for muxer in muxers.values()}
+        cells = ["copied" if is_sound_held(info, muxer) else new[muxer] for muxer in muxers.values()]
+        lines.append(f"| `{codec.removeprefix('lib').replace('mp3lame', 'mp3')}` | {' | '.join(cells)} |")
+    table = "\n".join(lines)
+    assert table in _DOCUMENT.read_text(), f"the table should be:\n{table}"
 
 
 def test_what_fits_is_copied_beside_what_is_converted(tmp_path):

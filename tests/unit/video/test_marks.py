@@ -325,3 +325,10 @@ def test_a_lost_picture_stays_lost_when_deinterlaced():
 def test_a_progressive_video_is_left_alone(tmp_path):
     info = probe(make_clip(tmp_path / "a.mp4"))
     assert deinterlacing(info) is info
+
+
+def test_transparency_of_vp9_is_said_to_be_dropped(tmp_path):
+    source = make_clip(tmp_path / "a.webm", codec="libvpx-vp9", pixel_format="yuva420p", time_base=_MS, n_frames=2)
+    with av.open(str(source)) as container:
+        assert container.streams.video[0].metadata["alpha_mode"] == "1"
+    assert probe(source).notes == ("transparency is dropped",)
