@@ -50,7 +50,6 @@ _STEREO_MODES = {
     (7, False): 9,
     (7, True): 8,
 }
-_CODED_IN_FIELDS = ("h264", "ffv1")
 _PROJECTIONS = {0: 1, 1: 2, 2: 1}  # whole and cropped equirectangular, cube map -> ProjectionType of Matroska
 
 
@@ -181,6 +180,12 @@ def in_fields(format: PixelFormat, marks: Marks) -> PixelFormat:
     return replace(format, is_interlaced=True) if marks.fields is not None and is_woven else format
 
 
+def _is_coded_in_fields(codec: str, format: PixelFormat, marks: Marks) -> bool:
+    """Whether an encoder codes pictures as two fields: x264 wants whole rows of chroma in both."""
+    is_whole = format.height % (2 * format.sampling[0]) == 0
+    return marks.fields is not None and (codec == "ffv1" or (codec == "h264" and is_whole))
+
+
 def marker(format: PixelFormat, codec: str, marks: Marks) -> Callable[[av.VideoFrame], av.VideoFrame]:
     """What marks each picture for the encoder: the order of fields goes by picture, and only a filter can set it.
 
@@ -189,7 +194,7 @@ def marker(format: PixelFormat, codec: str, marks: Marks) -> Callable[[av.VideoF
         codec: FFmpeg's name of the codec.
         marks: The marks.
     """
-    if marks.fields is None or codec not in _CODED_IN_FIELDS:
+    if marks.fields is None or not _is_coded_in_fields(codec, format, marks):
         return lambda frame: frame
     graph = av.filter.Graph()
     source = graph.add_buffer(
@@ -227,11 +232,12 @@ def describe(stream: av.video.stream.VideoStream, codec: str, size: tuple[int, i
         stream.codec_context.field_order = 2 if marks.fields == "tff" else 3
 
 
-def encoder_options(codec: str, marks: Marks, own: dict[str, str]) -> dict[str, str]:
+def encoder_options(codec: str, format: PixelFormat, marks: Marks, own: dict[str, str]) -> dict[str, str]:
     """The options of an encoder, with those by which it writes the marks into its own headers.
 
     Args:
         codec: FFmpeg's name of the codec.
+        format: Format of the pictures as they are encoded.
         marks: The marks.
         own: The options without them.
     """
@@ -253,7 +259,7 @@ def encoder_options(codec: str, marks: Marks, own: dict[str, str]) -> dict[str, 
         texts.append(f"{'max-cll' if codec == 'hevc' else 'content-light'}={marks.light[0]},{marks.light[1]}")
     if name == "x265-params" and marks.fields is not None:
         texts.append(f"pic-struct={3 if marks.fields == 'tff' else 4}")
-    if codec == "h264" and marks.fields is not None:
+    if codec == "h264" and _is_coded_in_fields(codec, format, marks):
         options |= {"flags": "+ildct+ilme", "x264-params": f"{marks.fields}=1"}
     if texts:
         options[name] = ":".join(texts)

@@ -173,7 +173,7 @@ class VideoSink(AbstractSink):
     def _set_up(self, info: VideoInfo) -> None:
         format = self._encoding.format
         codec = self._encoding.codec
-        options = encoder_options(codec, info.marks, self._encoding.options)
+        options = encoder_options(codec, format, info.marks, self._encoding.options)
         context = self._mux.add(self._encoding.encoder, info, format.name, options, codec)
         self._marked = marker(format, codec, info.marks)
         context.color_range = 2 if format.is_full_range else 1

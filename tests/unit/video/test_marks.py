@@ -211,6 +211,24 @@ def test_every_picture_of_an_interlaced_video_is_marked(tmp_path, fields, codec)
                 assert np.array_equal(was.to_ndarray(), now.to_ndarray())
 
 
+@pytest.mark.parametrize("size", [(64, 50), (66, 54), (67, 51)])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_an_interlaced_video_of_a_size_that_cannot_be_coded_in_fields_is_written(tmp_path, size, suffix):
+    width, height = size
+    source = make_clip(
+        tmp_path / "a.mkv", codec="ffv1", fields="bff", time_base=_MS, width=width, height=height, n_frames=3
+    )
+    info, output, chosen = probe(source), tmp_path / f"out{suffix}", WriteSettings(codec="h264")
+    lost = check_output(output, info, chosen)
+    with VideoWriter(output, info, chosen) as writer:
+        for frame in read_frames(info):
+            writer.write(frame)
+        writer.commit(3)
+    said = "the order of its fields (bff) is lost: h264 in a .mp4 file does not hold it"
+    with av.open(str(output)) as container:
+        assert lost == (() if container.streams.video[0].codec_context.field_order == 3 else (said,))
+
+
 _INTERLACED = PixelFormat("yuv420p", 16, 16, matrix=6, is_interlaced=True)
 
 
