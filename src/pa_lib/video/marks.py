@@ -89,6 +89,23 @@ _NAMES = {
 }
 
 
+_DROPPED = {
+    "A53_CC": "closed captions are dropped",
+    "DOVI_RPU_BUFFER": "Dolby Vision metadata is dropped; what is left is the picture that it builds on",
+    "DYNAMIC_HDR_PLUS": "HDR10+ metadata, which goes by scene, is dropped",
+    "DYNAMIC_HDR_VIVID": "HDR Vivid metadata is dropped",
+    "AMBIENT_VIEWING_ENVIRONMENT": "the description of the light that the film is to be seen in is dropped",
+    "ICC_PROFILE": "the color profile is dropped",
+}
+
+
+def dropped_beside(frame: av.VideoFrame) -> list[str]:
+    """One line for each kind of data beside a picture that no encoder here takes."""
+    sides: Any = frame.side_data
+    names = {side.type.name for side in sides}
+    return [line for name, line in _DROPPED.items() if name in names]
+
+
 def read_marks(path: Path, limits: Limits) -> Marks:
     """The marks of the pictures of a file, by its container, its headers and its first pictures.
 

@@ -18,7 +18,7 @@ from pa_lib.video.files import IMAGE_SUFFIXES, image_files, is_still_image
 from pa_lib.video.frame import PixelFormat
 from pa_lib.video.images import image_size, read_image
 from pa_lib.video.info import VideoInfo
-from pa_lib.video.marks import in_fields, read_marks, turned
+from pa_lib.video.marks import dropped_beside, in_fields, read_marks, turned
 from pa_lib.video.orient import orientation_of, upright_format, working_format
 
 _LIMITS = Limits()
@@ -205,7 +205,7 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
         notes.append(f"video track {used} of {len(films)} is used, the others are dropped")
     notes += _dropped(container)
     marks, lost = turned(read_marks(path, limits), orientation)
-    notes += lost
+    notes += [*lost, *dropped_beside(frame)]
     if stream.metadata.get("alpha_mode") == "1":
         notes.append("transparency is dropped")
     is_gif, is_mov = container.format.name == "gif", container.format.name.startswith("mov,")

@@ -350,3 +350,14 @@ def test_transparency_of_vp9_is_said_to_be_dropped(tmp_path):
     with av.open(str(source)) as container:
         assert container.streams.video[0].metadata["alpha_mode"] == "1"
     assert probe(source).notes == ("transparency is dropped",)
+
+
+def test_closed_captions_are_said_to_be_dropped(tmp_path):
+    """A caption as broadcasts hold it: a message of user data (ATSC A/53, GA94) before the first picture."""
+    data = make_clip(tmp_path / "a.h264", n_frames=3).read_bytes()
+    caption = bytes.fromhex("b50031" + b"GA94".hex() + "03c1fffc9420ff")
+    message = b"\x00\x00\x00\x01\x06\x04" + bytes([len(caption)]) + caption + b"\x80"
+    at = data.index(b"\x00\x00\x01\x65")  # the first slice
+    (tmp_path / "b.h264").write_bytes(data[:at] + message[1:] + data[at:])
+    assert "closed captions are dropped" in probe(tmp_path / "b.h264").notes
+    assert "closed captions are dropped" not in probe(tmp_path / "a.h264").notes
