@@ -20,6 +20,7 @@ from av.audio.stream import AudioStream
 from av.stream import Disposition
 
 from pa_lib.errors import InputError, SettingError
+from pa_lib.video.clock import film_packets
 from pa_lib.video.container import open_video
 from pa_lib.video.info import VideoInfo
 
@@ -227,7 +228,7 @@ class AudioCopy:
                 used.append(stream)
                 self._tracks[stream.index] = self._added(stream, plan.action)
             if used:
-                self._packets = _shown(source.demux(*used))
+                self._packets = _shown(film_packets(source, used, info.clock))
         except BaseException:
             self._stack.close()
             raise

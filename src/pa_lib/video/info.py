@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
+from pa_lib.video.clock import Clock
 from pa_lib.video.container import Limits
 from pa_lib.video.frame import PixelFormat
 from pa_lib.video.marks import FieldOrder, Marks
@@ -35,6 +36,7 @@ class VideoInfo:
         is_flipped: Whether these ask for a mirror image, too.
         marks: Marks of the upright pictures: what they mean beyond their samples and color codes.
         deinterlaced: First field of the pictures of the file, where they are deinterlaced on reading.
+        clock: Clock of the file; times of frames and sound are on that of the film, which begins at 0.
         end_pts: End of the last frame in units of `time_base`, if the header holds it exactly; else None.
         audio: Codec name of each audio track.
         audio_faults: Number of an audio track, from 1, -> why it cannot be decoded.
@@ -59,6 +61,7 @@ class VideoInfo:
     is_flipped: bool = False
     marks: Marks = field(default_factory=Marks)
     deinterlaced: FieldOrder | None = None
+    clock: Clock = field(default_factory=Clock)
     end_pts: int | None = None
     audio: tuple[str, ...] = ()
     audio_faults: dict[int, str] = field(default_factory=dict)

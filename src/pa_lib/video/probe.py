@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
@@ -13,6 +13,7 @@ import av
 import av.error
 
 from pa_lib.errors import InputError
+from pa_lib.video.clock import Clock, can_jump
 from pa_lib.video.container import Limits, audio_faults, early_end, is_still, open_video, reason_of, video_stream
 from pa_lib.video.files import IMAGE_SUFFIXES, image_files, is_still_image
 from pa_lib.video.frame import PixelFormat
@@ -20,10 +21,12 @@ from pa_lib.video.images import image_size, read_image
 from pa_lib.video.info import VideoInfo
 from pa_lib.video.marks import dropped_beside, in_fields, read_marks, turned
 from pa_lib.video.orient import orientation_of, upright_format, working_format
+from pa_lib.video.timing import FirstPackets, duration_s_of, is_fragment, length_s, rate_of, start_s_of
 
 _LIMITS = Limits()
 _MAX_STREAMS = 64
 _PACKETS_TO_FIRST_PICTURE = 2000
+_PACKETS_IN_DOUBT = 48
 _STILL_FPS = 25
 
 
@@ -178,21 +181,18 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
             f"{limits.max_pixels}; raise it or scale down"
         )
     time_base = cast("Fraction", stream.time_base)
-    duration_s = _duration_s(container, stream)
-    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
-    fps = float(rate) if rate and 0 < rate <= 1000 else 25.0
-    n_frames = stream.frames or (round(duration_s * fps) if duration_s else None)
-    if duration_s and duration_s > limits.max_duration_s:
-        raise InputError(
-            f"input {path} is {duration_s:.0f} s long, "
-            f"limits.max_duration_s is {limits.max_duration_s:g}; raise it or cut it"
-        )
-    if n_frames and n_frames > limits.max_frames:
-        raise InputError(
-            f"input {path} has about {n_frames} frames, limits.max_frames is {limits.max_frames}; raise it or cut it"
-        )
+    fps, is_stated = rate_of(container, stream)
+    duration_s = duration_s_of(container, stream)
+    if not can_jump(container):
+        _check_length(path, limits, duration_s, stream.frames or _count(duration_s, fps))
+    frame, packets = _first_picture(path, container, stream)
+    clock = Clock(Fraction(0), packets.kind(container), can_jump(container))
+    clock = replace(clock, start_s=start_s_of(container, stream, packets.first(clock.times)))
+    if clock.can_jump:  # the header of such a file says nothing
+        duration_s = length_s(path, limits, clock, 1 / fps)
+    n_frames = stream.frames or _count(duration_s, fps)
+    _check_length(path, limits, duration_s, n_frames)
 
-    frame, is_variable_rate = _first_picture(path, container, stream)
     if frame.width * frame.height > limits.max_pixels:
         raise InputError(
             f"input {path} has frames of {frame.width}x{frame.height} px, limits.max_pixels is {limits.max_pixels}"
@@ -208,10 +208,16 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
     notes += [*lost, *dropped_beside(frame)]
     if stream.metadata.get("alpha_mode") == "1":
         notes.append("transparency is dropped")
+    if not is_stated:
+        notes.append(f"the stream states no frame rate; {fps:g} frames per second are assumed")
     is_gif, is_mov = container.format.name == "gif", container.format.name.startswith("mov,")
     # the header of these is exact; others state a duration rounded or guessed
     is_exact = is_mov or container.format.name.startswith("matroska")
     slack_s = (0.1 + 2.5 / fps + 0.001 * (duration_s or 0)) if is_exact else max(0.5, 0.02 * (duration_s or 0))
+    end_pts = None
+    if is_mov and stream.duration and clock.times == "shown":
+        begin = 0 if is_fragment(container, stream) else stream.start_time or 0
+        end_pts = begin + stream.duration - clock.units(time_base)
     return VideoInfo(
         path=path,
         container="gif" if is_gif else "video",
@@ -222,7 +228,7 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
         duration_s=duration_s,
         codec=coded.codec.canonical_name,
         source_pixel_format=frame.format.name,
-        is_variable_rate=is_variable_rate,
+        is_variable_rate=packets.are_uneven(clock.times),
         rotation_deg=orientation.rotation_deg,
         is_flipped=orientation.is_flipped,
         marks=marks,
@@ -232,8 +238,9 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
         audio_faults=audio_faults(path, limits),
         tags=dict(container.metadata),
         files=(path,),
-        faults=early_end(path, limits, duration_s, slack_s),
-        end_pts=(stream.start_time or 0) + stream.duration if is_mov and stream.duration else None,
+        faults=() if clock.can_jump else early_end(path, limits, duration_s, slack_s),
+        clock=clock,
+        end_pts=end_pts,
         notes=tuple(notes + more),
         limits=limits,
         orientation=orientation,
@@ -247,26 +254,41 @@ def _dropped(container: av.container.InputContainer) -> list[str]:
     return [f"{n} {kind} track{'s are' if n > 1 else ' is'} dropped" for kind, n in numbers.items()]
 
 
-def _duration_s(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> float | None:
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    return container.duration / 1e6 if container.duration else None
+def _check_length(path: Path, limits: Limits, duration_s: float | None, n_frames: int | None) -> None:
+    if duration_s and duration_s > limits.max_duration_s:
+        raise InputError(
+            f"input {path} is {duration_s:.0f} s long, "
+            f"limits.max_duration_s is {limits.max_duration_s:g}; raise it or cut it"
+        )
+    if n_frames and n_frames > limits.max_frames:
+        raise InputError(
+            f"input {path} has about {n_frames} frames, limits.max_frames is {limits.max_frames}; raise it or cut it"
+        )
+
+
+def _count(duration_s: float | None, fps: float) -> int | None:
+    return round(duration_s * fps) if duration_s else None
 
 
 def _first_picture(
     path: Path, container: av.container.InputContainer, stream: av.video.stream.VideoStream
-) -> tuple[av.VideoFrame, bool]:
-    """The first frame that decodes, and whether the packets up to there and a few more lie unevenly in time."""
+) -> tuple[av.VideoFrame, FirstPackets]:
+    """The first frame that decodes, and the times of the packets up to there and a few more."""
     found: av.VideoFrame | None = None
-    times: list[int] = []
+    packets = FirstPackets()
     reason = "it holds no frames"
     try:
         for n, packet in enumerate(container.demux(stream)):
-            if packet.pts is not None and packet.size:
-                times.append(packet.pts)
-            if found is None:
+            if packet.size:
+                packets.add(packet)
+            # further pictures are looked at only where the times may turn out not to be those of showing
+            is_doubtful = stream.codec_context.has_b_frames and packets.may_be_of_decoding
+            if found is None or (is_doubtful and n < _PACKETS_IN_DOUBT):
                 try:
-                    found = next(iter(stream.decode(packet if packet.size else None)), None)
+                    for frame in stream.decode(packet if packet.size else None):
+                        found = found or frame
+                        if frame.pts is not None:
+                            packets.pictures.append(frame.pts)
                 except av.error.EOFError:
                     pass
                 except av.error.FFmpegError as error:
@@ -279,8 +301,4 @@ def _first_picture(
         raise InputError(
             f"input {path} has no picture: {reason}; it may be cut short or damaged, copy it again from its source"
         )
-    # the last few are left out: with reordering their neighbours may not have been read yet
-    shown = sorted(times)[:-8] if len(times) > 16 else sorted(times)
-    gaps = [b - a for a, b in pairwise(shown)]
-    # a clock of 1/1000 s rounds 30 frames a second to gaps of 33 and 34
-    return found, bool(gaps) and max(gaps) - min(gaps) > max(1, 0.02 * max(gaps))
+    return found, packets

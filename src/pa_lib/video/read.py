@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +11,14 @@ import av
 import av.error
 
 from pa_lib.errors import InputError
+from pa_lib.video.clock import film_packets
 from pa_lib.video.container import open_video, video_stream
 from pa_lib.video.deinterlace import deinterlaced
 from pa_lib.video.frame import Frame, Picture
 from pa_lib.video.images import read_image
 from pa_lib.video.info import VideoInfo
 from pa_lib.video.orient import picture_of
+from pa_lib.video.pending import Pending, PendingPackets
 
 
 def read_frames(info: VideoInfo) -> Iterator[Frame]:
@@ -94,81 +96,53 @@ _Shown = tuple[int, int, Picture | None, str | None]
 
 
 def _decode(info: VideoInfo) -> Iterator[_Shown]:
-    """Pictures in order of presentation, and a placeholder for every packet from which none came.
-
-    Their times show which packets those are: the decoder gives back pictures in order of time, so a packet whose
-    time is passed over is lost. Counting exceptions instead would depend on how the decoder's threads were scheduled.
-    """
+    """Pictures in order of presentation, and a placeholder for every packet whose picture is lost."""
     with open_video(info.path, info.limits) as container:
         stream = video_stream(container)
         if stream is None:
             raise InputError(f"input {info.path} has no video stream any more; was it changed while it was read?")
         stream.thread_type = "AUTO"
-        waiting: list[
-            tuple[int, int, bool]
-        ] = []  # time, duration and damage of what the decoder has not given back yet
-        first: tuple[int | None, bool] | None = None  # time of the first packet, and whether it needs no other
-        last: int | None = None
-        for packet in _packets(container, stream):
+        stream.codec_context.copy_opaque = True
+        pending = PendingPackets(info, stream)
+        for packet in _packets(container, stream, info):
             if packet is not None:
-                first = first or (packet.pts, packet.is_keyframe)
-                if packet.pts is not None and not packet.is_discard:
-                    heapq.heappush(waiting, (packet.pts, packet.duration or 0, packet.is_corrupt))
+                pending.take(packet)
             try:
                 frames = stream.decode(packet)
             except av.error.EOFError:
-                frames = []
+                continue
             except av.error.FFmpegError as error:
-                frames = []
-                if packet is not None and packet.pts is None:  # no time to find it by, so it is missing here
-                    last = 0 if last is None else last + info.nominal_duration
-                    yield last, 0, None, f"decoding failed: {error.strerror}"
+                for loss in pending.fail():
+                    yield _lost(loss, f"decoding failed: {error.strerror}")
+                continue
             for frame in frames:
-                pts = frame.pts
-                if pts is None:
-                    pts = 0 if last is None else last + info.nominal_duration
-                if last is None and first == (pts, True):
-                    # pictures shown before the first key frame lean on frames from before the file began; no player
-                    # shows them
-                    waiting = [entry for entry in waiting if entry[0] >= pts]
-                    heapq.heapify(waiting)
-                if last is not None and pts < last:
-                    continue  # its place was passed and is already filled
-                while waiting and waiting[0][0] < pts:
-                    yield _lost(heapq.heappop(waiting))
-                is_damaged = frame.is_corrupt
-                if waiting and waiting[0][0] == pts:
-                    is_damaged |= heapq.heappop(waiting)[2]
-                last = pts
-                yield _shown(info, frame, pts, is_damaged)
-        while waiting:
-            yield _lost(heapq.heappop(waiting))
+                yield from map(_lost, pending.lost_before(frame))
+                source = pending.picture(frame)
+                if source is not None:
+                    yield _shown(info, frame, source)
+        yield from map(_lost, pending.rest())
 
 
 def _packets(
-    container: av.container.InputContainer, stream: av.video.stream.VideoStream
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream, info: VideoInfo
 ) -> Iterator[av.Packet[Any] | None]:
     """The packets of the stream and a last None, with which the decoder gives back what it holds."""
-    try:
-        for packet in container.demux(stream):
-            if packet.size:
-                yield packet
-    except av.error.FFmpegError:
-        pass  # the rest of the file is unreadable; `probe` has reported it
+    with suppress(av.error.FFmpegError):  # the rest of the file is unreadable then; `probe` has reported it
+        yield from film_packets(container, [stream], info.clock)
     yield None
 
 
-def _lost(entry: tuple[int, int, bool]) -> _Shown:
-    pts, duration, is_corrupt = entry
-    fault = (
-        "the file ends or is damaged within this frame" if is_corrupt else "the decoder gave no picture for this frame"
-    )
-    return pts, duration, None, fault
+def _lost(packet: Pending, fault: str = "the decoder gave no picture for this frame") -> _Shown:
+    assert packet.time is not None
+    if packet.is_corrupt:
+        fault = "the file ends or is damaged within this frame"
+    return packet.time, packet.duration, None, fault
 
 
-def _shown(info: VideoInfo, frame: av.VideoFrame, pts: int, is_damaged: bool) -> _Shown:
-    duration = frame.duration or 0
-    if is_damaged:
+def _shown(info: VideoInfo, frame: av.VideoFrame, source: Pending) -> _Shown:
+    assert source.time is not None
+    pts, duration = source.time, source.duration
+    if frame.is_corrupt or source.is_corrupt:
         return pts, duration, None, "the decoder flags this frame as corrupt"
     try:
         return pts, duration, picture_of(frame, info.format, info.orientation), None
