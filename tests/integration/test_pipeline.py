@@ -200,3 +200,19 @@ def test_a_truncated_file_is_refused_or_done_as_far_as_it_goes(
     code, _, err = run(capsys, "input=clip.mkv", "is_damaged_accepted=true")
     assert code in (0, 3), err
     assert (tmp_path / "clip.anonymized.mkv").is_file()
+
+
+def test_frames_that_change_size_are_named_and_scaled_where_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    parts = [make_clip(tmp_path / f"{width}.h264", n_frames=4, width=width) for width in (64, 80)]
+    (tmp_path / "clip.h264").write_bytes(b"".join(part.read_bytes() for part in parts))
+    code, out, err = run(capsys, "input=clip.h264")
+    assert code == 3, err
+    assert "4 redacted: the frame is 80x48 yuv420p, the video began with 64x48 yuv420p; other_sizes=scale" in out
+    code, out, err = run(capsys, "input=clip.h264", "other_sizes=scale")
+    assert code == 0, err
+    assert "8 of 8 frames accounted for" in out
+    assert "0 redacted" in out
+    assert [frame.fault for frame in read_frames(probe(tmp_path / "clip.anonymized.mp4"))] == [None] * 8

@@ -85,7 +85,7 @@ def run_settings(config: dict[str, Any], *, is_chosen_again: bool = False) -> Ru
     """The settings of a run, without the input and the output, from a config of ``conf/anonymize.yaml``."""
     from pa_lib.pipeline import RunSettings
 
-    names = ("stage", "on_failure", "seed", "is_overwrite", "is_damaged_accepted", "is_deinterlaced")
+    names = ("stage", "on_failure", "seed", "is_overwrite", "is_damaged_accepted", "is_deinterlaced", "other_sizes")
     node = {name: config[name] for name in names} | config["report"]
     # Folders may name people, and file names are recorded elsewhere: paths stay out of the record.
     recorded = {name: value for name, value in config.items() if name not in ("input", "output", "tracks", "weights")}

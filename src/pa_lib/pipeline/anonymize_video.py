@@ -14,8 +14,10 @@ every frame in it is accounted for, and a run that fails changes no file.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -60,6 +62,8 @@ from pa_lib.video import (
     fingerprint,
     probe,
 )
+
+_MAX_REASONS = 3
 
 
 class AnonymizationPipeline:
@@ -218,7 +222,7 @@ class AnonymizationPipeline:
 
     def _checked_input(self, source: Path, settings: RunSettings) -> VideoInfo:
         """The source, refused if it is damaged and that was not accepted."""
-        info = probe(source, self.limits)
+        info = replace(probe(source, self.limits), is_scaled=settings.other_sizes == "scale")
         if settings.is_deinterlaced:
             info = deinterlacing(info)
         if info.faults and not settings.is_damaged_accepted:
@@ -357,8 +361,14 @@ class AnonymizationPipeline:
             ):
                 writer.commit(len(log), [tracks, rows, page])
         remarks = (*(f"note: {warning}" for warning in report.warnings), *video.remarks)
-        summary = "\n".join((f"{info.path.name}: {report.verdict}", record.summary, *remarks))
+        summary = "\n".join((f"{info.path.name}: {report.verdict}", record.summary, *_reasons(log), *remarks))
         return RunOutcome(summary, files, n_redacted=report.counts["redacted"])
+
+
+def _reasons(log: FrameLog) -> list[str]:
+    """The commonest reasons why frames were redacted, one line each."""
+    reasons = Counter(log[int(index)].fault for index in np.flatnonzero(log.is_redacted))
+    return [f"{n:,} redacted: {reason}" for reason, n in reasons.most_common(_MAX_REASONS)]
 
 
 def _check_unchanged(info: VideoInfo, record: TracksRecord) -> None:

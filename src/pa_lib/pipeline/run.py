@@ -32,6 +32,8 @@ class RunSettings:
         is_damaged_accepted: Whether a file that is visibly cut short or damaged is worked on at all.
         is_deinterlaced: Whether pictures of two fields become pictures of one moment, which changes them outside masks,
             too.
+        other_sizes: Treatment of frames whose size or pixel format is not that of the first: ``redact`` blanks them,
+            ``scale`` brings them to it, in their own proportions, on black.
         is_before_shown: Whether original pixels of hidden people are put into the report.
         config: The configuration, as it is recorded in the report.
 
@@ -47,6 +49,7 @@ class RunSettings:
     is_overwrite: bool = True
     is_damaged_accepted: bool = False
     is_deinterlaced: bool = False
+    other_sizes: Literal["redact", "scale"] = "redact"
     is_before_shown: bool = False
     config: Mapping[str, Any] | None = None
 
@@ -55,6 +58,7 @@ class RunSettings:
         for name, value, choices in (
             ("stage", self.stage, ("all", "find")),
             ("on_failure", self.on_failure, ("redact", "abort")),
+            ("other_sizes", self.other_sizes, ("redact", "scale")),
         ):
             if value not in choices:
                 raise SettingError(f"{name}: got '{value}', expected {' or '.join(choices)}")

@@ -1,4 +1,4 @@
-"""From the clock of a file to that of the film, which begins at 0 and runs on where the file's begins anew."""
+"""From the clock of a file to that of the film, which begins at 0 and runs on where the file's begins again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Clock:
         times: Kind of the packets' times. ``shown``: when a picture is shown. ``rising``: the same, but in order of
             decoding, so that only the order in which the decoder gives pictures back says which is shown when.
             ``decoded``: as before, and only the times of decoding can be used (AVI). ``none``: a bare stream.
-        can_jump: Whether the clock may begin anew within the file, as in transport streams that were joined.
+        can_jump: Whether the clock may begin again within the file, as in transport streams that were joined.
     """
 
     start_s: Fraction = Fraction(0)
@@ -44,7 +44,7 @@ def has_no_times(container: av.container.InputContainer) -> bool:
 
 
 def can_jump(container: av.container.InputContainer) -> bool:
-    """Whether the format's clock begins anywhere and may begin anew: transport and program streams."""
+    """Whether the format's clock begins anywhere and may begin again: transport and program streams."""
     return bool(container.format.flags & _CLOCK_JUMPS)
 
 
@@ -81,7 +81,7 @@ def film_packets(
 
 
 class _Joints:
-    """What has to be added to the times of packets, so that they go on where a clock begins anew."""
+    """What has to be added to the times of packets, so that they go on where a clock begins again."""
 
     def __init__(self) -> None:
         self._shifts = [Fraction(0)]  # of the clocks seen last, the newest first

@@ -45,6 +45,8 @@ class VideoInfo:
         faults: Damage that shows without decoding, e.g. a file that ends early; the output is not whole then.
         notes: Conversions on reading, one line each, e.g. transparency shown on white.
         limits: The limits that it was checked against.
+        is_scaled: Whether frames of another size or pixel format than the first are scaled to it, instead of counting
+            as damaged.
     """
 
     path: Path
@@ -71,6 +73,7 @@ class VideoInfo:
     notes: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     orientation: Orientation = UPRIGHT
+    is_scaled: bool = False
 
     @property
     def width(self) -> int:

@@ -109,17 +109,29 @@ def upright_format(format: PixelFormat, orientation: Orientation) -> PixelFormat
     return format
 
 
-def picture_of(frame: av.VideoFrame, wanted: PixelFormat, orientation: Orientation) -> Picture:
+def picture_of(frame: av.VideoFrame, wanted: PixelFormat, orientation: Orientation, *, is_scaled: bool) -> Picture:
     """The upright picture of a decoded frame.
 
+    Args:
+        frame: The frame.
+        wanted: Format of the picture.
+        orientation: Turn and mirror image that bring the frame upright.
+        is_scaled: Whether a frame of another size or kind is brought to `wanted`.
+
     Raises:
-        ValueError: If the frame is not of the size or kind that the video began with.
+        ValueError: If the frame is not of the size or kind that the video began with, and is not scaled.
     """
     lying, _ = working_format(frame)
     stated = {name: getattr(wanted, name) for name in ("primaries", "transfer", "matrix", "is_interlaced")}
     lying = replace(lying, **stated)
-    if upright_format(lying, orientation) != wanted:
-        raise ValueError(f"the frame is {frame.width}x{frame.height} {frame.format.name}, unlike the frames before")
+    upright = upright_format(lying, orientation)
+    if upright != wanted:
+        if is_scaled:
+            return _scaled(frame, wanted, orientation)
+        raise ValueError(
+            f"the frame is {upright.width}x{upright.height} {upright.name}, the video began with "
+            f"{wanted.width}x{wanted.height} {wanted.name}; other_sizes=scale scales such frames"
+        )
     if orientation == UPRIGHT and _is_native(frame, lying):
         return Picture(plane_views(frame), lying, source=frame)
     picture = Picture(_planes(frame, lying), lying)
@@ -127,6 +139,31 @@ def picture_of(frame: av.VideoFrame, wanted: PixelFormat, orientation: Orientati
         picture = converted(picture, "yuv444p")
     planes = tuple(np.ascontiguousarray(orientation.apply(plane)) for plane in picture.planes)
     return Picture(planes, wanted)
+
+
+def _scaled(frame: av.VideoFrame, wanted: PixelFormat, orientation: Orientation) -> Picture:
+    """The upright picture within `wanted`, as large as fits, in its own proportions, on black."""
+    rows, columns = wanted.chroma_grid
+    height, width = (wanted.width, wanted.height) if orientation.is_transposed else (wanted.height, wanted.width)
+    zoom = min(width / frame.width, height / frame.height)
+    inner = frame.reformat(
+        width=min(width, max(columns, round(frame.width * zoom / columns) * columns)),
+        height=min(height, max(rows, round(frame.height * zoom / rows) * rows)),
+        format=wanted.name,
+        dst_color_range="JPEG" if wanted.is_rgb or wanted.is_full_range else "MPEG",
+    )
+    black = 0 if wanted.is_rgb or wanted.is_full_range else 16 << (wanted.bits - 8)
+    turned = [orientation.apply(view) for view in plane_views(inner)]
+    # margins in whole blocks of pixels that share chroma
+    top = (wanted.height - turned[0].shape[0]) // 2 // rows * rows
+    left = (wanted.width - turned[0].shape[1]) // 2 // columns * columns
+    planes = []
+    for number, (shape, plane) in enumerate(zip(wanted.plane_shapes(), turned, strict=True)):
+        canvas = np.full(shape, 1 << (wanted.bits - 1) if number else black, plane.dtype)
+        y, x = (top // wanted.sampling[0], left // wanted.sampling[1]) if number else (top, left)
+        canvas[y : y + plane.shape[0], x : x + plane.shape[1]] = plane
+        planes.append(canvas)
+    return Picture(tuple(planes), wanted)
 
 
 def _is_native(frame: av.VideoFrame, format: PixelFormat) -> bool:

@@ -58,15 +58,17 @@ class PendingPackets:
 
     def __init__(self, info: VideoInfo, stream: av.video.stream.VideoStream) -> None:
         self._info = info
+        self._keys: deque[int] = deque([0], maxlen=2)  # packets that need no other
         self._reads_header = header_reader(info.codec, stream.codec_context.extradata)
         self._is_in_order = info.clock.times != "shown"  # the decoder's order says which is shown when
         self._open: dict[int, Pending] = {}  # in order of decoding
         self._by_time: list[tuple[int, int]] = []  # heap of time and index; in order of decoding the free times
         self._n_packets = self._n_pictures = 0
-        self._n_errors = 0  # errors of the decoder that no packet has been found for
+        self.n_errors = 0  # errors of the decoder that no packet has been found for
         self._has_begun = self._begins_with_key = False
         self._last: int | None = None  # time of the last picture or loss
         self._with_fields: deque[int] = deque(maxlen=_N_REMEMBERED)  # packets whose picture has two fields
+        self._done: deque[int] = deque(maxlen=_N_REMEMBERED)  # packets whose picture has come
         self._given_up: deque[int] = deque(maxlen=_N_REMEMBERED)
 
     def take(self, packet: av.Packet[Any]) -> None:
@@ -74,6 +76,8 @@ class PendingPackets:
         index = self._n_packets
         packet.opaque = index
         self._n_packets += 1
+        if packet.is_keyframe:
+            self._keys.append(index)
         if index == 0:
             self._begins_with_key = packet.is_keyframe
         if packet.is_discard:
@@ -88,9 +92,28 @@ class PendingPackets:
         if time is not None and (shows or not self._is_in_order):
             heapq.heappush(self._by_time, (time, index))
 
+    @property
+    def restart(self) -> int:
+        """Number of a packet from which everything that is still awaited can be decoded again."""
+        return self._keys[0]
+
+    @property
+    def is_any_awaited(self) -> bool:
+        """Whether a picture is still to come."""
+        return any(entry.shows for entry in self._open.values())
+
+    def is_open(self, index: int) -> bool:
+        """Whether no picture has come from a packet, and it has not been given up."""
+        return index in self._open
+
+    def is_awaited(self, frame: av.VideoFrame) -> bool:
+        """Whether the picture has not come before."""
+        index: Any = frame.opaque
+        return index is None or index in self._open or index not in self._done
+
     def fail(self) -> Iterator[Pending]:
         """An error of the decoder: the loss, if its place can only be here."""
-        self._n_errors += 1
+        self.n_errors += 1
         if self._is_in_order:
             time = self._next_time()
             self._note(time)
@@ -120,6 +143,7 @@ class PendingPackets:
                 return None
             source = Pending(-1, None if self._is_in_order else frame.pts, frame.duration or 0, False, True)
         self._open.pop(source.index, None)
+        self._done.append(source.index)
         if frame.interlaced_frame and self._info.codec in _FIELD_CODECS:
             self._with_fields.append(source.index)
         time = self._next_time() if self._is_in_order or source.time is None else source.time
@@ -178,9 +202,9 @@ class PendingPackets:
         """The entry, if it is lost and its place is not filled yet."""
         del self._open[entry.index]
         self._given_up.append(entry.index)
-        is_blamed = entry.shows and self._n_errors > 0
+        is_blamed = entry.shows and self.n_errors > 0
         if is_blamed:
-            self._n_errors -= 1
+            self.n_errors -= 1
         elif not entry.is_corrupt and not self._is_silent_loss(entry):
             if self._is_in_order and entry.shows and self._by_time:
                 heapq.heappop(self._by_time)  # the picture before stays for its time

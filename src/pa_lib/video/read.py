@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -97,30 +97,74 @@ _Shown = tuple[int, int, Picture | None, str | None]
 
 def _decode(info: VideoInfo) -> Iterator[_Shown]:
     """Pictures in order of presentation, and a placeholder for every packet whose picture is lost."""
-    with open_video(info.path, info.limits) as container:
-        stream = video_stream(container)
-        if stream is None:
-            raise InputError(f"input {info.path} has no video stream any more; was it changed while it was read?")
+    with _opened(info) as (container, stream):
         stream.thread_type = "AUTO"
-        stream.codec_context.copy_opaque = True
         pending = PendingPackets(info, stream)
         for packet in _packets(container, stream, info):
             if packet is not None:
                 pending.take(packet)
-            try:
-                frames = stream.decode(packet)
-            except av.error.EOFError:
-                continue
-            except av.error.FFmpegError as error:
-                for loss in pending.fail():
-                    yield _lost(loss, f"decoding failed: {error.strerror}")
-                continue
-            for frame in frames:
-                yield from map(_lost, pending.lost_before(frame))
-                source = pending.picture(frame)
-                if source is not None:
-                    yield _shown(info, frame, source)
+            yield from _taken(info, pending, _outcomes(stream, packet, is_last=packet is None))
+        if pending.is_any_awaited:
+            # where the last packets are damaged, all that the decoder's threads still held went with the error
+            yield from _taken(info, pending, _decode_again(info, pending))
         yield from map(_lost, pending.rest())
+
+
+_Outcome = av.VideoFrame | av.error.FFmpegError
+
+
+def _outcomes(
+    stream: av.video.stream.VideoStream, packet: av.Packet[Any] | None, *, is_last: bool = False
+) -> Iterator[_Outcome]:
+    """What the decoder gives when it gets a packet: pictures, or an error; no error at the end, see `_decode`."""
+    try:
+        yield from stream.decode(packet)
+    except av.error.EOFError:
+        return
+    except av.error.FFmpegError as error:
+        if not is_last:
+            yield error
+
+
+def _decode_again(info: VideoInfo, pending: PendingPackets) -> Iterator[_Outcome]:
+    """Pictures that are still awaited, and errors that have not been seen yet, one packet after the other."""
+    n_seen = pending.n_errors
+    with _opened(info) as (container, stream):
+        stream.thread_type = "SLICE"
+        first = pending.restart
+        for index, packet in enumerate(_packets(container, stream, info)):
+            if packet is not None:
+                packet.opaque = index
+            for outcome in _outcomes(stream, packet) if index >= first else ():
+                if isinstance(outcome, av.VideoFrame):
+                    yield outcome
+                elif pending.is_open(index) and n_seen > 0:
+                    n_seen -= 1
+                elif pending.is_open(index):
+                    yield outcome
+
+
+def _taken(info: VideoInfo, pending: PendingPackets, outcomes: Iterator[_Outcome]) -> Iterator[_Shown]:
+    """What there is to show after the decoder gave something."""
+    for outcome in outcomes:
+        if isinstance(outcome, av.error.FFmpegError):
+            for loss in pending.fail():
+                yield _lost(loss, f"decoding failed: {outcome.strerror}")
+        elif pending.is_awaited(outcome):
+            yield from map(_lost, pending.lost_before(outcome))
+            source = pending.picture(outcome)
+            if source is not None:
+                yield _shown(info, outcome, source)
+
+
+@contextmanager
+def _opened(info: VideoInfo) -> Iterator[tuple[av.container.InputContainer, av.video.stream.VideoStream]]:
+    with open_video(info.path, info.limits) as container:
+        stream = video_stream(container)
+        if stream is None:
+            raise InputError(f"input {info.path} has no video stream any more; was it changed while it was read?")
+        stream.codec_context.copy_opaque = True
+        yield container, stream
 
 
 def _packets(
@@ -145,6 +189,6 @@ def _shown(info: VideoInfo, frame: av.VideoFrame, source: Pending) -> _Shown:
     if frame.is_corrupt or source.is_corrupt:
         return pts, duration, None, "the decoder flags this frame as corrupt"
     try:
-        return pts, duration, picture_of(frame, info.format, info.orientation), None
+        return pts, duration, picture_of(frame, info.format, info.orientation, is_scaled=info.is_scaled), None
     except (ValueError, av.error.FFmpegError) as error:
         return pts, duration, None, str(error)

@@ -157,16 +157,53 @@ def test_a_truncated_matroska_file_tells(tmp_path):
     assert 10 < len(list(read_frames(info))) < 35
 
 
-def test_a_change_of_size_within_the_stream_is_a_fault_not_a_crash(tmp_path):
-    small = make_clip(tmp_path / "small.h264", n_frames=5, width=64, height=48)
-    large = make_clip(tmp_path / "large.h264", n_frames=5, width=80, height=48)
-    both = tmp_path / "both.h264"
+def of_two_sizes(folder: Path) -> Path:
+    """Five frames of 64 x 48 px, then five of 80 x 48."""
+    small = make_clip(folder / "small.h264", n_frames=5, width=64, height=48)
+    large = make_clip(folder / "large.h264", n_frames=5, width=80, height=48)
+    both = folder / "both.h264"
     both.write_bytes(small.read_bytes() + large.read_bytes())
-    frames = list(read_frames(probe(both)))
+    return both
+
+
+def test_a_change_of_size_within_the_stream_is_a_fault_not_a_crash(tmp_path):
+    frames = list(read_frames(probe(of_two_sizes(tmp_path))))
     assert len(frames) == 10
     assert [frame.picture is None for frame in frames] == [False] * 5 + [True] * 5
-    assert "80x48" in frames[-1].fault
+    assert frames[-1].fault == (
+        "the frame is 80x48 yuv420p, the video began with 64x48 yuv420p; other_sizes=scale scales such frames"
+    )
     assert all(b.pts > a.pts for a, b in pairwise(frames))
+
+
+def test_frames_of_another_size_are_scaled_in_proportion_where_asked(tmp_path):
+    info = replace(probe(of_two_sizes(tmp_path)), is_scaled=True)
+    frames = list(read_frames(info))
+    assert [frame.fault for frame in frames] == [None] * 10
+    for number, frame in enumerate(frames[5:]):
+        luma, blue, red = frame.picture.planes
+        assert (luma.shape, blue.shape, red.shape) == ((48, 64), (24, 32), (24, 32))
+        # 80 x 48 fits as 64 x 38: 4 rows of black above and 6 below, since chroma samples are shared by two rows
+        assert (luma[:4] == 16).all()
+        assert (luma[42:] == 16).all()
+        assert (blue[:2] == 128).all()
+        assert (red[21:] == 128).all()
+        drawn = Image.fromarray(scene(number, 80, 48)).resize((64, 38), Image.Resampling.BICUBIC)
+        assert np.abs(frame.picture.rgb()[4:42].astype(int) - np.asarray(drawn)).mean() < 10
+
+
+@pytest.mark.parametrize("rotation_deg", [0, -90])
+def test_scaling_fits_a_turned_video(tmp_path, rotation_deg):
+    info = probe(make_clip(tmp_path / "a.mp4", rotation_deg=rotation_deg, width=64, height=48))
+    other = probe(make_clip(tmp_path / "b.mp4", rotation_deg=rotation_deg, width=96, height=96, n_frames=2))
+    mixed = replace(other, format=info.format, is_scaled=True)
+    for frame in read_frames(mixed):
+        assert frame.picture.format == info.format
+        luma = frame.picture.planes[0]
+        wide, margin = (luma, 8) if rotation_deg == 0 else (luma.T, 8)
+        assert (wide[:, :margin] == 16).all()
+        assert (wide[:, -margin:] == 16).all()
+        assert wide[:, margin:-margin].min() > 16
 
 
 def test_one_bad_image_among_many_is_a_fault(tmp_path):
