@@ -65,7 +65,8 @@ class PendingPackets:
         self._by_time: list[tuple[int, int]] = []  # heap of time and index; in order of decoding the free times
         self._n_packets = self._n_pictures = 0
         self.n_errors = 0  # errors of the decoder that no packet has been found for
-        self._has_begun = self._begins_with_key = False
+        self._has_begun = False
+        self._first_key: int | None = None
         self._last: int | None = None  # time of the last picture or loss
         self._with_fields: deque[int] = deque(maxlen=_N_REMEMBERED)  # packets whose picture has two fields
         self._done: deque[int] = deque(maxlen=_N_REMEMBERED)  # packets whose picture has come
@@ -78,8 +79,7 @@ class PendingPackets:
         self._n_packets += 1
         if packet.is_keyframe:
             self._keys.append(index)
-        if index == 0:
-            self._begins_with_key = packet.is_keyframe
+            self._first_key = index if self._first_key is None else self._first_key
         if packet.is_discard:
             return
         time = packet.pts
@@ -113,6 +113,8 @@ class PendingPackets:
 
     def fail(self) -> Iterator[Pending]:
         """An error of the decoder: the loss, if its place can only be here."""
+        if not self._has_begun and self._first_key != 0:
+            return  # the file begins between key frames
         self.n_errors += 1
         if self._is_in_order:
             time = self._next_time()
@@ -122,10 +124,8 @@ class PendingPackets:
     def lost_before(self, frame: av.VideoFrame) -> Iterator[Pending]:
         """The packets that are known to be lost once the decoder has given this picture, each with a time."""
         index, source = self._source(frame)
-        if not self._has_begun and index == 0 and self._begins_with_key and not self._is_in_order:
-            # pictures shown before the first key frame lean on frames from before the file began; no player shows them
-            self._drop_before(source.time if source is not None else frame.pts)
-        self._has_begun = True
+        if not self._has_begun:
+            self._begin(index, source)
         # nothing that was decoded before a key frame is shown after it
         is_anchor = frame.key_frame or (frame.pict_type != PictureType.B and self._info.codec not in _DEEP_CODECS)
         limit = index if is_anchor else index - _FURTHEST
@@ -184,10 +184,25 @@ class PendingPackets:
             return heapq.heappop(self._by_time)[0]
         return 0 if self._last is None else self._last + info.nominal_duration
 
-    def _drop_before(self, time: int | None) -> None:
+    def _begin(self, index: int, source: Pending | None) -> None:
+        """Leave out, as players do, what leans on pictures from before the file began.
+
+        That is what comes before the first key frame, unless the decoder shows it, and what is shown before that frame.
+        """
+        self._has_begun = True
+        first_key = index if self._first_key is None else self._first_key
         for entry in list(self._open.values()):
-            if time is not None and entry.time is not None and entry.time < time:
+            is_leading = (
+                index == first_key
+                and source is not None
+                and source.time is not None
+                and entry.time is not None
+                and entry.time < source.time
+            )
+            if entry.index < min(index, first_key) or (is_leading and not self._is_in_order):
                 del self._open[entry.index]
+                if self._is_in_order and entry.shows and self._by_time:
+                    heapq.heappop(self._by_time)
 
     # -- losses ---------------------------------------------------------------------------------------------------
 

@@ -208,6 +208,8 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
     notes += [*lost, *dropped_beside(frame)]
     if stream.metadata.get("alpha_mode") == "1":
         notes.append("transparency is dropped")
+    if packets.is_cut_off:
+        notes.append("the file begins between key frames; what leans on frames that it does not hold is left out")
     if not is_stated:
         notes.append(f"the stream states no frame rate; {fps:g} frames per second are assumed")
     is_gif, is_mov = container.format.name == "gif", container.format.name.startswith("mov,")

@@ -78,9 +78,9 @@ def _read_video(info: VideoInfo) -> Iterator[Frame]:
     """Number the decoder's output and give each frame the time to the next as its duration."""
     held: Frame | None = None
     for pts, duration, picture, fault in _decode(info):
+        # an encoder refuses two frames of one moment, so a repeated time moves on by one unit
+        pts = max(pts, 0 if held is None else held.pts + 1)
         if held is not None:
-            # an encoder refuses two frames of one moment, so a repeated time moves on by one unit
-            pts = max(pts, held.pts + 1)
             yield replace(held, duration=pts - held.pts)
         index = held.index + 1 if held is not None else 0
         held = Frame(index, pts, duration or info.nominal_duration, float(pts * info.time_base), picture, fault)

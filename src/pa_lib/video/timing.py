@@ -24,12 +24,15 @@ class FirstPackets:
     shown: list[int] = field(default_factory=list)
     decoded: list[int] = field(default_factory=list)
     pictures: list[int] = field(default_factory=list)
-    begins_with_key: bool = False
+    has_key: bool = False
+    first_key: int | None = None
+    n_before_key: int = 0
 
     def add(self, packet: av.Packet[Any]) -> None:
         """Note the times of the next packet."""
-        if not (self.shown or self.decoded):
-            self.begins_with_key = packet.is_keyframe
+        if packet.is_keyframe and not self.has_key:
+            self.has_key, self.first_key = True, packet.pts
+        self.n_before_key += not self.has_key
         for times, time in ((self.shown, packet.pts), (self.decoded, packet.dts)):
             if time is not None:
                 times.append(time)
@@ -54,9 +57,15 @@ class FirstPackets:
             return min(self.decoded or self.shown, default=None)
         if times == "rising":
             return min(self.shown)
-        if self.begins_with_key and self.pictures:
-            return self.pictures[0]
-        return min([*self.shown, *self.pictures], default=None)
+        if self.first_key is None:
+            return min([*self.shown, *self.pictures], default=None)
+        # a decoder may show what comes before the first key frame
+        return min([self.first_key, *self.pictures[: min(1, self.n_before_key)]])
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether pictures before the first key frame cannot be shown."""
+        return self.has_key and self.n_before_key > 0
 
     def are_uneven(self, times: Times) -> bool:
         """Whether the pictures lie unevenly in time."""

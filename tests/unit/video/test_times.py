@@ -5,6 +5,7 @@ Expected numbers and times come from how the clip was made, or from PyAV's own d
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -200,6 +201,35 @@ def test_a_piece_of_a_fragmented_mp4_begins_at_zero(tmp_path):
     after = played(written(tmp_path / "piece.mp4"))
     assert after.pictures == pytest.approx([0.04 * i for i in range(10)])
     assert after.duration == pytest.approx(0.4, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "options"),
+    [
+        ("libx264", ".ts", SLOW),
+        ("libx265", ".ts", {"x265-params": "log-level=none:keyint=12"}),  # with an open group of pictures
+        ("mpeg2video", ".ts", {"g": "12", "bf": "2"}),
+        ("libx264", ".h264", SLOW),
+    ],
+)
+def test_a_recording_that_begins_between_key_frames(tmp_path, codec, suffix, options):
+    """As every piece of a broadcast does: what leans on frames before it was never there, so it is no loss."""
+    units = Fraction(1, 25) if suffix == ".h264" or codec == "mpeg2video" else Fraction(1, 90000)
+    audio = () if suffix == ".h264" else ("mp2",)
+    source = make_clip(tmp_path / f"a{suffix}", codec=codec, n_frames=50, time_base=units, options=options, audio=audio)
+    piece = tmp_path / f"b{suffix}"
+    piece.write_bytes(source.read_bytes()[packets(source)[5].pos :])
+    assert not packets(piece)[0].is_keyframe
+    info = probe(piece)
+    assert "begins between key frames" in info.notes[0]
+    frames = list(read_frames(info))
+    with av.open(str(piece)) as container:
+        assert len(frames) == sum(1 for _ in container.decode(video=0)) < 45
+    assert [frame.fault for frame in frames] == [None] * len(frames)
+    if audio:
+        before, after = played(piece), played(written(piece))
+        assert after.offset == pytest.approx(before.offset, abs=1e-4)
+        assert after.sound == pytest.approx(0, abs=1e-4)
 
 
 # -- section: streams without times ------------------------------------------------------------------------------------
@@ -556,3 +586,37 @@ def test_a_loss_among_invisible_pictures_is_the_loss_alone(tmp_path):
     frames = list(read_frames(probe(muxed(tmp_path / "b.webm", source, parts, fps=50))))
     assert len(frames) == 30
     assert [frame.index for frame in frames if frame.fault] == [10]
+
+
+# -- section: files of users -------------------------------------------------------------------------------------------
+
+FIELD = Path(os.environ.get("PA_SHARED_DATA", "/nowhere")) / "field"
+
+
+@pytest.mark.parametrize(
+    ("name", "n_frames", "duration_s"),
+    [
+        ("vp8_altref.webm", 120, 4.004),
+        ("xvid_packed.avi", 58, 2.0354),
+        ("h264.avi", 60, 2.002),
+        ("ts_big.ts", 60, 2.002),
+        ("raw.h264", 60, 2.002),
+    ],
+)
+def test_files_that_users_brought(tmp_path, name, n_frames, duration_s):
+    """Numbers of pictures and durations by ffprobe; all are of 30000/1001 frames per second."""
+    source = FIELD / name
+    if not source.exists():
+        pytest.skip("needs the shared data")
+    info = probe(source)
+    frames = list(read_frames(info))
+    assert [frame.fault for frame in frames] == [None] * n_frames
+    assert info.fps == pytest.approx(30000 / 1001, rel=1e-6)
+    length = (frames[-1].pts + frames[-1].duration - frames[0].pts) * info.time_base
+    assert float(length) == pytest.approx(duration_s, abs=0.002)
+    if info.audio:
+        output = tmp_path / "out.mkv"
+        after = played(written(source, output))
+        expected = 1920 / 90000 if name == "ts_big.ts" else 0
+        assert after.offset == pytest.approx(expected, abs=0.001)
+        assert after.duration == pytest.approx(duration_s, abs=0.04)
