@@ -69,8 +69,7 @@ class PendingPackets:
         self._first_key: int | None = None
         self._last: int | None = None  # time of the last picture or loss
         self._with_fields: deque[int] = deque(maxlen=_N_REMEMBERED)  # packets whose picture has two fields
-        self._done: deque[int] = deque(maxlen=_N_REMEMBERED)  # packets whose picture has come
-        self._given_up: deque[int] = deque(maxlen=_N_REMEMBERED)
+        self._lost: deque[int] = deque(maxlen=_N_REMEMBERED)
 
     def take(self, packet: av.Packet[Any]) -> None:
         """Note a packet and number it, before it is decoded."""
@@ -106,11 +105,6 @@ class PendingPackets:
         """Whether no picture has come from a packet, and it has not been given up."""
         return index in self._open
 
-    def is_awaited(self, frame: av.VideoFrame) -> bool:
-        """Whether the picture has not come before."""
-        index: Any = frame.opaque
-        return index is None or index in self._open or index not in self._done
-
     def fail(self) -> Iterator[Pending]:
         """An error of the decoder: the loss, if its place can only be here."""
         if not self._has_begun and self._first_key != 0:
@@ -139,11 +133,10 @@ class PendingPackets:
         """Time and damage of a picture; None if it is given after its packet was counted as lost."""
         index, source = self._source(frame)
         if source is None:
-            if index in self._given_up:
+            if index in self._lost:
                 return None
             source = Pending(-1, None if self._is_in_order else frame.pts, frame.duration or 0, False, True)
         self._open.pop(source.index, None)
-        self._done.append(source.index)
         if frame.interlaced_frame and self._info.codec in _FIELD_CODECS:
             self._with_fields.append(source.index)
         time = self._next_time() if self._is_in_order or source.time is None else source.time
@@ -216,7 +209,6 @@ class PendingPackets:
     def _resolved(self, entry: Pending) -> Iterator[Pending]:
         """The entry, if it is lost and its place is not filled yet."""
         del self._open[entry.index]
-        self._given_up.append(entry.index)
         is_blamed = entry.shows and self.n_errors > 0
         if is_blamed:
             self.n_errors -= 1
@@ -224,6 +216,7 @@ class PendingPackets:
             if self._is_in_order and entry.shows and self._by_time:
                 heapq.heappop(self._by_time)  # the picture before stays for its time
             return
+        self._lost.append(entry.index)
         if self._is_in_order and is_blamed:
             return  # shown when the error came
         time = self._next_time() if self._has_no_place(entry) else entry.time

@@ -136,12 +136,13 @@ def _decode_again(info: VideoInfo, pending: PendingPackets) -> Iterator[_Outcome
             if packet is not None:
                 packet.opaque = index
             for outcome in _outcomes(stream, packet) if index >= first else ():
-                if isinstance(outcome, av.VideoFrame):
+                source: Any = outcome.opaque if isinstance(outcome, av.VideoFrame) else index
+                if not pending.is_open(source):
+                    continue
+                if isinstance(outcome, av.VideoFrame) or n_seen == 0:
                     yield outcome
-                elif pending.is_open(index) and n_seen > 0:
+                else:
                     n_seen -= 1
-                elif pending.is_open(index):
-                    yield outcome
 
 
 def _taken(info: VideoInfo, pending: PendingPackets, outcomes: Iterator[_Outcome]) -> Iterator[_Shown]:
@@ -150,7 +151,7 @@ def _taken(info: VideoInfo, pending: PendingPackets, outcomes: Iterator[_Outcome
         if isinstance(outcome, av.error.FFmpegError):
             for loss in pending.fail():
                 yield _lost(loss, f"decoding failed: {outcome.strerror}")
-        elif pending.is_awaited(outcome):
+        else:
             yield from map(_lost, pending.lost_before(outcome))
             source = pending.picture(outcome)
             if source is not None:

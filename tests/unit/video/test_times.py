@@ -5,7 +5,6 @@ Expected numbers and times come from how the clip was made, or from PyAV's own d
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -590,8 +589,6 @@ def test_a_loss_among_invisible_pictures_is_the_loss_alone(tmp_path):
 
 # -- section: files of users -------------------------------------------------------------------------------------------
 
-FIELD = Path(os.environ.get("PA_SHARED_DATA", "/nowhere")) / "field"
-
 
 @pytest.mark.parametrize(
     ("name", "n_frames", "duration_s"),
@@ -603,11 +600,11 @@ FIELD = Path(os.environ.get("PA_SHARED_DATA", "/nowhere")) / "field"
         ("raw.h264", 60, 2.002),
     ],
 )
-def test_files_that_users_brought(tmp_path, name, n_frames, duration_s):
+def test_files_that_users_brought(tmp_path, shared_data, name, n_frames, duration_s):
     """Numbers of pictures and durations by ffprobe; all are of 30000/1001 frames per second."""
-    source = FIELD / name
+    source = shared_data / "field" / name
     if not source.exists():
-        pytest.skip("needs the shared data")
+        pytest.skip(f"needs {name} among the shared data")
     info = probe(source)
     frames = list(read_frames(info))
     assert [frame.fault for frame in frames] == [None] * n_frames
