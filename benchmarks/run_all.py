@@ -6,6 +6,7 @@ from pathlib import Path
 
 BENCHMARKS = (
     "recall",
+    "rates",
     "choice",
     "speed",
     "memory",

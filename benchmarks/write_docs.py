@@ -13,6 +13,7 @@ from _bench import HERE, RESULTS, Table
 
 ORDER = (
     "recall",
+    "rates",
     "speed",
     "memory",
     "choice",

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pa_lib.contracts import Detection
 from pa_lib.errors import PaLibError, SettingError, first_line
 from pa_lib.people.finders import AbstractFinder
+from pa_lib.people.unsearched import Glance, Searched, next_search
+from pa_lib.people.views import camera_view, detail_view, motion
 from pa_lib.video.frame import Frame, Picture
-
-VIEW_PX = 256  # longer side of the small grey view in which the motion of the camera is measured
-_BETTER = 0.95  # what a shift must leave of the difference between two views; over a still scene it is never below 1
-THUMBNAIL = (48, 27)  # width, height: a person who walks moves less than a pixel in it, a new shot changes them all
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,19 +48,23 @@ def find_people(
     finder: AbstractFinder,
     *,
     stride: int = 2,
+    interval_s: float = 0.25,
     batch: int = 1,
     cut_threshold: float = 0.14,
 ) -> Findings:
     """Search a video, one pass, in constant memory but for the records.
 
     Searched are every `stride`-th frame of each shot, the first and the last frame of the video and of every shot, and
-    after a frame that failed the very next one (with `batch` above 1: the next one after its batch).
+    after a frame that failed the very next one (with `batch` above 1: the next one after its batch). Of the frames
+    between, those are searched as well that need it (`next_search`): all of them where frames are further apart than
+    `interval_s`, and where a person may be in sight that the searched frames do not show.
 
     Args:
         frames: Frames in order; a frame without a picture is a fault.
         finder: Finder of people in single frames. Any error but `PaLibError` is a fault of that frame alone.
-        stride: Distance between searched frames, in frames, >= 1.
-        batch: Number of frames that the finder gets at a time, >= 1; as many are held in memory.
+        stride: Largest distance between searched frames, in frames, >= 1; 1 searches every frame.
+        interval_s: Longest time between searched frames, in seconds, >= 0.
+        batch: Number of frames that the finder gets at a time, >= 1; `stride` times as many are held in memory.
         cut_threshold: Mean change of a grey thumbnail, in [0, 1], from which a frame begins a new shot.
 
     Returns:
@@ -76,42 +76,40 @@ def find_people(
     """
     if stride < 1 or batch < 1:
         raise SettingError(f"stride is {stride} and batch {batch}, expected at least 1")
-    search = _Search(finder, batch)
-    previous: tuple[int, Picture] | None = None
+    if not interval_s >= 0:
+        raise SettingError(f"interval_s is {interval_s}, expected a number of seconds from 0 on")
+    search = _Search(finder, batch, interval_s)
     view: NDArray[np.float32] | None = None
     place = np.zeros(2)
     camera: list[NDArray[np.float64]] = []
     cuts: list[int] = []
     times: list[float] = []
     countdown = 0  # frames until the next search
+    due_s = 0.0  # time of the last one
     for frame in frames:
+        step_s = frame.time_s - times[-1] if times else 0.0  # the next frame is expected to be as far away
         times.append(frame.time_s)
         index, picture = frame.index, frame.picture
         if picture is None:
             search.faults[index] = frame.fault or "could not be decoded"
             countdown = 0
         else:
-            seen, is_cut = _view(picture), False
+            seen, is_cut = camera_view(picture), False
             if view is not None:
-                shift, change = _motion(view, seen)
+                shift, change = motion(view, seen)
                 is_cut = change > cut_threshold
                 if not is_cut:
                     place = place + shift * (picture.format.width / seen.shape[1])
             view = seen
             if is_cut:
                 cuts.append(index)
-                if previous is not None:
-                    search.add(*previous)
+                search.end_shot()
                 countdown = 0
-            if countdown <= 0 or search.must_retry:
-                search.add(index, picture)
-                countdown = stride
-            countdown -= 1
-            previous = index, picture
+            is_due = countdown <= 0 or search.must_retry or frame.time_s + step_s - due_s > interval_s + 1e-6
+            search.add(_glance(frame, picture, place), picture, is_due=is_due)
+            countdown, due_s = (stride - 1, frame.time_s) if is_due else (countdown - 1, due_s)
         camera.append(place)
-    if previous is not None:
-        search.add(*previous)
-    search.flush()
+    search.end_shot()
     return Findings(
         detections=dict(sorted(search.detections.items())),
         faults=dict(sorted(search.faults.items())),
@@ -122,47 +120,109 @@ def find_people(
     )
 
 
-class _Search:
-    """Batches for the finder, and their results."""
+def _glance(frame: Frame, picture: Picture, scene: NDArray[np.float64]) -> Glance:
+    view = detail_view(picture)
+    return Glance(frame.index, frame.time_s, view, view.shape[1] / picture.format.width, scene)
 
-    def __init__(self, finder: AbstractFinder, batch: int) -> None:
+
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """A frame whose picture is kept until it is searched, or known not to need it.
+
+    Args:
+        glance: Time, place and view of the frame.
+        picture: The frame in full.
+    """
+
+    glance: Glance
+    picture: Picture
+
+    @property
+    def index(self) -> int:
+        return self.glance.index
+
+
+class _Search:
+    """Batches for the finder, their results, and the frames of a shot that wait between searched ones."""
+
+    def __init__(self, finder: AbstractFinder, batch: int, interval_s: float) -> None:
         self.finder = finder
         self.batch = batch
+        self.interval_s = interval_s
         self.detections: dict[int, tuple[Detection, ...]] = {}
         self.faults: dict[int, str] = {}
         self.must_retry = False
-        self._waiting: dict[int, Picture] = {}
+        self._held: list[_Held] = []  # since the last searched frame of the shot, in order
+        self._due: list[_Held] = []  # those of them that are searched with the next batch
+        self._last: Glance | None = None
 
-    def add(self, index: int, picture: Picture) -> None:
-        """Search this frame now or with its batch; not twice."""
-        if index in self.detections or index in self.faults or index in self._waiting:
+    def add(self, glance: Glance, picture: Picture, *, is_due: bool) -> None:
+        """The next frame of the shot: searched now or with its batch if it is due, else only where it needs it."""
+        held = _Held(glance, picture)
+        self._held.append(held)
+        if is_due:
+            self._due.append(held)
+            self.must_retry = False
+            if len(self._due) >= self.batch:
+                self._flush()
+
+    def end_shot(self) -> None:
+        """Search the last frame of the shot, and all that waits; what follows is not compared with it."""
+        if self._held and self._held[-1] not in self._due:
+            self._due.append(self._held[-1])
+        self._flush()
+        self._settle(self._last, self._held, None)
+        self._held, self._last = [], None
+
+    def _flush(self) -> None:
+        """Search the due frames. A batch that fails is searched again, frame by frame."""
+        due, self._due = self._due, []
+        self.must_retry = False
+        if due and not self._try(due) and len(due) > 1:
+            for held in due:
+                self.faults.pop(held.index, None)
+                self._try([held])
+        self.must_retry = any(held.index in self.faults for held in due)
+        between: list[_Held] = []
+        for held in self._held:
+            if held.index in self.detections:
+                self._settle(self._last, between, held.glance)
+                self._last, between = held.glance, []
+            elif held.index not in self.faults:
+                between.append(held)
+        self._held = between
+
+    def _settle(self, before: Glance | None, between: Sequence[_Held], after: Glance | None) -> None:
+        """Search those frames between two searched ones that need it; without one of the two, the frame at that end."""
+        if not between:
             return
-        self._waiting[index] = picture
-        self.must_retry = False
-        if len(self._waiting) >= self.batch:
-            self.flush()
+        if before is None or after is None:
+            at = 0 if before is None else len(between) - 1
+        else:
+            ends = (Searched(one, self.detections[one.index]) for one in (before, after))
+            asked = next_search(next(ends), [held.glance for held in between], next(ends), self.interval_s)
+            if asked is None:
+                return
+            at = asked
+        middle, earlier, later = between[at], between[:at], between[at + 1 :]
+        if self._try([middle]):
+            self._settle(before, earlier, middle.glance)
+            self._settle(middle.glance, later, after)
+        else:
+            self._settle(before, [*earlier, *later], after)
 
-    def flush(self) -> None:
-        """Search the waiting frames. A batch that fails is searched again, frame by frame."""
-        waiting, self._waiting = self._waiting, {}
-        self.must_retry = False
-        if waiting and not self._try(waiting) and len(waiting) > 1:
-            for index, picture in waiting.items():
-                self.faults.pop(index, None)
-                self._try({index: picture})
-        self.must_retry = any(index in self.faults for index in waiting)
-
-    def _try(self, pictures: dict[int, Picture]) -> bool:
+    def _try(self, frames: Sequence[_Held]) -> bool:
         try:
-            found = self.finder.find([picture.rgb() for picture in pictures.values()])
-            if len(found) != len(pictures):
-                raise RuntimeError(f"the finder gave {len(found)} lists for {len(pictures)} frames")
-            checked = {index: _checked(seen) for index, seen in zip(pictures, found, strict=True)}
+            found = self.finder.find([held.picture.rgb() for held in frames])
+            if len(found) != len(frames):
+                raise RuntimeError(f"the finder gave {len(found)} lists for {len(frames)} frames")
+            checked = {held.index: _checked(seen) for held, seen in zip(frames, found, strict=True)}
         except PaLibError:
             raise
         except Exception as error:  # any other failure costs this frame, not the run: it will be redacted
             reason = first_line(error)
-            self.faults |= dict.fromkeys(pictures, f"search failed: {type(error).__name__}: {reason}")
+            failed = [held.index for held in frames]
+            self.faults |= dict.fromkeys(failed, f"search failed: {type(error).__name__}: {reason}")
             return False
         self.detections |= checked
         return True
@@ -174,45 +234,3 @@ def _checked(detections: list[Detection]) -> tuple[Detection, ...]:
         if not (np.isfinite(detection.box).all() and x1 > x0 and y1 > y0 and 0 <= detection.score <= 1):
             raise RuntimeError(f"the finder gave a box {detection.box} with score {detection.score}")
     return tuple(detections)
-
-
-def _view(picture: Picture) -> NDArray[np.float32]:
-    """The picture as a small grey one in [0, 1]; from its luma where it has one, which spares a conversion."""
-    scale = VIEW_PX / max(picture.format.width, picture.format.height)
-    size = max(8, round(picture.format.width * scale)), max(8, round(picture.format.height * scale))
-    plane = picture.planes[0]
-    small = cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
-    grey = small.mean(axis=2) if plane.ndim == 3 else small
-    top = (1 << picture.format.bits) - 1
-    return cast("NDArray[np.float32]", grey.astype(np.float32) / top)
-
-
-def _motion(before: NDArray[np.float32], after: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
-    """How far the scene moved between two views, in their px, and how much else has changed, as a mean in [0, 1].
-
-    The shift is found by phase correlation. Tracks lie in the moving scene, so that a crowd stands still while a camera
-    pans. A wrong shift does little harm: it is the same at both ends of what the tracker fills in, and those are the
-    detector's own boxes. The change is that of two thumbnails, after the shift: a fast pan is no cut.
-    """
-    still = np.zeros(2)
-    if before.shape != after.shape:
-        return still, 1.0
-    whole = np.ones_like(before)
-    change = _change(before, after, whole)
-    window = cv2.createHanningWindow(before.shape[::-1], cv2.CV_32F)
-    # Copies: OpenCV puts the window onto the very pictures it is given.
-    shift = np.array(cv2.phaseCorrelate(before.copy(), after.copy(), window)[0], np.float64)
-    if not np.isfinite(shift).all():
-        return still, change
-    path = np.concatenate([np.eye(2), shift[:, None]], axis=1)
-    moved, known = (cv2.warpAffine(view, path, before.shape[::-1]) for view in (before, whole))
-    both = known > 0.99
-    if both.mean() < 0.5 or np.abs(after - moved)[both].mean() > _BETTER * np.abs(after - before)[both].mean():
-        return still, change
-    return shift, min(change, _change(moved, after, known))
-
-
-def _change(before: NDArray[np.float32], after: NDArray[np.float32], known: NDArray[np.float32]) -> float:
-    """Mean difference of two views at the size of a thumbnail, where both are known."""
-    old, new, share = (cv2.resize(view, THUMBNAIL, interpolation=cv2.INTER_AREA) for view in (before, after, known))
-    return float(np.abs(new - old)[share > 0.99].mean())

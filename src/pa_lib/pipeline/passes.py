@@ -28,13 +28,18 @@ from pa_lib.video import Frame, VideoInfo, read_frames
 class SearchSettings:
     """How densely a video is searched for people.
 
+    Every picture of a folder is searched: its pictures have no times.
+
     Args:
-        stride: Distance between searched frames, in frames, >= 1; tracks fill the frames between.
+        stride: Largest distance between searched frames, in frames, >= 1; tracks fill the frames between.
+        interval_s: Longest time between searched frames, in seconds, >= 0: a video of a lower rate is searched in every
+            frame. Frames between are searched, too, where they show what the searched ones do not.
         batch: Number of frames that the finder gets at a time, >= 1.
         cut_threshold: Mean change of a grey thumbnail, in [0, 1], from which a frame begins a new shot.
     """
 
     stride: int = 2
+    interval_s: float = 0.25
     batch: int = 1
     cut_threshold: float = 0.14
 
@@ -102,7 +107,8 @@ def search_people(
     findings = find_people(
         read_reported(info, "finding people", on_progress),
         finder,
-        stride=search.stride,
+        stride=1 if info.container == "image_folder" else search.stride,
+        interval_s=search.interval_s,
         batch=search.batch,
         cut_threshold=search.cut_threshold,
     )

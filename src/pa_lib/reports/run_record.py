@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
@@ -90,8 +90,7 @@ class TrackRecord:
         n_detected: Number of frames in which a detector saw it.
         n_filled: Number of frames in which its box was filled in.
         mean_score: Mean confidence of the detector, in [0, 1]; None where none is known.
-        detected_runs: First and last frame of every stretch without a longer gap between detections than the finder's
-            stride.
+        detected_runs: First and last frame of every stretch in which each searched frame showed it.
     """
 
     track_id: int
@@ -104,8 +103,12 @@ class TrackRecord:
     detected_runs: tuple[tuple[int, int], ...] = ()
 
     @classmethod
-    def of(cls, track: Track, stride: int = 1) -> TrackRecord:
-        """Summary of a track, found on every `stride`-th frame.
+    def of(cls, track: Track, searched: Collection[int] = ()) -> TrackRecord:
+        """Summary of a track.
+
+        Args:
+            track: The track.
+            searched: Indices of the frames that were searched; empty: all.
 
         Raises:
             InputError: The track has no frames.
@@ -114,7 +117,8 @@ class TrackRecord:
             raise InputError(f"track {track.track_id} has no frames: remove it from the tracks file")
         is_detected = np.isfinite(track.scores)
         seen = track.frames[is_detected]
-        breaks = np.flatnonzero(np.diff(seen) > stride)
+        turn = np.searchsorted(np.array(sorted(searched)), seen) if searched else seen
+        breaks = np.flatnonzero(np.diff(turn) > 1)
         starts = seen[np.concatenate([[0], breaks + 1])] if len(seen) else seen
         ends = seen[np.concatenate([breaks, [len(seen) - 1]])] if len(seen) else seen
         return cls(
@@ -169,7 +173,7 @@ class PersonRecord:
 def people_records(
     people: Iterable[Person],
     decisions: Iterable[Decision],
-    stride: int = 1,
+    searched: Collection[int] = (),
     replacements: Mapping[int, str] | None = None,
 ) -> tuple[PersonRecord, ...]:
     """Records of all people in the video, in the order given.
@@ -177,7 +181,8 @@ def people_records(
     Args:
         people: The people that the tracker found.
         decisions: Decision for each of them.
-        stride: Stride of the finder in frames: longer gaps between detections are shown as filled in.
+        searched: Indices of the frames that were searched; empty: all. Where one of them does not show a person, the
+            boxes there are shown as filled in.
         replacements: Person id -> name of what took the person's place; None where the system has no names.
 
     Raises:
@@ -199,7 +204,7 @@ def people_records(
                 is_hidden=decision.is_hidden,
                 reason=decision.reason,
                 score=float(decision.score) if math.isfinite(decision.score) else None,
-                tracks=tuple(TrackRecord.of(track, stride) for track in person.tracks),
+                tracks=tuple(TrackRecord.of(track, searched) for track in person.tracks),
                 replacement=(replacements or {}).get(person.person_id),
             )
         )
@@ -286,7 +291,7 @@ class RunReport:
             finished=finished,
             elapsed_s=(finished - started).total_seconds() - waited_s,
             frames=frames,
-            people=people_records(record.people, record.decisions, record.stride, replacements),
+            people=people_records(record.people, record.decisions, record.searched, replacements),
             chooser_summary=record.summary,
             cuts=record.cuts,
             config=config,

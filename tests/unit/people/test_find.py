@@ -4,6 +4,7 @@ import itertools
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from pa_lib.people import AbstractFinder, find_people
 from pa_lib.video.frame import Frame, Picture, PixelFormat
 
 WIDTH, HEIGHT = 64, 48
+FPS = 100
 
 
 def picture(grey: int = 100, name: str = "rgb24") -> Picture:
@@ -29,7 +31,7 @@ def video(greys: Sequence[int | None], name: str = "rgb24") -> Iterator[Frame]:
     """One frame for each grey; None cannot be decoded."""
     for index, grey in enumerate(greys):
         shown = None if grey is None else picture(grey, name)
-        yield Frame(index, 2 * index, 2, index / 10, shown, "broken packet" if grey is None else None)
+        yield Frame(index, 2 * index, 2, index / FPS, shown, "broken packet" if grey is None else None)
 
 
 @dataclass
@@ -66,7 +68,7 @@ def test_every_stride_and_the_first_and_last(n_frames: int, stride: int, searche
     findings = find_people(video([100] * n_frames), Recorder(), stride=stride)
     assert list(findings.detections) == searched
     assert findings.n_frames == n_frames
-    assert findings.times_s.tolist() == pytest.approx([index / 10 for index in range(n_frames)])
+    assert findings.times_s.tolist() == pytest.approx([index / FPS for index in range(n_frames)])
     assert findings.faults == {}
     assert findings.cuts == ()
 
@@ -154,9 +156,17 @@ def test_missing_weights_end_the_run() -> None:
         find_people(video([100] * 3), Recorder([PaLibError("weights are damaged")]))
 
 
-@pytest.mark.parametrize("setting", [{"stride": 0}, {"batch": 0}])
-def test_bad_settings(setting: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="expected at least 1"):
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"stride": 0}, "expected at least 1"),
+        ({"batch": 0}, "expected at least 1"),
+        ({"interval_s": -1.0}, "expected a number of seconds from 0 on"),
+        ({"interval_s": float("nan")}, "expected a number of seconds from 0 on"),
+    ],
+)
+def test_bad_settings(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         find_people(video([100]), Recorder(), **setting)
 
 
@@ -173,12 +183,12 @@ def test_pictures_are_not_kept() -> None:
             plain = picture()
             shown = Watched(plain.planes, plain.format)
             alive.append(weakref.ref(shown))
-            yield Frame(index, index, 1, index / 10, shown)
+            yield Frame(index, index, 1, index / FPS, shown)
             del shown
             most = max(most, sum(one() is not None for one in alive))
 
     find_people(frames(), Recorder(), stride=3, batch=2)
-    assert most <= 4  # the last frame, the one before, and a batch
+    assert most <= 3 * 2 + 1  # those between the searched frames of a batch, these, and the frame that is read
 
 
 @given(

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
-from _clips import make_clip
+from _clips import make_clip, scene
 from pa_lib.contracts import Detection, Image
 from pa_lib.people import AbstractFinder, KalmanTracker
 from pa_lib.pipeline.passes import SearchSettings, compare_faces, read_reported, search_people
@@ -79,6 +80,15 @@ def test_a_search_gives_tracks_people_and_the_timeline(info: VideoInfo) -> None:
     assert (found.timeline.width, found.timeline.height, found.timeline.n_frames) == (64, 48, N_FRAMES)
     assert np.array_equal(found.timeline.times_s, found.findings.times_s)
     assert progress.calls[-1] == ("finding people", N_FRAMES, N_FRAMES)
+
+
+def test_every_picture_of_a_folder_is_searched(tmp_path: Path) -> None:
+    for number in range(7):
+        Pillow.fromarray(scene(number, 64, 48)).save(tmp_path / f"{number}.png")
+    finder = FaceFinder()
+    found = search_people(probe(tmp_path), finder, KalmanTracker(), SearchSettings(stride=4))
+    assert list(found.findings.detections) == list(range(7))
+    assert finder.n_images == 7
 
 
 def test_faces_are_compared_in_a_pass_of_their_own(info: VideoInfo) -> None:

@@ -96,7 +96,7 @@ def a_report(log: FrameLog | None = None, **changes: Any) -> RunReport:
     people = people_records(
         [Person(1, (a_track(0, n_frames - 1), a_track(0, n_frames // 2, kind="face", track_id=2)))],
         [Decision(1, True, "in the background", 0.5)],
-        stride=3,
+        searched=range(0, n_frames, 3),
     )
     values: dict[str, Any] = {
         "source": SourceRecord("in.mp4", "ab" * 32, 640, 360, 25.0, n_frames, n_frames / 25, "h264", ("aac",)),
@@ -192,7 +192,8 @@ def test_100_000_frames_take_less_than_5_mb_however_they_fail() -> None:
 def test_tracks_are_summed_up() -> None:
     scores = np.float32([0.25, np.nan, 0.75, np.nan, np.nan, np.nan, 0.5])
     track = Track(7, "face", np.arange(10, 17), np.zeros((7, 4), np.float32), scores)
-    (record,) = people_records([Person(1, (track,))], [Decision(1, False, "subject")], stride=2)
+    searched = {8, 10, 12, 14, 15, 16}  # not equally far apart: 14 and 15 are all that show that it was out of sight
+    (record,) = people_records([Person(1, (track,))], [Decision(1, False, "subject")], searched)
     (summary,) = record.tracks
     assert (summary.first_frame, summary.last_frame, summary.n_detected, summary.n_filled) == (10, 16, 3, 4)
     assert summary.mean_score == 0.5
@@ -444,7 +445,7 @@ def test_the_page_of_100_000_frames_and_400_people_stays_under_2_mb(tmp_path: Pa
         )
         for number in range(1, 401)
     ]
-    people = people_records(everybody, [Decision(person.person_id, True, "x" * 60) for person in everybody], stride=1)
+    people = people_records(everybody, [Decision(person.person_id, True, "x" * 60) for person in everybody])
     report = a_report(log, people=people, cuts=tuple(range(0, n_frames, 50)))
     text, _ = page_of(report, tmp_path, pictures(24, (3,)))
     assert len(text) < 2_000_000

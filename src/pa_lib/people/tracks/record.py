@@ -135,12 +135,6 @@ class TracksRecord:
         """Size, times and shots of the video, for choosers."""
         return VideoTimeline(self.width, self.height, self.n_frames, self.times_s, self.cuts)
 
-    @property
-    def stride(self) -> int:
-        """The usual distance between searched frames."""
-        gaps = np.diff(sorted(self.searched))
-        return int(np.median(gaps)) if len(gaps) else 1
-
     def present_at(self, frame: int) -> tuple[list[Presence], list[Presence]]:
         """Who is in a frame.
 

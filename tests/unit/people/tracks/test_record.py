@@ -143,11 +143,6 @@ def test_presence_over_a_long_video() -> None:
         assert len(made.present_at(frame)[0]) == (100 <= frame < 1000)
 
 
-def test_the_stride_is_the_usual_gap() -> None:
-    assert record().stride == 3
-    assert replace(record(), searched=frozenset()).stride == 1
-
-
 def test_new_decisions_for_the_same_people() -> None:
     base = record()
     choice = KeepIds([2]).choose(base.people, VideoTimeline(W, H, base.n_frames, base.times_s))
