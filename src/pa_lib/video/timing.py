@@ -30,6 +30,9 @@ class FirstPackets:
 
     def add(self, packet: av.Packet[Any]) -> None:
         """Note the times of the next packet."""
+        if packet.is_discard:  # cut away by an edit list, and decoded only for what leans on it
+            self.has_key |= packet.is_keyframe
+            return
         if packet.is_keyframe and not self.has_key:
             self.has_key, self.first_key = True, packet.pts
         self.n_before_key += not self.has_key

@@ -152,6 +152,23 @@ def test_a_clock_that_wraps_or_is_below_zero(tmp_path, start_s):
     assert after.duration == pytest.approx(2.0, abs=0.06)
 
 
+@pytest.mark.parametrize(("suffix", "codec", "audio", "n_shown"), [
+    (".mp4", "libx264", "aac", 20), (".mov", "libx264", "aac", 20), (".asf", "mpeg4", "mp2", 30),
+])  # fmt: skip
+def test_times_below_zero(tmp_path, suffix, codec, audio, n_shown):
+    """In MP4 and MOV what lies before 0 is cut away by an edit list; elsewhere the film begins there."""
+    units = Fraction(1, 1000) if suffix == ".asf" else Fraction(1, 12800)
+    source = make_clip(
+        tmp_path / f"a{suffix}", codec=codec, times=[round((i - 10) / 25 / units) for i in range(30)], time_base=units,
+        audio=(audio,), container_options={"avoid_negative_ts": "disabled"}, options=SLOW if codec == "libx264" else {},
+    )  # fmt: skip
+    before, after = played(source), played(written(source))
+    assert len(after.pictures) == len(before.pictures) == n_shown
+    assert after.pictures == pytest.approx([0.04 * i for i in range(n_shown)], abs=1e-4)
+    assert after.offset == pytest.approx(before.offset, abs=0.0011)
+    assert not any("between key frames" in note for note in probe(source).notes)
+
+
 @pytest.mark.parametrize("starts_s", [(50_000, 10), (10, 50_000), (1.4, 1.4), (1.4, 1.4, 700)])
 def test_a_clock_that_begins_again_runs_on(tmp_path, starts_s):
     """Recordings joined byte by byte, as cameras' parts are: each begins its clock for itself."""
