@@ -22,6 +22,8 @@ from pa_lib.contracts import Box
 from pa_lib.errors import InputError
 from pa_lib.functional.boxes import bounding_box
 
+_CORNERS = 64  # of the polygon that stands for an ellipse, 0.1 % larger than it
+
 
 class Patch(NamedTuple):
     """A mask stored only where it is not zero.
@@ -128,6 +130,74 @@ def tilted_ellipse_raster(
     along, across = right * cosine + down * sine, down * cosine - right * sine
     inside = (along / a) ** 2 + (across / b) ** 2 <= 1
     return trim(Patch(rows.start, columns.start, inside))
+
+
+def hull_raster(points: Float[np.ndarray, "n 2"], height: int, width: int) -> Patch | None:
+    """Every pixel that the convex hull of points touches, and at its edge a few that it nearly does.
+
+    Args:
+        points: Points (x, y) in pixels, may lie outside of the frame.
+        height: Height of the frame in pixels.
+        width: Width of the frame in pixels.
+
+    Returns:
+        A bool patch clipped to the frame, or None where the hull lies outside of it.
+
+    Raises:
+        ValueError: A point is not finite.
+
+    >>> hull_raster(np.array([[1.0, 1.0], [3.5, 1.0], [1.0, 1.5]]), 8, 8).mask.int().tolist()
+    [[1, 1, 1]]
+    """
+    if not np.isfinite(points).all():
+        raise ValueError(f"a hull must be of finite points, got {points}")
+    low, high = points.min(0), points.max(0)
+    rows, columns = _extent((float(low[0]), float(low[1]), float(high[0]), float(high[1])), height, width)
+    if not rows or not columns:
+        return None
+    hull = cv2.convexHull(points.astype(np.float32))[:, 0].astype(np.float64)
+    down, right = np.array(rows)[:, None] + 0.5, np.array(columns)[None, :] + 0.5
+    inside = np.ones((len(rows), len(columns)), dtype=np.bool_)
+    middle = hull.mean(0)
+    for (x, y), (next_x, next_y) in zip(hull, np.roll(hull, -1, axis=0), strict=True):
+        outward = np.array([next_y - y, x - next_x])
+        if outward @ (middle - [x, y]) > 0:
+            outward = -outward
+        # Of a pixel the corner that lies furthest inside; the hull's corners are rounded to float32.
+        corner = np.abs(outward).sum() * (0.5 + 1e-4)
+        inside &= outward[0] * (right - x) + outward[1] * (down - y) <= corner
+    return trim(Patch(rows.start, columns.start, torch.from_numpy(inside)))
+
+
+def swept_ellipse_raster(
+    centres: Float[np.ndarray, "n 2"], half_axes: tuple[float, float], tilt_degrees: float, height: int, width: int
+) -> Patch | None:
+    """Every pixel that an ellipse touches at some of several places or between them: the hull of all ellipses.
+
+    Args:
+        centres: Centres (x, y) in pixels; may lie outside of the frame.
+        half_axes: Half axes in pixels, before the tilt along x and y, > 0.
+        tilt_degrees: Tilt in degrees, clockwise in the picture.
+        height: Height of the frame in pixels.
+        width: Width of the frame in pixels.
+
+    Returns:
+        A bool patch clipped to the frame, or None where all of it lies outside of the frame.
+
+    Raises:
+        ValueError: A number is not finite.
+
+    >>> swept_ellipse_raster(np.array([[10.0, 10.0], [30.0, 10.0]]), (1.9, 3.9), 0.0, 40, 40).mask.shape
+    torch.Size([8, 24])
+    """
+    turns, tilt = 2 * np.pi * np.arange(_CORNERS) / _CORNERS, math.radians(tilt_degrees)
+    # A polygon around the ellipse, not in it.
+    across, along = (half / math.cos(math.pi / _CORNERS) for half in half_axes)
+    right, down = across * np.cos(turns), along * np.sin(turns)
+    outline = np.stack(
+        [right * math.cos(tilt) - down * math.sin(tilt), right * math.sin(tilt) + down * math.cos(tilt)], axis=1
+    )
+    return hull_raster((centres[:, None] + outline).reshape(-1, 2), height, width)
 
 
 def _extent(box: Box, height: int, width: int) -> tuple[range, range]:

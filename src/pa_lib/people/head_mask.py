@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pa_lib.contracts import Presence
 from pa_lib.errors import SettingError
-from pa_lib.functional.masks import Patch
+from pa_lib.functional.head_pose import head_ellipse
+from pa_lib.functional.masks import Patch, swept_ellipse_raster
 from pa_lib.people.mask import AbstractMasker, SilhouetteMasker
 from pa_lib.people.mask_shapes import (
     Canvas,
@@ -15,9 +20,14 @@ from pa_lib.people.mask_shapes import (
     MaskRequest,
     checked_scales,
     ellipse_around,
+    head_box,
     joined,
     whole_head,
 )
+from pa_lib.people.tracking.heads import measured_boxes
+from pa_lib.people.tracking.motion import to_centre_size
+
+_STILL_PX = 1.0  # a box that is larger than a face by less than this to each side holds it at one place
 
 
 class HeadMasker(AbstractMasker):
@@ -72,8 +82,7 @@ class HeadMasker(AbstractMasker):
             faces = [one for one in own if one.track.kind == "face"]
             shown = faces or own
             covered = [canvas.edited(one) or self._face(one, canvas) for one in faces]
-            for pose in {canvas.pose(one): None for one in shown}:
-                covered.append(whole_head(pose, self.growth, canvas.height, canvas.width))
+            covered += [self._head(one, canvas) for one in shown]
             spared = None if sparing is None else sparing.within(shown[0])
             canvas.add(shown[0], joined(covered), self.edge, spared, kind="face")
         heads = canvas.result({} if sparing is None else sparing.in_front(request.hidden))
@@ -84,4 +93,49 @@ class HeadMasker(AbstractMasker):
         return FrameMasks((*below.masks, *heads.masks), (*below.fallbacks, *heads.fallbacks), heads.spared)
 
     def _face(self, presence: Presence, canvas: Canvas) -> Patch | None:
-        return ellipse_around(canvas.box(presence), "face", self.scales["face"], canvas.height, canvas.width)
+        """The ellipse around a face, at all places where the face may be."""
+        box, room = canvas.box(presence), _Room.of(presence, canvas)
+        if room is None:
+            return ellipse_around(box, "face", self.scales["face"], canvas.height, canvas.width)
+        x0, y0, x1, y1 = head_box((0.0, 0.0, *room.size), self.scales["face"])
+        half = (x1 - x0) / 2, (y1 - y0) / 2
+        return swept_ellipse_raster(room.places, half, 0.0, canvas.height, canvas.width)
+
+    def _head(self, presence: Presence, canvas: Canvas) -> Patch | None:
+        """The ellipse around the whole head, at all places where the head may be."""
+        pose, room = canvas.pose(presence), _Room.of(presence, canvas)
+        if room is None:
+            return whole_head(pose, self.growth, canvas.height, canvas.width)
+        x, y, across, along, tilt = head_ellipse(pose, self.growth * room.growth)
+        places = room.places - room.places[0] + [x, y]
+        return swept_ellipse_raster(places, (across, along), tilt, canvas.height, canvas.width)
+
+
+class _Room(NamedTuple):
+    """Where a face or a body may be in a frame in which no detector saw it: of one size, at several places.
+
+    Args:
+        places: Middles (x, y) of the face or body where it probably is, and at the corners of the box of the track.
+        size: Width and height of the face or body in pixels: as was detected, times `growth`.
+        growth: Ratio of that size to the detected one, >= 1: the box of a track grows in time.
+    """
+
+    places: NDArray[np.float64]
+    size: tuple[float, float]
+    growth: float
+
+    @classmethod
+    def of(cls, presence: Presence, canvas: Canvas) -> Self | None:
+        """None where a detector saw it, or where the box holds no more than one place."""
+        _, track, row = presence
+        if np.isfinite(track.scores[row]):
+            return None
+        box = to_centre_size(np.array([canvas.box(presence)]))[0]
+        probable = measured_boxes(track, np.array([row]))[0]
+        growth = max(1.0, float((box[2:] / probable[2:]).min()))
+        reach = np.maximum(box[2:] - growth * probable[2:], 0.0) / 2
+        corners = box[:2] + reach * [[-1, -1], [-1, 1], [1, -1], [1, 1]]
+        places = np.concatenate([probable[None, :2], corners])
+        if np.abs(places - box[:2]).max() < _STILL_PX:
+            return None
+        return cls(places, (growth * float(probable[2]), growth * float(probable[3])), growth)

@@ -228,12 +228,19 @@ def ellipse_around(box: Box, kind: Kind, scale: float, height: int, width: int) 
     >>> ellipse_around((40.0, 40.0, 50.0, 60.0), "face", 1.5, 100, 100).mask.shape  # 16 wide, not 10: a profile
     torch.Size([30, 24])
     """
-    scale_x = scale_y = scale
-    box_width, box_height = box[2] - box[0], box[3] - box[1]
-    if kind == "face" and box_width > 0 and box_height > 0:
-        scale_x *= max(1.0, _HEAD_ASPECT * box_height / box_width)
-        scale_y *= max(1.0, _HEAD_ASPECT * box_width / box_height)
-    return ellipse_raster(grown(box, scale_x, scale_y), height, width)
+    return ellipse_raster(head_box(box, scale) if kind == "face" else grown(box, scale), height, width)
+
+
+def head_box(face: Box, scale: float) -> Box:
+    """The box of a face grown to that of its head: no narrower and no lower than a head is.
+
+    >>> head_box((40.0, 40.0, 50.0, 60.0), 1.5)
+    (33.0, 35.0, 57.0, 65.0)
+    """
+    width, tall = face[2] - face[0], face[3] - face[1]
+    if width <= 0 or tall <= 0:
+        return grown(face, scale)
+    return grown(face, scale * max(1.0, _HEAD_ASPECT * tall / width), scale * max(1.0, _HEAD_ASPECT * width / tall))
 
 
 def whole_head(pose: HeadPose, growth: float, height: int, width: int) -> Patch | None:

@@ -20,7 +20,7 @@ from pa_lib.functional.head_outline import HEAD_DOWN, HEAD_HALF, HEAD_UP
 from pa_lib.functional.head_pose import VIEW_EDGES, VIEW_MARGIN, poses_of_landmarks
 from pa_lib.functional.smoothing import outliers, smoothed, steadied
 from pa_lib.people.facing import is_facing
-from pa_lib.people.tracking.heads import eyes_of_bodies
+from pa_lib.people.tracking.heads import eyes_of_bodies, measured_boxes
 from pa_lib.people.tracking.motion import Array, to_centre_size
 
 # A face's box by CenterFace: its height over the head's scale, and how far the eyes lie above its middle, in heights.
@@ -48,6 +48,7 @@ _STEADY = 1.0  # scales of the head from its smooth way up to which it is at the
 _BORDER_PX, _BORDER_SHARE = 2.0, 0.02  # boxes that end so near to the top of the frame go on beyond it
 # Largest logarithm by which a head grows in a second: what grows faster is the box of two people, or of another one.
 _GROWTH = 1.0
+_APPROACH = 0.5  # the same, of a head whose face was seen before or after
 # A head that hesitates at the edge between two views keeps the one it has until it is the margin beyond, and then turns
 # within this time. Between two views there is no place to stay, where both would be seen at once.
 _TURN_S = 0.12
@@ -127,7 +128,8 @@ def head_poses(person: Person, times_s: NDArray[np.float64], height: int) -> Pos
     if not has_body.any() or not np.isfinite(scores).any():  # nothing speaks against a face
         is_front = has_face
     is_seen = has_face & is_front
-    numbers = _with_bodies(np.where((is_seen | ~has_body)[:, None], faces, np.nan), bodies, times)
+    shown = np.where((is_seen | ~has_body)[:, None], faces, np.nan)
+    numbers = _with_bodies(shown, bodies, times, np.isfinite(scores[0]))
     numbers[:, 3:] = 0.0, 180.0
     if is_seen.any():
         numbers[is_front, 3:] = _between(times[is_front], times[is_seen], faces[is_seen, 3:])
@@ -137,14 +139,14 @@ def head_poses(person: Person, times_s: NDArray[np.float64], height: int) -> Pos
     if len(times) > 1:
         is_placed &= np.abs(np.gradient(sizes.numpy(), times)) <= _GROWTH
     hair = np.where(is_front, 1.0, np.exp(np.maximum(hair, 0.0)))
-    return PoseTrack(frames, numbers, is_seen, is_placed | ~has_body | _near(times, is_seen, _KNOWN_S), hair)
+    return PoseTrack(frames, numbers, is_seen, is_placed | ~has_body | near_in_time(times, is_seen, _KNOWN_S), hair)
 
 
 def pose_of_box(track: Track, row: int, height: int) -> HeadPose:
     """The pose that the box of a track implies in one frame by itself, for callers without `head_poses`."""
-    box = track.boxes[row : row + 1].astype(np.float64)
+    box = measured_boxes(track, np.array([row]))
     if track.kind == "face":
-        x, y, size = _eyes_of_face(to_centre_size(box))[0]
+        x, y, size = _eyes_of_face(box)[0]
         return HeadPose(float(x), float(y), float(np.exp(size)))
     x, y, size = eyes_of_bodies(box, height)[0][0]
     return HeadPose(float(x), float(y), float(np.exp(size)), 0.0, 180.0, is_seen=False)
@@ -163,7 +165,7 @@ def pose_of_mask(box: Box) -> HeadPose:
 def _of_face(track: Track, times_s: Array) -> Array:
     """x, y, log scale, roll and yaw in every frame of a track of a face."""
     times = times_s[track.frames]
-    carrier = _smooth(times, _eyes_of_face(to_centre_size(track.boxes.astype(np.float64))))
+    carrier = _smooth(times, _eyes_of_face(measured_boxes(track)))
     numbers = np.concatenate([carrier, np.zeros((len(times), 2))], axis=1)
     if track.landmarks is None:
         return numbers
@@ -199,7 +201,7 @@ def _of_body(track: Track, times_s: Array, height: int) -> tuple[Array, Array, N
         the outline shows the head where it shows it before and after.
     """
     times = times_s[track.frames]
-    carrier = _smooth(times, eyes_of_bodies(track.boxes.astype(np.float64), height)[0])
+    carrier = _smooth(times, eyes_of_bodies(measured_boxes(track), height)[0])
     known = np.zeros(0, dtype=np.intp)
     if track.heads is not None:
         known = np.flatnonzero(np.isfinite(track.heads).all(axis=1))
@@ -231,20 +233,20 @@ def _has_head(track: Track, known: NDArray[np.intp], times_s: Array, height: int
         times_s: Time of every frame of the video in seconds.
         height: Height of the frame in pixels.
     """
-    times, boxes = times_s[track.frames], track.boxes.astype(np.float64)
+    times, boxes = times_s[track.frames], measured_boxes(track)
     scores = track.scores[np.isfinite(track.scores)]
     is_shown = np.zeros(len(times), dtype=np.bool_)
     if len(scores) and scores.max() < _SURE:
         return is_shown  # a cone, a sign, a piece of a person
-    wide, tall = (boxes[:, 2:] - boxes[:, :2]).T
+    _, y, wide, tall = boxes.T
     is_large, share = np.median(tall) >= _OUTLINED_PX, len(known) / max(len(scores), 1)
     is_shown[known] = share >= _SHOWN or not is_large
-    is_near = _near(times, is_shown, _KNOWN_S) & mostly(times, wide <= _WIDEST_IF_CUT * tall)
+    is_near = near_in_time(times, is_shown, _KNOWN_S) & mostly(times, wide <= _WIDEST_IF_CUT * tall)
     if share > _USUAL or (is_large and len(known)) or (len(scores) and scores.mean() < _SURE):
         return is_near
     is_cut = eyes_of_bodies(boxes, height)[1]
     widest = np.where(is_cut, 0.0, _STANDS) if is_large else np.where(is_cut, _WIDEST_IF_CUT, _WIDEST)
-    is_whole_above = boxes[:, 1] > np.maximum(_BORDER_PX, _BORDER_SHARE * tall)
+    is_whole_above = y - tall / 2 > np.maximum(_BORDER_PX, _BORDER_SHARE * tall)
     return is_near | mostly(times, (wide <= widest * tall) & is_whole_above)
 
 
@@ -255,18 +257,23 @@ def _eyes_of_face(boxes: Array) -> Array:
     return np.stack([x, y - _FACE_EYES * side, np.log(_FACE_SCALE * side)], axis=1)
 
 
-def _with_bodies(faces: Array, bodies: Array, times: Array) -> Array:
+def _with_bodies(faces: Array, bodies: Array, times: Array, is_detected: NDArray[np.bool_]) -> Array:
     """Place and size from the face where there is one, else from the body, with what they differed by where both were.
 
-    The difference in place counts in scales, so that it grows with a person who comes nearer.
+    The difference in place counts in scales, so that it grows with a person who comes nearer. A body's box grows, too,
+    where legs come into view or another person into the box: so the size of a head that has been seen changes with it
+    by no more than a person comes near.
     """
     has_face, has_body = np.isfinite(faces[:, 0]), np.isfinite(bodies[:, 0])
     numbers = faces.copy()
-    both, alone = np.flatnonzero(has_face & has_body), np.flatnonzero(~has_face)
+    both, alone = has_face & has_body, np.flatnonzero(~has_face)
+    seen = np.flatnonzero(both & is_detected if (both & is_detected).any() else both)
     base = bodies[alone, :3]
-    if len(both) and len(alone):
-        apart = _apart(faces[both, :3], bodies[both, :3])
-        base = _moved(base, _between(times[alone], times[both], apart))
+    if len(seen) and len(alone):
+        base = _moved(base, _between(times[alone], times[seen], _apart(faces[seen, :3], bodies[seen, :3])))
+        usual = np.interp(times[alone], times[seen], faces[seen, 2])
+        change = _APPROACH * np.abs(times[alone, None] - times[seen]).min(1)
+        base[:, 2] = np.clip(base[:, 2], usual - change, usual + change)
     numbers[alone, :3] = base
     return numbers
 
@@ -283,7 +290,7 @@ def _moved(places: Array, apart: Array) -> Array:
     return np.concatenate([places[:, :2] + apart[:, :2] * np.exp(places[:, 2:]), places[:, 2:] + apart[:, 2:]], axis=1)
 
 
-def _near(times: Array, is_true: NDArray[np.bool_], reach_s: float) -> NDArray[np.bool_]:
+def near_in_time(times: Array, is_true: NDArray[np.bool_], reach_s: float) -> NDArray[np.bool_]:
     """Whether something is true within some time before or after."""
     known = times[is_true]
     if not len(known):

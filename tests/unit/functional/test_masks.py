@@ -25,6 +25,7 @@ from pa_lib.functional import (
     trim,
     union,
 )
+from pa_lib.functional.masks import hull_raster, swept_ellipse_raster, tilted_ellipse_raster
 
 HEIGHT, WIDTH = 11, 13
 coordinate = st.floats(-6, 20, allow_nan=False).map(lambda value: round(value, 3))
@@ -191,3 +192,39 @@ def test_pad_union_and_trim_move_nothing() -> None:
     assert trimmed is not None
     assert (trimmed.top, trimmed.left, tuple(trimmed.mask.shape)) == (2, 3, (4, 6))
     assert trim(Patch(0, 0, torch.zeros(2, 2))) is None
+
+
+@quick
+@given(
+    st.lists(st.tuples(st.floats(-10, 50), st.floats(-10, 40)), min_size=1, max_size=4),
+    st.floats(1, 12),
+    st.floats(1, 12),
+    st.floats(-180, 180),
+    st.lists(st.floats(0.01, 1), min_size=4, max_size=4),
+)
+def test_a_swept_ellipse_covers_it_at_all_places_and_between(
+    centres: list[tuple[float, float]], a: float, b: float, tilt: float, shares: list[float]
+) -> None:
+    """Against points in the ellipse, at a place that is a mean of the centres."""
+    places = np.array(centres)
+    swept = swept_ellipse_raster(places, (a, b), tilt, 30, 40)
+    covered = whole(swept, 30, 40).numpy()
+    weights = np.array(shares[: len(places)])
+    x, y = weights @ places / weights.sum()
+    turns = np.linspace(0, 2 * np.pi, 200)
+    angle = np.radians(tilt)
+    for radius in (0.3, 0.7, 1.0):
+        across, along = radius * a * np.cos(turns), radius * b * np.sin(turns)
+        columns = np.floor(x + across * np.cos(angle) - along * np.sin(angle)).astype(int)
+        rows = np.floor(y + across * np.sin(angle) + along * np.cos(angle)).astype(int)
+        inside = (rows >= 0) & (rows < 30) & (columns >= 0) & (columns < 40)
+        assert covered[rows[inside], columns[inside]].all()
+    if len(centres) == 1 and swept is not None:  # and hardly more than the ellipse itself
+        alone = tilted_ellipse_raster((x, y), (a + 1.0, b + 1.0), tilt, 30, 40)
+        assert alone is not None
+        assert int(swept.mask.sum()) <= int(alone.mask.sum()) + 4
+
+
+def test_a_hull_of_points_that_are_not_finite_is_refused() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        hull_raster(np.array([[0.0, np.nan]]), 8, 8)

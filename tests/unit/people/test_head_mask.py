@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from _people import standing
+from _people import standing, track
 from pa_lib.contracts import ClipMasks, HeadPose, Presence
 from pa_lib.errors import SettingError
 from pa_lib.functional.masks import run_lengths
@@ -96,3 +98,27 @@ def test_settings_are_checked() -> None:
         HeadMasker(growth=0)
     with pytest.raises(SettingError, match="silhouettes="):
         HeadMasker(covers_bodies=True)
+
+
+@settings(max_examples=30)
+@given(st.floats(0, 60), st.floats(0, 40), st.floats(0, 1), st.floats(0, 1))
+def test_between_detections_a_face_is_covered_wherever_it_may_be_and_no_more(
+    wide: float, tall: float, right: float, down: float
+) -> None:
+    box = (40.0, 40.0, 40.0 + 14 + wide, 40.0 + 18 + tall)
+    one = track(1, "face", 0, [(50, 50, 64, 68), box, (50, 50, 64, 68)], seen=[0, 2])
+    alpha = covered(HeadMasker(), [Presence(1, one, 1)]).union(0)
+    x, y = box[0] + wide * right, box[1] + tall * down
+    assert torch.all(alpha[int(y) : int(np.ceil(y + 18)), int(x) : int(np.ceil(x + 14))] == 1)
+    # Growth to both sides alike may be that of the head; the rest is one head, at several places.
+    growth = min(1 + wide / 14, 1 + tall / 18)
+    around = (alpha > 0).nonzero()
+    rows, columns = ((around[:, axis].max() - around[:, axis].min() + 1).item() for axis in (0, 1))
+    assert columns <= 14 * 2.1 * growth + (14 + wide - 14 * growth) + 8
+    assert rows <= 18 * 1.9 * growth + (18 + tall - 18 * growth) + 8
+
+
+def test_where_it_was_detected_a_wide_face_is_covered_as_before() -> None:
+    wide = Presence(1, standing(1, "face", 50, 40, 60, 20), 0)
+    one = ClipMasks(EllipseMasker(dilation_px=2, feather_px=2).mask(MaskRequest(IMAGE, [wide])).masks, 1, HEIGHT, WIDTH)
+    assert torch.all(covered(HeadMasker(), [wide]).union(0) >= one.union(0))

@@ -347,3 +347,40 @@ def test_what_is_hardly_a_body_gets_no_head(usual: float, best: float, is_placed
 def test_what_grows_faster_than_anybody_comes_near_gets_no_head(growth: float, is_placed: bool) -> None:
     scales = 12 * np.exp(growth * np.arange(N) / 25)
     assert (poses(body(line(), scales)).is_placed == is_placed).all()
+
+
+def seen_in(one: Track, rows: Sequence[int]) -> Track:
+    """The same track, detected in some rows only; in the others its box covers 60 px more to either side."""
+    is_seen = np.isin(np.arange(len(one.frames)), rows)
+    boxes = one.boxes + np.where(is_seen[:, None], 0, [-60, 0, 60, 0]).astype(np.float32)
+    landmarks = None if one.landmarks is None else np.where(is_seen[:, None, None], one.landmarks, np.nan)
+    return replace(one, boxes=boxes, scores=np.where(is_seen, 0.8, np.nan).astype(np.float32), landmarks=landmarks)
+
+
+@pytest.mark.parametrize("rows", [range(0, N, 2), range(6, N - 6, 4), [4, 20, 21, 22]])
+@pytest.mark.parametrize("has_body", [False, True])
+def test_a_head_is_as_large_as_it_was_seen_however_wide_a_box_covers_its_places(
+    rows: Sequence[int], has_body: bool
+) -> None:
+    """As the boxes of a track are where the camera turns: of the width of the turn."""
+    places, scales = line(), np.full(N, 10.0)
+    alone, always = (poses(seen_in(body(places, scales), some)) for some in (rows, range(N)))
+    np.testing.assert_allclose(alone.numbers[:, 2], always.numbers[:, 2], rtol=0.02)
+    bodies = (seen_in(body(places, scales), rows),) if has_body else ()
+    got = poses(seen_in(face(places, scales), rows), *bodies)
+    np.testing.assert_allclose(got.numbers[:, 2], 10, rtol=0.05)
+    np.testing.assert_allclose(got.numbers[:, :2], places, atol=1.0)  # also before the first and after the last one
+
+
+@settings(max_examples=20)
+@given(st.floats(0.3, 3.0), st.integers(20, 35))
+def test_a_head_that_was_seen_grows_no_faster_than_a_person_comes_near(ratio: float, n_seen: int) -> None:
+    """Legs come into view, or another person into the box: the box of the body changes, the head does not."""
+    places, scales = line(80), np.full(80, 20.0)
+    whole = body(places, scales)
+    boxes = whole.boxes.copy()
+    boxes[40:] = body(places, scales * ratio).boxes[40:]
+    one = face(places[:n_seen], scales[:n_seen])
+    sizes = poses(replace(whole, boxes=boxes), one).numbers[:, 2]
+    away = np.maximum(np.arange(80) - (n_seen - 1), 0) / 25
+    assert (np.abs(np.log(sizes / 20)) <= 0.5 * away + 0.25).all()  # smoothing begins before the change

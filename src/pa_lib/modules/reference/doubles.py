@@ -135,7 +135,8 @@ class DoublesReference(AbstractReference, nn.Module):
         box = (float(left), float(top), float(left + side), float(top + side))
         shown = [yaw for yaw in yaws if _apart(yaw, pose.yaw) <= most]
         alpha = torch.stack([self.casting.render(name, yaw, pose, box, side)[3] for yaw in shown]).amax(0)
-        rows, columns = slice(max(-top, 0), masks.height - top), slice(max(-left, 0), masks.width - left)
+        rows = slice(max(-top, 0), max(masks.height - top, 0))  # none of a head outside of the frame, on any side
+        columns = slice(max(-left, 0), max(masks.width - left, 0))
         alpha = torch.where(alpha < _LEAST_ALPHA, 0.0, alpha)[rows, columns]
         covered = trim(Patch(max(top, 0), max(left, 0), alpha)) if alpha.numel() else None
         return mask if covered is None else _joined(mask, covered)

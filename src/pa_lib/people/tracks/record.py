@@ -159,13 +159,17 @@ class TracksRecord:
 
     @cached_property
     def poses(self) -> dict[int, PoseTrack]:
-        """Person id -> poses of the head in all frames in which the person is. Of heads that coincide one is placed."""
-        # Both import torch, and most readers of a tracks file do without.
+        """Person id -> poses of the head in all frames in which the person is.
+
+        Of heads that coincide one is placed, and none that another person covers.
+        """
+        # All import torch, and most readers of a tracks file do without.
         from pa_lib.people.coincidence import without_coinciding
+        from pa_lib.people.covering import without_covered
         from pa_lib.people.poses import head_poses
 
         found = {person.person_id: head_poses(person, self.times_s, self.height) for person in self.people}
-        return without_coinciding(found, self.times_s)
+        return without_covered(without_coinciding(found, self.times_s), self.people, self.times_s)
 
     @cached_property
     def _buckets(self) -> dict[int, list[tuple[int, bool, Track]]]:

@@ -128,6 +128,14 @@ def test_masks_hold_the_whole_double() -> None:
     assert (alpha >= ClipMasks((small,), 1, HEIGHT, WIDTH).union(0)).all()
 
 
+@pytest.mark.parametrize("place", [(-40, 30), (WIDTH + 14, 30), (WIDTH + 60, 30), (30, -40), (30, HEIGHT + 14)])
+def test_a_head_outside_of_the_frame_extends_no_mask(place: tuple[int, int]) -> None:
+    """As of people who leave it."""
+    mask = PersonMask(2, 0, 3, 20, torch.full((4, 4), 0.5), "face", HeadPose(*place, 4.0))
+    extended = DoublesReference(casting=DiscCasting()).extended(ClipMasks((mask,), 1, HEIGHT, WIDTH), seed=7)
+    torch.testing.assert_close(extended.union(0), ClipMasks((mask,), 1, HEIGHT, WIDTH).union(0))
+
+
 def test_neighbours_get_different_doubles_of_the_bank() -> None:
     people = {number: PersonInfo() for number in range(1, 31)}
     wished = PersonInfo(replacement=Replacement("P005"))
