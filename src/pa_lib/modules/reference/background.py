@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from pa_lib.contracts import Box
 from pa_lib.functional.crops import resample
@@ -14,22 +15,28 @@ from pa_lib.modules.crops.aligner import Crops
 from pa_lib.modules.reference.base import AbstractPlaced, Surroundings
 
 _SAME = 0.06  # largest difference of a visible pixel from the clean plate at which it is the background
+_SLACK = 0.25  # share of the local contrast that is added to it where the camera moves
 _SOFT = (0.4, 0.8)  # share of the background around a hidden pixel: below it is not the background, above it is
 _STEADY = 2.0  # frames (standard deviation) over which that is smoothed
 _WHOLE = 0.999
+_AROUND = (
+    0.25  # share of a crop's side by which more of the scene is looked at on each side: pieces to complete it with
+)
 
 
 class BackgroundPlate(AbstractPlaced):
-    r"""The clean plate in the crops of one person: opaque where what is hidden is the background, and known.
+    r"""The clean plate in the crops of one person: opaque where what is hidden is the background, known or completed.
 
     Whether it is the background is read off the visible pixels around it: where they look like the clean plate, it goes
-    on behind the mask; where a shoulder or another person stands there, it does not. Their difference from the plate
-    is carried inward as well, so that a change of the light leaves no edge.
+    on behind the mask; where a shoulder or another person stands there, or what never stays the same, it does not.
+    Their difference from the plate is carried inward as well, so that a change of the light leaves no edge.
 
     .. math:: c = B + \mathrm{fill}(x - B), \quad
-        \alpha = K \cdot \mathrm{smoothstep}\left(\mathrm{fill}([\,|x - B| < 0.06\,])\right)
+        \alpha = A \cdot \mathrm{smoothstep}\left(\mathrm{fill}(K [\,|x - B| < 0.06 + k C\,])\right)
 
-    with the clean plate B, known where K is 1, and the visible pixels x; fill is `functional.filling.filled`.
+    with the clean plate B, known where K is 1 and there, known or completed, where A is, and the visible pixels x. C is
+    what the neighbours of a pixel differ by; k is 0.25 where the camera moves, for plate and frame then lie a fraction
+    of a pixel apart, else 0. Fill is `functional.filling.filled`.
 
     Args:
         crops: Crops of the person.
@@ -40,15 +47,16 @@ class BackgroundPlate(AbstractPlaced):
 
     def __init__(self, crops: Crops, around: Surroundings) -> None:
         self._boxes = [crops.geometry.box(row) for row in range(len(crops.pixels))]
-        self._plate = around.clean_plate(self._boxes)
+        self._plate = around.clean_plate([_grown(box) for box in self._boxes])
         pixels, hidden = crops.pixels.cpu().float(), crops.hidden.cpu()
         side = pixels.shape[-1]
         plates = torch.stack([self._plate.seen(row, box, side, side) for row, box in enumerate(self._boxes)])
         is_known = (plates[:, 3:4] > _WHOLE).float()
         colors = plates[:, :3]
-        visible = (1 - hidden) * is_known
+        visible = (1 - hidden) * torch.maximum(is_known, (plates[:, 5:] > 0).float())
         change = pixels - colors
-        same = visible * (change.abs().amax(1, keepdim=True) < _SAME).float()
+        slack = _SLACK * _contrast(colors) if self._plate.is_moving else 0.0
+        same = visible * is_known * (change.abs().amax(1, keepdim=True) < _SAME + slack).float()
         share = filled(same, 1 - visible)
         at = torch.arange(len(share), dtype=torch.float64)
         share = torch.einsum("tu,ucyx->tcyx", local_lines(at, _STEADY).float(), share).clamp(0, 1)
@@ -57,7 +65,7 @@ class BackgroundPlate(AbstractPlaced):
         is_anywhere = (same.sum((1, 2, 3), keepdim=True) > 0).float()
         self._alpha = ramp**2 * (3 - 2 * ramp) * is_anywhere
         self._change = filled(change, 1 - same) * is_anywhere
-        alpha = self._alpha * plates[:, 4:]
+        alpha = self._alpha * plates[:, 4:5]
         self.grid = torch.cat([(colors + self._change).clamp(0, 1) * alpha, alpha], 1)
 
     def picture(self, frame: int, box: Box, height: int, width: int) -> Float[Tensor, "4 h w"]:
@@ -70,5 +78,17 @@ class BackgroundPlate(AbstractPlaced):
         inside = (max(x0, 0.0), max(y0, 0.0), min(x1, float(side)), min(y1, float(side)))  # but for rounding it is
         smooth = resample(smooth, inside, height, width)
         seen = self._plate.seen(frame, box, height, width)
-        alpha = smooth[:1] * seen[4:]
+        alpha = smooth[:1] * seen[4:5]
         return torch.cat([(seen[:3] + smooth[1:]).clamp(0, 1) * alpha, alpha])
+
+
+def _grown(box: Box) -> Box:
+    x0, y0, x1, y1 = box
+    more = _AROUND * (x1 - x0)
+    return x0 - more, y0 - more, x1 + more, y1 + more
+
+
+def _contrast(colors: Float[Tensor, "t 3 s s"]) -> Float[Tensor, "t 1 s s"]:
+    """The largest difference between a pixel's neighbours, in any color."""
+    most, least = max_pool2d(colors, 3, 1, 1), -max_pool2d(-colors, 3, 1, 1)
+    return (most - least).amax(1, keepdim=True)

@@ -19,7 +19,7 @@ from pa_lib.functional.clean_plate import clean_plate, moving_clean_plate
 from pa_lib.functional.smoothing import local_lines
 from pa_lib.modules.crops.aligner import Crops
 from pa_lib.modules.reference.light import AbstractLight, HeadPlaces, LightScene
-from pa_lib.modules.reference.scene_plate import ScenePlate, part_of_scene
+from pa_lib.modules.reference.scene_plate import ScenePlate, covered, part_of_scene
 from pa_lib.modules.slot import Slot
 
 
@@ -76,12 +76,12 @@ class Surroundings:
         motion = None if self._motion is None else self._motion[[*self._rows]]
         height, width = self._hidden.shape[-2:]
         part = x0, y0, x1, y1 = part_of_scene(boxes, motion, height, width)
+        wanted = covered(self._hidden[[*self._rows]], motion, part)
         if self._motion is None:
             frames, hidden = self._frames[:, :, y0:y1, x0:x1].cpu(), self._hidden[:, y0:y1, x0:x1].cpu()
-            return ScenePlate(*clean_plate(frames, hidden), (x0, y0))
-        return ScenePlate(
-            *moving_clean_plate(self._frames, self._hidden, self._motion, part), (x0, y0), motion, (height, width)
-        )
+            return ScenePlate(*clean_plate(frames, hidden), wanted, (x0, y0))
+        plate = moving_clean_plate(self._frames, self._hidden, self._motion, part)
+        return ScenePlate(*plate, wanted, (x0, y0), motion, (height, width))
 
 
 @dataclass(frozen=True, eq=False)

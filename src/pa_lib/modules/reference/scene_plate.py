@@ -14,6 +14,7 @@ from torch.nn.functional import avg_pool2d, max_pool2d, pad
 
 from pa_lib.contracts import Box
 from pa_lib.functional.camera import placed, shifted
+from pa_lib.functional.completion import completed
 from pa_lib.functional.crops import resample
 
 _FEATHER_PX = 3  # width of the soft edge of what is known, inward; islands that are not wider go
@@ -24,9 +25,13 @@ _BEYOND = 0.5  # share of the frame's size by which the scene may reach beyond i
 class ScenePlate:
     """A clean plate in pixels of the scene: those of the frame, or of the middle frame where the camera moves.
 
+    What no frame shows of it is completed once, by pieces of what is known around it (`functional.completion`), so it
+    is the same in all frames.
+
     Args:
         plate: The background in 0..255.
         known: Mask of the pixels at which it is known.
+        wanted: Mask of the pixels at which it is completed where it is unknown.
         corner: Place of the upper left pixel in the scene.
         motion: Homography from the scene to each frame that is asked for; None where the camera stands still.
         size: Height and width of the frames, where the camera moves.
@@ -36,16 +41,27 @@ class ScenePlate:
         self,
         plate: UInt8[Tensor, "3 h w"],
         known: Bool[Tensor, "h w"],
+        wanted: Bool[Tensor, "h w"],
         corner: tuple[int, int],
         motion: Float64[np.ndarray, "t 3 3"] | None = None,
         size: tuple[int, int] = (0, 0),
     ) -> None:
-        share = known[None].float()
-        self._planes = torch.cat([plate.float() / 255 * share, share, _feathered(share)])
+        whole, is_there = completed(plate, known, wanted)
+        masks = torch.stack([known, is_there, ~(known | wanted)]).float()
+        self._planes = torch.cat([whole.float() / 255 * is_there, masks])
+        self._planes[4:5] = _feathered(self._planes[4:5])
         self._corner, self._motion, self._size = corner, motion, size
 
-    def seen(self, frame: int, box: Box, height: int, width: int) -> Float[Tensor, "5 h w"]:
-        """The plate in a box of a frame: color, 0 where it is unknown; 1 where it is known; the same with a soft edge.
+    @property
+    def is_moving(self) -> bool:
+        """Whether the camera moves, so that frames are resampled to be compared."""
+        return self._motion is not None
+
+    def seen(self, frame: int, box: Box, height: int, width: int) -> Float[Tensor, "6 h w"]:
+        """The plate in a box of a frame.
+
+        That is its color, 0 where there is none; 1 where it is known; its opacity, known or completed, with a soft
+        edge; and 1 where something else moves, so that it is neither.
 
         Args:
             frame: Row of the boxes that the plate was made for.
@@ -59,14 +75,14 @@ class ScenePlate:
         own = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
         return resample(planes, own, height, width, has_black_bars=True)
 
-    def _moved(self, frame: int, box: Box) -> tuple[Float[Tensor, "5 h w"], tuple[int, int]]:
+    def _moved(self, frame: int, box: Box) -> tuple[Float[Tensor, "6 h w"], tuple[int, int]]:
         """The part of a frame around a box, as far as it lies within the frame, and its corner."""
         assert self._motion is not None
         height, width = self._size
         x0, y0 = max(math.floor(box[0]) - _MARGIN_PX, 0), max(math.floor(box[1]) - _MARGIN_PX, 0)
         x1, y1 = min(math.ceil(box[2]) + _MARGIN_PX, width), min(math.ceil(box[3]) + _MARGIN_PX, height)
         if x1 <= x0 or y1 <= y0 or np.isnan(self._motion[frame]).any() or 0 in self._planes.shape:
-            return torch.zeros(5, 1, 1), (x0, y0)
+            return torch.zeros(6, 1, 1), (x0, y0)
         left, top = self._corner
         to_plate = shifted(-left, -top) @ np.linalg.inv(self._motion[frame]) @ shifted(x0, y0)
         colors, masks = self._planes[:3].movedim(0, -1).numpy(), self._planes[3:].movedim(0, -1).numpy()
@@ -75,6 +91,31 @@ class ScenePlate:
             for part, flags in ((colors, cv2.INTER_CUBIC), (masks, cv2.INTER_LINEAR))
         )
         return torch.from_numpy(np.dstack([colors, masks])).movedim(-1, 0), (x0, y0)
+
+
+def covered(
+    masks: Bool[Tensor, "t h w"], motion: Float64[np.ndarray, "t 3 3"] | None, part: tuple[int, int, int, int]
+) -> Bool[Tensor, "y x"]:
+    """The pixels of a part of the scene that masks cover in any frame.
+
+    Args:
+        masks: Masks in pixels of the frames.
+        motion: Homography from the scene to each of the frames; None where the camera stands still.
+        part: Part ``x0 y0 x1 y1`` of the scene in whole pixels.
+    """
+    x0, y0, x1, y1 = part
+    if motion is None:
+        return masks[:, y0:y1, x0:x1].any(0).cpu()
+    found = np.zeros((y1 - y0, x1 - x0), np.uint8)
+    for mask, matrix in zip(masks.cpu().numpy(), motion, strict=True):
+        rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+        if not found.size or not len(rows) or np.isnan(matrix).any():
+            continue
+        own = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.uint8)
+        way = shifted(-int(columns[0]), -int(rows[0])) @ matrix @ shifted(x0, y0)
+        flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+        found |= cv2.warpPerspective(own, way, found.shape[::-1], flags=flags)
+    return torch.from_numpy(found > 0)
 
 
 def part_of_scene(

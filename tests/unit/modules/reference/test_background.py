@@ -46,10 +46,33 @@ def test_a_person_who_passes_leaves_the_wall_as_it_is() -> None:
         torch.testing.assert_close(shown, frames[at, :, 20:40, left : left + 20].float() / 255, atol=0.02, rtol=0)
 
 
-def test_a_person_who_stands_still_leaves_nothing_known() -> None:
+def test_what_no_frame_shows_goes_on_and_is_the_same_in_all_frames() -> None:
+    frames = wall()
     masks, hidden = walking(0)
-    plate, _ = plate_of(wall(), masks, hidden)
+    hidden[:, 20:40, 10:30] = True
+    plate, _ = plate_of(torch.where(hidden[:, None], 255, frames), masks, hidden)
+    first, last = (plate.picture(at, (10, 20, 30, 40), 20, 20) for at in (0, N - 1))
+    assert float(first[3].min()) > 0.95
+    assert torch.equal(first, last)
+    error = (first[:3] / first[3:] - frames[0, :, 20:40, 10:30].float() / 255).abs()
+    assert float(error.mean()) < 0.03  # stripes differ by 0.31: a smooth fill misses by half of it
+
+
+def test_where_nothing_stays_the_same_nothing_is_known() -> None:
+    masks, hidden = walking(0)
+    water = torch.randint(0, 256, (N, 3, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(1)).byte()
+    plate, _ = plate_of(water, masks, hidden)
     assert float(plate.picture(3, (10, 20, 30, 40), 20, 20)[3].max()) == 0
+
+
+def test_what_moves_beside_the_head_is_not_the_background() -> None:
+    frames = wall()
+    masks, hidden = walking(0)
+    frames[:, :, 36:, :] = torch.randint(0, 256, (N, 3, HEIGHT - 36, WIDTH), generator=torch.Generator().manual_seed(1))
+    plate, _ = plate_of(frames, masks, hidden)
+    alpha = plate.picture(3, (10, 20, 30, 40), 20, 20)[3]
+    assert float(alpha[:5].mean()) > 0.9
+    assert float(alpha[-4:].mean()) < 0.3
 
 
 def test_what_is_behind_a_shoulder_stays_out_of_the_picture() -> None:
