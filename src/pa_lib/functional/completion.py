@@ -29,6 +29,8 @@ _ROUNDS = (2, 2, 4)  # of search and vote, from the finest grid on; as many as t
 _NEARER = 2.5  # times a random search is narrower than the one before
 _DOUBT = 1.3  # times a sample counts less, by distance from what is known
 _GUESS = 0.7  # weight of what is itself completed, in a comparison
+_FAR = 1.0  # cost of a piece as far away as the picture is long: what looks nearly alike is taken from nearby
+_LIGHT = 24  # grey values by which a copy differs from a known pixel at most where light does it, and not a bad match
 _SEED = 0  # of the random search: the same picture is completed in the same way
 
 
@@ -38,9 +40,9 @@ def completed(
     """A picture whose wanted pixels are copied from known places, such that every piece of it looks like a known one.
 
     On grids from coarse to fine, each piece of 7 x 7 samples that holds something unknown looks for the known piece
-    that is most like it; all pieces that hold a sample vote for what it becomes; and again. The copies themselves are
-    made at full size, so they are as sharp and grainy as the picture. What they differ by from known pixels around the
-    hole is carried inward and taken off, so that no edge is seen.
+    that is most like it, and not far away; all pieces that hold a sample vote for what it becomes; and again. The
+    copies themselves are made at full size, so they are as sharp and grainy as the picture. What they differ by from
+    known pixels around the hole, if it is little, is carried inward and taken off, so that no edge is seen.
 
     Args:
         picture: The picture in 0..255. Unknown pixels are not looked at.
@@ -97,6 +99,7 @@ class _Grid:
         self.is_piece = _eroded(known)
         side = 2 * _REACH + 1
         self._rows, self._columns = np.nonzero(cv2.dilate(hole.view(np.uint8), np.ones((side, side), np.uint8)))
+        self._far = _FAR / max(hole.shape) ** 2
         self._number = np.full(hole.shape, -1)  # of the piece around each sample that is to be found
         self._number[self._rows, self._columns] = np.arange(len(self._rows))
         depth = cv2.distanceTransform(np.pad(hole, 1).view(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
@@ -124,9 +127,17 @@ class _Grid:
         across[self._rows, self._columns] = found % self.hole.shape[1] - self._columns
         return _Source(down, across)
 
-    def _wanted(self, now: Picture, has: Mask, rows: Places | None = None) -> tuple[Picture, Picture]:
+    def _distance(self, rows: Places, places: Places) -> Picture:
+        """The cost of how far the pieces at some places lie from those that are to be found."""
+        row, column = np.divmod(places, self.hole.shape[1])
+        at = (slice(None), *(None,) * (places.ndim - 1))
+        far = (row - self._rows[rows][at]) ** 2 + (column - self._columns[rows][at]) ** 2
+        cost: Picture = (self._far * far).astype(np.float32)
+        return cost
+
+    def _wanted(self, now: Picture, has: Mask, rows: Places) -> tuple[Picture, Picture]:
         """The pieces that are to be found, as they look now, and how much each of their numbers counts."""
-        at = (self._rows, self._columns) if rows is None else (self._rows[rows], self._columns[rows])
+        at = self._rows[rows], self._columns[rows]
         weight = np.where(self.known, 1, _GUESS * has).astype(np.float32)
         return _windows(now)[at].reshape(len(at[0]), -1), np.repeat(_windows(weight)[at].reshape(len(at[0]), -1), 3, 1)
 
@@ -139,15 +150,16 @@ class _Grid:
         square, colors = own**2, self.picture.reshape(-1, 3)
         now, has, cross = self.picture.copy(), self.known.copy(), np.ones((3, 3), np.uint8)
 
-        def best(rows: Places | None) -> Places:
+        def best(rows: Places) -> Places:
             wanted, weight = self._wanted(now, has, rows)
-            nearest: Places = choice[(weight @ square - 2 * (weight * wanted) @ own).argmin(1)]
+            cost = weight @ square - 2 * (weight * wanted) @ own
+            nearest: Places = choice[(cost + self._distance(rows, choice[None])).argmin(1)]
             return nearest
 
         while (ring := self.hole & ~has & (cv2.dilate(has.view(np.uint8), cross) > 0)).any():
             now[ring] = colors[best(self._number[ring])]
             has |= ring
-        return best(None), now
+        return best(np.arange(len(self._rows))), now
 
     def _from(self, coarser: _Source) -> Places:
         """Where samples are copied from, by a coarser grid: the nearest pieces that are wholly known."""
@@ -173,7 +185,8 @@ class _Grid:
     ) -> tuple[Places, NDArray[np.float32]]:
         """Better pieces: those beside the pieces of neighbours, and others at random, ever nearer to the best one."""
         height, width = self.hole.shape
-        wanted, weight = self._wanted(now, self.known | self.hole)
+        everywhere = np.arange(len(found))
+        wanted, weight = self._wanted(now, self.known | self.hole, everywhere)
         found, is_piece = found.copy(), self.is_piece.reshape(-1)
 
         def cost(rows: Places, places: Places) -> NDArray[np.float32]:
@@ -181,10 +194,10 @@ class _Grid:
             apart -= wanted[rows]
             apart *= apart
             apart *= weight[rows]
-            total: NDArray[np.float32] = apart.sum(1)
+            total: Picture = apart.sum(1) + self._distance(rows, places)
             return total
 
-        least = cost(np.arange(len(found)), found)
+        least = cost(everywhere, found)
 
         def attempt(rows: Places, row: Places, column: Places) -> None:
             is_inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
@@ -201,7 +214,7 @@ class _Grid:
             rows = np.flatnonzero(neighbor >= 0)
             beside = found[neighbor[rows]]
             attempt(rows, beside // width - down, beside % width - across)
-        reach, everywhere = max(height, width) / 2, np.arange(len(found))
+        reach = max(height, width) / 2
         while reach >= 1:
             down, across = rng.integers(-int(reach), int(reach) + 1, (2, len(found)))
             attempt(everywhere, found // width + down, found % width + across)
@@ -282,8 +295,8 @@ def _copied(
     copies, is_made = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.bool_)
     is_made[rows, columns] = sums[:, 3] > 1e-3
     copies[rows, columns] = sums[:, :3] / np.maximum(sums[:, 3:], 1e-3)
-    edge = torch.from_numpy(is_made & known)
     apart = torch.from_numpy(picture - copies).movedim(-1, 0)
+    edge = torch.from_numpy(is_made & known) & (apart.abs().amax(0) < _LIGHT)
     apart = filled(apart[None], (~edge)[None, None].float())[0] if edge.any() else torch.zeros_like(apart)
     made = (torch.from_numpy(copies).movedim(-1, 0) + apart).clamp(0, 255).round().byte()
     return made, torch.from_numpy(is_made & hole)

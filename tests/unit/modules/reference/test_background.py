@@ -58,6 +58,19 @@ def test_what_no_frame_shows_goes_on_and_is_the_same_in_all_frames() -> None:
     assert float(error.mean()) < 0.03  # stripes differ by 0.31: a smooth fill misses by half of it
 
 
+def test_what_is_completed_is_not_shown_beside_what_contradicts_it() -> None:
+    frames = wall()
+    masks, hidden = walking(0)
+    hidden[:, 20:40, 10:30] = True
+    frames[0, :, 20:40, 24:30] = 250  # uncovered in a single frame, so it is not known, but it is seen there
+    masks[0] = PersonMask(1, 0, 20, 10, torch.ones(20, 14), "face")
+    hidden[0, 20:40, 24:30] = False
+    plate, _ = plate_of(frames, masks, hidden)
+    first, last = (plate.picture(at, (18, 20, 24, 40), 20, 6)[3] for at in (0, N - 1))
+    assert float(first[4:-4, -2:].mean()) < 0.3
+    assert float(last.min()) > 0.9
+
+
 def test_where_nothing_stays_the_same_nothing_is_known() -> None:
     masks, hidden = walking(0)
     water = torch.randint(0, 256, (N, 3, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(1)).byte()
