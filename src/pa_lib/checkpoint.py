@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from pa_lib import __version__
 from pa_lib.config_of import config_of
 from pa_lib.errors import PaLibError, SettingError, WeightsError, first_line, listed
+from pa_lib.paths import path_of
 from pa_lib.private_slots import digest, private_names, private_path, private_slots, read_private
 from pa_lib.renamed import migrated, renamed_setting
 from pa_lib.setting_types import checked_names
@@ -91,7 +92,7 @@ def load_module(
         SettingError: The config names classes that `trusted` must permit, or a setting in `changed` is not there or out
             of range.
     """
-    path = Path(path)
+    path = path_of(path)
     stored = read(path)
     if stored.private:
         raise WeightsError(
@@ -129,7 +130,7 @@ def load_config(path: str | Path) -> dict[str, Any]:
     Raises:
         WeightsError: The file is missing, damaged, not ours or from a newer version.
     """
-    return _with_todays_names(read(Path(path)).config, Path(path))
+    return _with_todays_names(read(path_of(path)).config, path_of(path))
 
 
 def save_module(
@@ -162,7 +163,7 @@ def save_module(
             slots together with others.
         WeightsError: A weight that is too large for `dtype`, or a slot that the module lacks.
     """
-    path = Path(path)
+    path = path_of(path)
     if path.suffix != ".safetensors":
         raise SettingError(f"got {path}, expected a name that ends in .safetensors")
     private = private_slots(module)
@@ -245,7 +246,7 @@ def load_slots(module: nn.Module, path: str | Path, slots: Sequence[str]) -> Non
         SettingError: A slot that the module lacks.
         WeightsError: A slot that the file lacks, or weights of another name or shape.
     """
-    path = Path(path)
+    path = path_of(path)
     stored = read(path)
     known = _known_slots(module, slots, path)
     origins = module.origins() if isinstance(module, HasOrigins) else {}

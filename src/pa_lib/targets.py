@@ -45,6 +45,7 @@ def check_targets(
     *,
     packages: Sequence[str] = STORED,
     libraries: Sequence[str] = (),
+    is_literal: bool = False,
 ) -> tuple[str, ...]:
     """Refuse a config that names anything but public parts and classes of trusted packages.
 
@@ -58,6 +59,8 @@ def check_targets(
             Lightning.
         libraries: Packages of others of which what is defined in them may be named, as with `trusted`, but without
             permission.
+        is_literal: Whether ``${`` in a text is part of it, as in a file's name: who builds the config interpolates
+            nothing.
 
     Returns:
         Those of `trusted` that the config makes use of; what it must be given again to be built elsewhere.
@@ -97,7 +100,7 @@ def check_targets(
             used.add(root)
             continue
         raise SettingError(f"{where}: refused _target_ {target}: {_expected(target, [*packages, *_TORCH], trusted)}")
-    if "${" in json.dumps(config, default=str):
+    if not is_literal and "${" in json.dumps(config, default=str):
         raise SettingError(f"{where}: refused a config with unresolved ${{...}}; write it resolved")
     return tuple(root for root in trusted if root in used)
 

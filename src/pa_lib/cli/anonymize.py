@@ -17,6 +17,7 @@ from pa_lib.cli.build import build_module, build_pipeline, module_settings
 from pa_lib.cli.command import FAILED, OK, PARTIAL, command, entry_point
 from pa_lib.cli.compose import ConfigError, checked, compose, parse
 from pa_lib.errors import PaLibError
+from pa_lib.paths import path_of
 
 if TYPE_CHECKING:  # torch and the codecs are not needed to answer --help or to refuse a wrong setting
     from pa_lib.pipeline import AnonymizationPipeline, RunOutcome, RunSettings, SearchedVideo
@@ -89,7 +90,7 @@ def run_settings(config: dict[str, Any], *, is_chosen_again: bool = False) -> Ru
     node = {name: config[name] for name in names} | config["report"]
     # Folders may name people, and file names are recorded elsewhere: paths stay out of the record.
     recorded = {name: value for name, value in config.items() if name not in ("input", "output", "tracks", "weights")}
-    tracks = None if config["tracks"] is None else Path(config["tracks"]).expanduser()
+    tracks = None if config["tracks"] is None else path_of(config["tracks"])
     return replace(checked(RunSettings, node, ""), tracks=tracks, is_chosen_again=is_chosen_again, config=recorded)
 
 

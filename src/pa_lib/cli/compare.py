@@ -12,6 +12,7 @@ from typing import Any
 
 from pa_lib.cli.command import OK, PARTIAL, command, entry_point
 from pa_lib.cli.compose import ConfigError, compose, parse, split_files
+from pa_lib.paths import path_of
 
 DESCRIPTION = """\
 Evaluations side by side, ranked only where they were measured in the same way on the same clips.
@@ -38,11 +39,11 @@ def main(arguments: list[str]) -> int:
     config = compose("compare", overrides, config_dir)
     if not runs:
         raise ConfigError("got no evaluations, expected two or more; see pa-compare --help")
-    return _compare([Path(run).expanduser() for run in runs], config)
+    return _compare([path_of(run) for run in runs], config)
 
 
 def _compare(runs: Sequence[Path], config: Mapping[str, Any]) -> int:
-    folder = None if config["output"] is None else Path(config["output"]).expanduser()
+    folder = None if config["output"] is None else path_of(config["output"])
     if folder is not None and (folder / "compare.json").exists() and not config["is_overwrite"]:
         raise ConfigError(f"output={folder} holds a comparison; name another folder or set is_overwrite=true")
     from pa_lib.reports.found import evaluations_in

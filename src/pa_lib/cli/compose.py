@@ -9,6 +9,7 @@ import argparse
 import difflib
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from typing import Any, NoReturn, TypeVar
 
 from pa_lib import __version__
 from pa_lib.cli.hydra_node import WITHOUT_LOGS, check_hydra_node
+from pa_lib.cli.path_settings import as_hydra, is_path, literal, quoted
 from pa_lib.errors import PaLibError, SettingError
 from pa_lib.renamed import renamed_config, renamed_overrides
 from pa_lib.setting_types import checked_seed, wrong_types
@@ -82,8 +84,12 @@ class _OneLineParser(argparse.ArgumentParser):
         raise ConfigError(f"{message}; see {self.prog} --help")
 
 
-def parse(command: str, description: str, arguments: Sequence[str]) -> tuple[list[str], Path | None]:
+def parse(
+    command: str, description: str, arguments: Sequence[str], *, is_multirun: bool = False
+) -> tuple[list[str], Path | None]:
     """Split a command line into Hydra overrides, with today's names, and the user's own config folder.
+
+    Paths are taken as they are, see `pa_lib.cli.path_settings`; everything else is Hydra's language.
 
     Prints and leaves on ``--help`` and ``--version``; the help lists the config groups as they are on disk. Old names
     of settings and packages that are trusted are noted on stderr.
@@ -114,14 +120,19 @@ def parse(command: str, description: str, arguments: Sequence[str]) -> tuple[lis
     parsed = parser.parse_intermixed_args(arguments)
     for override in parsed.overrides:
         if "=" not in override and not override.startswith("~"):
-            raise ConfigError(f"got '{override}', expected setting=value, e.g. input={override}")
+            raise ConfigError(f"got '{override}', expected setting=value, e.g. {shlex.quote(f'input={override}')}")
     trust = [f"trust=[{','.join(parsed.trust)}]"] if parsed.trust else []
     overrides, notes = renamed_overrides([*parsed.overrides, *trust])
     notes += [f"code of your own may run: {override}" for override in overrides if override.startswith("trust=")]
+    notes += [
+        f"{override} names a file or folder; {override[:-4]} without a value is the null of config files"
+        for override in overrides
+        if override.endswith("=null") and is_path(override[:-5].lstrip("+")) and not Path("null").exists()
+    ]
     if process_rank() == 0:
         for note in notes:
             print(f"{command}: note: {note}", file=sys.stderr)
-    return overrides, parsed.config_dir
+    return [as_hydra(override, is_multirun=is_multirun) for override in overrides], parsed.config_dir
 
 
 def split_files(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -166,22 +177,23 @@ def composition(name: str, overrides: Sequence[str], config_dir: Path | None = N
         if notes := renamed_config(stored, overrides):  # old names in the user's own config files
             composed = OmegaConf.create(stored)
             _note_once(name, notes)
-        OmegaConf.resolve(composed)
-        missing = sorted(OmegaConf.missing_keys(composed))
-        config = OmegaConf.to_container(composed)
+        if missing := sorted(OmegaConf.missing_keys(composed)):
+            raise ConfigError(f"missing setting: {', '.join(missing)}; give it as {missing[0]}=...")
+        # in one step: a value that was resolved may look like an interpolation, as the path a/${b}.mp4 does
+        config = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(one_line(error, name, _settings_beside(error, name, overrides, config_dir))) from error
     except SettingError as error:
         raise ConfigError(as_trust(error)) from error
-    if missing:
-        raise ConfigError(f"missing setting: {', '.join(missing)}; give it as {missing[0]}=...")
     assert isinstance(config, dict)
     assert isinstance(choices, dict)
     assert isinstance(swept, dict)
     if "seed" in config:
         checked_seed(config["seed"])
     try:
-        check_targets(config, "settings", config.get("trust") or (), packages=COMMAND_LINE)
+        trusted = config.get("trust") or ()
+        check_targets(config, "settings", trusted, packages=COMMAND_LINE, is_literal=True)
+        check_targets(config.get("module"), "module", trusted, packages=COMMAND_LINE)  # as checkpoints will hold it
     except SettingError as error:
         raise ConfigError(as_trust(error)) from error
     plain = {str(key): value for key, value in config.items()}
@@ -231,20 +243,6 @@ def as_trust(error: PaLibError) -> str:
 def named(error: PaLibError, setting: str, path: str | Path) -> str:
     """The text of an error about a file, with the setting that gave the file before its name."""
     return f"{setting}={error}" if str(error).startswith(str(Path(path))) else str(error)
-
-
-def quoted(text: str) -> str:
-    """Text as a value of a Hydra override, whatever is in it."""
-    if re.fullmatch(r"[A-Za-z][\w./+-]*|/[\w./+-]*", text) and text.lower() not in (
-        "null",
-        "true",
-        "false",
-        "nan",
-        "inf",
-    ):
-        return text
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
-    return f"'{escaped}'"
 
 
 def process_rank() -> int:
@@ -299,13 +297,22 @@ def build(node: dict[str, Any], **extra: Any) -> Any:
     if not node.get("_partial_") and (text := _wrong_type(node)):  # of a function, who calls it checks the settings
         raise ConfigError(f"{node.get('_target_')}: {text}")
     try:
-        return instantiate(node, _convert_="all", **extra)
+        return instantiate(_literal(node), _convert_="all", **extra)
     except HydraException as error:
         if isinstance(error.__cause__, PaLibError):
             raise error.__cause__ from error
         cause = error.__cause__ or error
         text = _wrong_type(node) if isinstance(cause, TypeError | ValueError) else ""
         raise ConfigError(f"{node.get('_target_')}: {text or ' '.join(str(cause).split())}") from error
+
+
+def _literal(node: Any) -> Any:
+    """A resolved node in which Hydra interpolates nothing again."""
+    if isinstance(node, str):
+        return literal(node)
+    if isinstance(node, dict):
+        return {key: _literal(value) for key, value in node.items()}
+    return [_literal(value) for value in node] if isinstance(node, list) else node
 
 
 def _wrong_type(node: Any, path: str = "") -> str:
@@ -366,7 +373,12 @@ def _dotted(node: Any, path: str = "") -> Iterator[str]:
 
 def one_line(error: Exception, name: str, settings: Sequence[str] = ()) -> str:
     """Hydra's message as one line, with a suggestion among `settings` where a name is nearly right."""
+    from hydra.errors import OverrideParseException
+
     text = " ".join(str(error).split())
+    if isinstance(error, OverrideParseException):
+        key, _, value = error.override.partition("=")
+        return f"{error.override}: the value cannot be read; as a text it is {shlex.quote(f'{key}={quoted(value)}')}"
     if match := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, option = match[1].rpartition("/")
         options = option_groups(config_folder()).get(group)

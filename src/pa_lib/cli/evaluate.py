@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pa_lib.cli.command import OK, PARTIAL, command, entry_point
 from pa_lib.cli.compose import Composition, ConfigError, composition, parse
 from pa_lib.errors import PaLibError
+from pa_lib.paths import path_of
 
 if TYPE_CHECKING:  # torch and the codecs are not needed to answer --help or to refuse a wrong setting
     from pa_lib.reports.evaluation_record import Evaluation
@@ -104,23 +105,21 @@ def _check(config: dict[str, Any]) -> None:
 
 def _output_folder(config: dict[str, Any], choices: dict[str, str]) -> Path:
     """The folder of the results: the one that is given, else beside what is measured."""
+    from pa_lib.video import result_stem, stem_of
+
     if config["output"] is not None:
-        return Path(config["output"]).expanduser()
+        return path_of(config["output"])
     system = choices.get("module", "module")
     if config["original"] is None:
         measured = choices["data"] if config["attack"] is None else system
         return Path(f"{choices['attack'] if config['attack'] is not None else system}_on_{measured}.evaluation")
-    original = Path(config["original"]).expanduser()
+    original = path_of(config["original"])
     if config["module"] is not None or config["weights"] is not None:
-        return original.with_name(f"{_stem(original)}.{system}.evaluation")
+        return original.with_name(f"{result_stem(original)}.{system}.evaluation")
     if config["anonymized"] is None:
-        return original.with_name(f"{_stem(original)}.anonymized.evaluation")
-    anonymized = Path(config["anonymized"]).expanduser()
-    return anonymized.with_name(f"{_stem(anonymized)}.evaluation")
-
-
-def _stem(path: Path) -> str:
-    return path.stem if path.suffix and not path.is_dir() else path.name
+        return original.with_name(f"{result_stem(original)}.anonymized.evaluation")
+    anonymized = path_of(config["anonymized"])
+    return anonymized.with_name(f"{stem_of(anonymized)}.evaluation")
 
 
 def _recorded(config: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from pa_lib.cli.command import FAILED, INTERRUPTED, OK
-from pa_lib.cli.compose import Composition, ConfigError, composition, config_folder, one_line, quoted, spread
-from pa_lib.cli.run_folder import composed_run, file_name, outcome_line, read_outcome, title_of
+from pa_lib.cli.compose import Composition, ConfigError, composition, config_folder, one_line, spread
+from pa_lib.cli.path_settings import as_written, quoted
+from pa_lib.cli.run_folder import file_name, outcome_line, read_outcome, title_of, with_folder
 from pa_lib.cli.sweep_plan import SAME_FOLDER, SweepPlan, plan_sweep
 from pa_lib.cli.sweep_table import SweepRow, write_tables
 from pa_lib.errors import PaLibError, first_line
@@ -42,12 +44,14 @@ class Member:
         overrides: Settings of its command line.
         label: Settings in which it differs from the others, e.g. ``module/adapter=none seed=1``; the recipe where none.
         composed: Composed config.
+        is_one_of_many: Whether it has a folder of its own in that of ``output=``, which other runs name, too.
         same_as: The part that makes it the same as another run, as text. None for a run of its own.
     """
 
     overrides: tuple[str, ...]
     label: str
     composed: Composition
+    is_one_of_many: bool = False
     same_as: str | None = None
 
     @property
@@ -76,7 +80,11 @@ def train_many(overrides: Sequence[str], config_dir: Path | None) -> int:
         if own in known and known[own].same_as:
             return float("nan")
         label = known[own].label if own in known else _label(own, _as_given(overrides))
-        best = _run_process(own, label, config_dir, folder, total)
+        is_one_of_many = known[own].is_one_of_many if own in known else True
+        composed = with_folder(
+            composition("train", own, config_dir), own, config_dir, label, is_one_of_many=is_one_of_many
+        )
+        best = _run_process(own, composed, label, config_dir, folder, total)
         if best is None and not is_known_ahead:  # a sweeper that searches takes an exception for a failed run, not NaN
             raise _NoValueError(
                 f"{label}: failed, or has no value of monitor= to search by; hydra.sweeper.max_failure_rate=1 goes on "
@@ -125,10 +133,16 @@ def _composed(plan: SweepPlan, overrides: Sequence[str], config_dir: Path | None
     found = plan.runs
     shared = set.intersection(*map(set, found)) if len(found) > 1 else _as_given(overrides)
     labels = [_label(own, shared) for own in found]
-    made = [composed_run(own, config_dir, label) for own, label in zip(found, labels, strict=True)]
+    bare = [composition("train", own, config_dir) for own in found]
+    n_sharing = Counter(one.config["output"] for one in bare if one.config["output"] is not None)
+    is_of_many = [n_sharing[one.config["output"]] > 1 for one in bare]
+    made = [
+        with_folder(one, own, config_dir, label, is_one_of_many=is_one)
+        for one, own, label, is_one in zip(bare, found, labels, is_of_many, strict=True)
+    ]
     runs = [
-        Member(own, label or title_of(composed), composed, _without_effect(composed, made))
-        for own, label, composed in zip(found, labels, made, strict=True)
+        Member(own, label or title_of(composed), composed, is_one, _without_effect(composed, made))
+        for own, label, composed, is_one in zip(found, labels, made, is_of_many, strict=True)
     ]
     first: dict[Path, Member] = {}
     for run in runs:  # the outcome of one would be taken for that of the other
@@ -157,13 +171,17 @@ def _without_effect(composed: Composition, all_runs: Sequence[Composition]) -> s
 
 
 def _run_process(
-    overrides: Sequence[str], label: str, config_dir: Path | None, sweep: Path, total: int | None
+    overrides: Sequence[str],
+    composed: Composition,
+    label: str,
+    config_dir: Path | None,
+    sweep: Path,
+    total: int | None,
 ) -> float | None:
     """One run as a process of its own; returns the best value of its monitor, or None for a run without."""
     from hydra.core.hydra_config import HydraConfig
 
     number = int(HydraConfig.get().job.num)
-    composed = composed_run(overrides, config_dir, label)
     folder = Path(composed.config["output"])
     print(f"[{number + 1}{f'/{total}' if total else ''}] {label}", flush=True)
     code = OK
@@ -173,9 +191,8 @@ def _run_process(
         else:
             shared = [] if config_dir is None else ["--config-dir", str(config_dir)]
             resumed = [] if composed.config["ckpt"] or composed.config["is_overwrite"] else ["ckpt=last"]
-            named = [*overrides, *resumed]
-            if not any(override.startswith("output=") for override in overrides):
-                named.append(f"output={quoted(str(folder))}")
+            own = [as_written(one, composed.config) for one in overrides if one.partition("=")[0] != "output"]
+            named = [*own, *resumed, f"output={folder}"]
             code = subprocess.run([sys.executable, "-m", "pa_lib.cli.train", *shared, *named], check=False).returncode
     if code == INTERRUPTED:
         raise KeyboardInterrupt
@@ -220,13 +237,18 @@ def _as_given(overrides: Sequence[str]) -> set[str]:
 
 
 def _sweep_folder(overrides: Sequence[str], config_dir: Path | None, planned: Sequence[Member] | None) -> Path:
-    """``<runs>/<recipe>/sweep-<what>-<hash>``: the same for the same command line."""
+    """``<runs>/<recipe>/sweep-<what>-<hash>``, or in the folder that is given: the same for the same command line."""
     single = [override for override in overrides if not _is_sweep(override)]
-    composed = planned[0].composed if planned else composition("train", [*single, "output=none"], config_dir)
+    if planned:
+        composed, output = planned[0].composed, planned[0].folder.parent if planned[0].is_one_of_many else None
+    else:
+        composed = composition("train", single, config_dir)
+        output = composed.config["output"]
     varied = [override for override in overrides if override.startswith("sweep=") or _is_sweep(override)]
     name = "_".join(file_name(override.removeprefix("sweep=").replace(",", "-")) for override in varied)[:60]
     mark = hashlib.sha256("\n".join([*sorted(overrides), str(config_dir or "")]).encode()).hexdigest()[:8]
-    return Path(composed.config["paths"]["runs"]) / title_of(composed) / "-".join(filter(None, ("sweep", name, mark)))
+    parent = Path(composed.config["paths"]["runs"]) / title_of(composed) if output is None else Path(output)
+    return parent / "-".join(filter(None, ("sweep", name, mark)))
 
 
 def _is_sweep(override: str) -> bool:

@@ -10,8 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pa_lib.cli.compose import Composition, ConfigError, composition, quoted
+from pa_lib.cli.compose import Composition, ConfigError, composition
+from pa_lib.cli.path_settings import quoted
 from pa_lib.errors import PaLibError, WeightsError
+from pa_lib.paths import path_of
 
 CONFIG, OUTCOME, LAST = "config.yaml", "outcome.json", Path("checkpoints/last.ckpt")
 _MADE_HERE = ("checkpoints", "previews", "csv", "tensorboard", "wandb", CONFIG, OUTCOME)
@@ -21,22 +23,46 @@ _NOT_OF_THE_RUN = ("ckpt", "output", "is_overwrite", "paths", "trust")  # they d
 _MOST = 80  # characters of a label
 
 
-def composed_run(overrides: Sequence[str], config_dir: Path | None, label: str = "") -> Composition:
+def composed_run(overrides: Sequence[str], config_dir: Path | None) -> Composition:
     """The config of a run with its folder and with the checkpoint to resume from, if any.
 
     Args:
         overrides: Settings of the command line.
         config_dir: Folder of the user's own configs.
-        label: Settings in which the run differs from the others of a sweep; part of the folder's name.
 
     Raises:
         ConfigError: The command line is wrong.
         WeightsError: There is no such checkpoint.
     """
-    composed = composition("train", overrides, config_dir)
+    return with_folder(composition("train", overrides, config_dir), overrides, config_dir)
+
+
+def with_folder(
+    composed: Composition,
+    overrides: Sequence[str],
+    config_dir: Path | None,
+    label: str = "",
+    *,
+    is_one_of_many: bool = False,
+) -> Composition:
+    """A composed run with its folder, see `composed_run`.
+
+    Args:
+        composed: The run as the command line composes it.
+        overrides: See `composed_run`.
+        config_dir: See `composed_run`.
+        label: Settings in which the run differs from the others of a sweep; part of the folder's name.
+        is_one_of_many: Whether ``output=`` is the folder of a sweep, in which the run has a folder of its own.
+
+    Raises:
+        ConfigError: The command line is wrong.
+        WeightsError: There is no such checkpoint.
+    """
     folder = composed.config["output"]
-    if folder is None:
-        folder = resumed_run(composed.config["ckpt"]) or _named_folder(composed, label)
+    if folder is None or is_one_of_many:
+        parent = Path(composed.config["paths"]["runs"]) / title_of(composed) if folder is None else Path(folder)
+        resumed = resumed_run(composed.config["ckpt"]) if folder is None else None
+        folder = resumed or _named_folder(parent, composed, label)
         # Once more, so that whatever is written relative to the run folder finds it.
         composed = composition("train", [*overrides, f"output={quoted(str(folder))}"], config_dir)
     config = composed.config
@@ -70,11 +96,10 @@ def _short(override: str) -> str:
     return f"{re.split(r'[./]', key)[-1]}={value}"
 
 
-def _named_folder(composed: Composition, label: str) -> Path:
-    """``<runs>/<title>/[<label>-]<hash of the config>``; a folder with this hash keeps the label that it has."""
+def _named_folder(parent: Path, composed: Composition, label: str) -> Path:
+    """``<parent>/[<label>-]<hash of the config>``; a folder with this hash keeps the label that it has."""
     settings = {name: value for name, value in composed.config.items() if name not in _NOT_OF_THE_RUN}
     mark = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-    parent = Path(composed.config["paths"]["runs"]) / title_of(composed)
     there = sorted(path for path in parent.glob(f"*{mark}") if path.is_dir())
     return there[0] if there else parent / (f"{file_name(label)}-{mark}" if label else mark)
 
@@ -150,7 +175,7 @@ def _check_replaceable(folder: Path, config: Mapping[str, Any]) -> None:
         )
     replaced = [(folder / name).resolve() for name in _MADE_HERE]
     for name, value in _texts({name: config.get(name) for name in _INPUTS}):
-        path = Path(value).expanduser().resolve()
+        path = path_of(value).resolve()
         if any(path.is_relative_to(one) for one in replaced) and path.exists():
             raise ConfigError(
                 f"{name}={value} lies in the run that is_overwrite=true replaces; name another output=FOLDER"

@@ -19,6 +19,7 @@ from pa_lib.cli.build import build_module, build_pipeline, module_settings
 from pa_lib.cli.command import FAILED, OK, command, entry_point
 from pa_lib.cli.compose import ConfigError, checked, compose, parse, split_files
 from pa_lib.errors import InputError, PaLibError
+from pa_lib.paths import path_of
 
 if TYPE_CHECKING:  # torch and the codecs are not needed to answer --help or to refuse a wrong setting
     from pa_lib.reports import SheetClip
@@ -54,7 +55,7 @@ def main(arguments: list[str]) -> int:
         raise ConfigError(f"input={config['input']}: clips are named without a setting, e.g. pa-sheet clip.mp4")
     if config["stage"] != "all":
         raise ConfigError(f"stage={config['stage']}: a sheet shows results; pa-anonymize stage=find draws people")
-    return _draw(_clips(files, Path(config["output"]).expanduser()), config, overrides)
+    return _draw(_clips(files, path_of(config["output"])), config, overrides)
 
 
 def _draw(clips: dict[str, Path], config: dict[str, Any], overrides: Sequence[str]) -> int:
@@ -64,9 +65,9 @@ def _draw(clips: dict[str, Path], config: dict[str, Any], overrides: Sequence[st
 
     settings = checked(SheetSettings, config["sheet"], "sheet")
     limits = checked(Limits, config["limits"], "limits")
-    folder = Path(config["output"]).expanduser()
+    folder = path_of(config["output"])
     for name in ("anonymized", "tracks"):
-        if config[name] is not None and len(clips) > 1 and not Path(config[name]).expanduser().is_dir():
+        if config[name] is not None and len(clips) > 1 and not path_of(config[name]).is_dir():
             raise ConfigError(f"{name}={config[name]} belongs to one clip, but {len(clips)} are given; name a folder")
     made = _found(config) if config["anonymized"] is not None else _anonymized(clips, folder, config, overrides)
     make_folder(folder)
@@ -88,17 +89,13 @@ def _draw(clips: dict[str, Path], config: dict[str, Any], overrides: Sequence[st
 
 def _clips(files: Sequence[str], folder: Path) -> dict[str, Path]:
     """The clips by names of their own: that of the file, with folders before it where two have the same."""
-    from pa_lib.video import find_inputs
+    from pa_lib.video import find_inputs, result_stem
 
     found = (path for file in files for path in find_inputs(file, besides=folder))
     paths = list({path.resolve(): path for path in found}.values())
     if not paths:
         raise InputError(f"{', '.join(files)}: no video or image there")
-    twins = Counter((path.absolute().parent, path.stem) for path in paths)  # clip.mp4 beside clip.mov
-    names = {
-        path: [path.name if path.is_dir() or twins[path.absolute().parent, path.stem] > 1 else path.stem]
-        for path in paths
-    }
+    names = {path: [result_stem(path)] for path in paths}
     while doubled := {name for name, count in Counter(map(tuple, names.values())).items() if count > 1}:
         for path, parts in names.items():
             if tuple(parts) in doubled:
@@ -112,7 +109,7 @@ def _found(config: dict[str, Any]) -> Callable[[str, Path], Made]:
     from pa_lib.reports import RunReport, SheetClip
     from pa_lib.video import is_supported
 
-    place = Path(config["anonymized"]).expanduser()
+    place = path_of(config["anonymized"])
 
     def found(name: str, original: Path) -> Made:
         named = sorted(place.glob(f"{glob.escape(name)}.anonymized*"))
@@ -131,12 +128,12 @@ def _anonymized(
     from dataclasses import replace
 
     from pa_lib.reports import SheetClip
-    from pa_lib.video import default_output, probe
+    from pa_lib.video import default_output, probe, stem_of
 
     changed = {} if config["weights"] is None else module_settings(overrides, config["module"])
     is_chosen = any(override.startswith(("people/chooser=", "people.chooser.")) for override in overrides)
     pipeline = build_pipeline(config, build_module(config, changed))
-    given = None if config["tracks"] is None else Path(config["tracks"]).expanduser()
+    given = None if config["tracks"] is None else path_of(config["tracks"])
     recorded = {key: value for key, value in config.items() if key not in ("anonymized", "sheet")}
     settings = run_settings(recorded | {"tracks": None})
 
@@ -145,7 +142,7 @@ def _anonymized(
         output = folder / f"{name}{usual[usual.rindex('.anonymized') :]}"
         tracks = given
         if given is not None and given.is_dir():  # a clip without one there is searched
-            tracks = next(given.glob(f"{glob.escape(output.stem)}.tracks.json"), None)
+            tracks = next(given.glob(f"{glob.escape(stem_of(output))}.tracks.json"), None)
         own = replace(settings, tracks=tracks, is_chosen_again=is_chosen and tracks is not None)
         return FileRun(original, output, own, name)
 

@@ -85,16 +85,18 @@ def plan_sweep(overrides: Sequence[str], config_dir: Path | None) -> SweepPlan:
         raise ConfigError(as_trust(error)) from error
     runs = [tuple(one for one in run if not one.startswith("sweep=")) for run in combined]
     if not is_known_ahead:
-        is_swept = any(one.is_sweep_override() and one.key_or_group in ("output", "ckpt") for one in [*stored, *given])
+        is_swept = any(one.is_sweep_override() and one.key_or_group == "ckpt" for one in [*stored, *given])
         for config in (composition("train", run, config_dir).config for run in combined):
-            if is_swept or config["output"] is not None or resumed_run(config["ckpt"]) is not None:
-                raise ConfigError(
-                    SAME_FOLDER.format(runs="the runs of a search", folder=config["output"] or "a folder")
-                )
+            resumed = resumed_run(config["ckpt"])
+            if config["output"] is None and (is_swept or resumed is not None):
+                raise ConfigError(SAME_FOLDER.format(runs="the runs of a search", folder=resumed or "a folder"))
     return SweepPlan(settings, runs, is_known_ahead)
 
 
-SAME_FOLDER = "{runs} would share {folder}; in a sweep give paths.runs=FOLDER, not output= or the ckpt= of one run"
+SAME_FOLDER = (
+    "{runs} would share {folder}, whose run ckpt= resumes; leave it out, or give output=FOLDER, in which each run has "
+    "a folder of its own"
+)
 
 
 def _check_swept(stored: Sequence[Any], given: Sequence[Any]) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pa_lib.cli.command import FAILED, OK, command, entry_point
 from pa_lib.cli.compose import build, checked, compose, parse
 from pa_lib.errors import InputError, PaLibError, SettingError
+from pa_lib.paths import path_of
 
 if TYPE_CHECKING:  # torch and the codecs are not needed to answer --help or to refuse a wrong setting
     from pa_lib.pipeline.cut_tracklets import CutOutcome, TrackletCutter
@@ -43,7 +44,7 @@ def main(arguments: list[str]) -> int:
 def _cut(config: dict[str, Any]) -> int:
     from pa_lib.video import find_inputs
 
-    output = Path(config["output"]).expanduser()
+    output = path_of(config["output"])
     if output.exists() and not output.is_dir():
         raise SettingError(f"output={output}: got a file, expected a folder")
     sources = find_inputs(config["input"], has_images=False, besides=output)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pa_lib.cli.build import build_callbacks
 from pa_lib.cli.command import OK, command, entry_point
 from pa_lib.cli.compose import ConfigError, build, parse, process_rank
+from pa_lib.cli.path_settings import as_written
 from pa_lib.cli.run_folder import LAST, TakenFolder, composed_run, outcome_line, read_outcome, title_of, write_outcome
 
 if TYPE_CHECKING:  # torch and Lightning are not needed to answer --help or to refuse a wrong setting
@@ -43,8 +44,9 @@ settings (all of them, with their meaning: conf/train.yaml, and the groups below
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
     single = [argument for argument in arguments if argument not in ("-m", "--multirun")]
-    overrides, config_dir = parse("pa-train", DESCRIPTION, single)
-    if single != arguments:
+    is_multirun = single != arguments
+    overrides, config_dir = parse("pa-train", DESCRIPTION, single, is_multirun=is_multirun)
+    if is_multirun:
         from pa_lib.cli.multirun import train_many
 
         return train_many(overrides, config_dir)
@@ -133,7 +135,7 @@ def _train_one(overrides: list[str], config_dir: Path | None) -> int:
         print(f"{outcome['steps']} steps in {outcome['took_s']:.0f} s" + (f"; {values}" if values else ""))
         write_outcome(folder, outcome)
         shared = [] if config_dir is None else ["--config-dir", str(config_dir)]
-        _print_files(folder, [*shared, *overrides], trainer)
+        _print_files(folder, [*shared, *(as_written(one, config) for one in overrides)], trainer)
         if (folder / LAST).is_file():
             print(f"  {'use':<11} {_how_to_use(folder / LAST, overrides)}")
     return OK
@@ -197,7 +199,9 @@ def _how_to_resume(folder: Path, *, has_begun: bool) -> str:
     if not has_begun:
         return "nothing was changed"
     last = folder / LAST
-    return f"go on with the same command and ckpt={last}" if last.is_file() else "nothing was saved yet"
+    return (
+        f"go on with the same command and {shlex.quote(f'ckpt={last}')}" if last.is_file() else "nothing was saved yet"
+    )
 
 
 run = entry_point(main)

@@ -17,6 +17,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from pa_lib.errors import DamagedInputError, InputError
+from pa_lib.paths import path_of
 
 
 class FileTree:
@@ -32,7 +33,7 @@ class FileTree:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser()
+        self.path = path_of(path)
         self._zip: zipfile.ZipFile | None = None
         self._names: frozenset[str] | None = None
         if self.path.is_file():

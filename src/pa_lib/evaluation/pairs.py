@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import glob
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from pa_lib.errors import InputError, SettingError
-from pa_lib.video import find_inputs, is_supported
+from pa_lib.video import find_inputs, is_supported, result_stem, stem_of
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,8 @@ def pair_clips(original: Path, anonymized: Path | None, tracks: Path | None = No
             partner = _partner(original, folder, Path(original.name), is_same_name_taken=anonymized is not None)
             if partner is None:
                 raise InputError(
-                    f"{folder} holds no {_stem(original)}.anonymized.*; say anonymized=FILE, or anonymize it first: "
-                    f"pa-anonymize input={original}"
+                    f"{folder} holds no {result_stem(original)}.anonymized.*; say anonymized=FILE, or anonymize it "
+                    f"first: pa-anonymize {shlex.quote(f'input={original}')}"
                 )
         return [_with_records(original, partner, tracks)], []
     folder = anonymized or original.with_name(f"{original.name}.anonymized")
@@ -80,28 +82,24 @@ def pair_clips(original: Path, anonymized: Path | None, tracks: Path | None = No
 
 
 def _with_records(original: Path, anonymized: Path, tracks: Path | None) -> ClipPair:
-    beside = [anonymized.with_name(f"{_stem(anonymized)}.{name}") for name in ("tracks.json", "report.json")]
+    beside = [anonymized.with_name(f"{stem_of(anonymized)}.{name}") for name in ("tracks.json", "report.json")]
     found = [path if path.is_file() else None for path in beside]
     return ClipPair(original, anonymized, tracks or found[0], found[1])
 
 
-def _stem(path: Path) -> str:
-    return path.stem if path.suffix else path.name
-
-
 def _partner(original: Path, folder: Path, relative: Path, *, is_same_name_taken: bool) -> Path | None:
-    """``sub/clip.anonymized.*`` for ``sub/clip.mp4``, or ``sub/clip.mp4`` itself in another folder."""
+    """``sub/clip.anonymized.*`` for ``sub/clip.mp4``, or ``sub/clip.mp4`` itself in another folder.
+
+    Beside ``sub/clip.mov`` it is ``sub/clip.mp4.anonymized.*``, and ``sub/clip.anonymized.mp4`` with the same suffix.
+    """
     place = folder / relative.parent
-    stem = original.name if original.is_dir() else original.stem
-    named = sorted(place.glob(f"{_escaped(stem)}.anonymized.*")) if place.is_dir() else []
-    found = [file for file in named if is_supported(file) and file.name.count(".") == stem.count(".") + 2]
+    stem, own = stem_of(original), result_stem(original)
     if original.is_dir() and (place / f"{stem}.anonymized").is_dir():
         return place / f"{stem}.anonymized"
-    if found:
-        return found[0]
+    for name, is_shared in ((original.name, False), (stem, own != stem)):
+        for file in sorted(place.glob(f"{glob.escape(name)}.anonymized.*")) if place.is_dir() else []:
+            is_other = is_shared and file.suffix.lower() != original.suffix.lower()
+            if is_supported(file) and not is_other and file.stem == f"{name}.anonymized":
+                return file
     same = place / relative.name
     return same if is_same_name_taken and same.is_file() and same.resolve() != original.resolve() else None
-
-
-def _escaped(text: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in text)

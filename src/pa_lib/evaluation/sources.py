@@ -22,6 +22,7 @@ from pa_lib.metrics import AbstractMetric
 from pa_lib.metrics.base import Field
 from pa_lib.metrics.feed import feed, missing
 from pa_lib.modules.systems.base import AbstractAnonymizer
+from pa_lib.paths import path_of
 from pa_lib.people import AbstractMasker, check_source, read_tracks
 from pa_lib.pipeline import AnonymizationPipeline, RunSettings
 from pa_lib.setting_types import checked_seed
@@ -59,9 +60,9 @@ class FilePairs(AbstractSource):
         is_masker_recorded: bool = True,
         limits: Limits | None = None,
     ) -> None:
-        self.original = Path(original).expanduser()
-        self.anonymized = None if anonymized is None else Path(anonymized).expanduser()
-        self.tracks = None if tracks is None else Path(tracks).expanduser()
+        self.original = path_of(original)
+        self.anonymized = None if anonymized is None else path_of(anonymized)
+        self.tracks = None if tracks is None else path_of(tracks)
         self.maskers = Maskers(masker, masker_settings, is_recorded_preferred=is_masker_recorded)
         self.limits = limits or Limits()
 
@@ -120,10 +121,10 @@ class ModuleOnVideos(AbstractSource):
         seed: int = 0,
         config: Mapping[str, Any] | None = None,
     ) -> None:
-        self.original = Path(original).expanduser()
+        self.original = path_of(original)
         self.pipeline = pipeline
-        self.folder = Path(folder).expanduser()
-        self.tracks = None if tracks is None else Path(tracks).expanduser()
+        self.folder = path_of(folder)
+        self.tracks = None if tracks is None else path_of(tracks)
         self.maskers = Maskers(pipeline.masker, masker_settings, is_recorded_preferred=is_masker_recorded)
         self.seed = checked_seed(seed)
         self.config = config

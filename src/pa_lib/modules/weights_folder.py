@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,11 +15,15 @@ import torch
 from torch import nn
 
 from pa_lib.errors import SettingError, WeightsError
+from pa_lib.paths import path_of
 
 Network = TypeVar("Network")
 
 _SCHEDULER = "scheduler/scheduler_config.json"
 _HUB_PATIENCE_S = 5.0
+_WEIGHTS = re.compile(  # of diffusers or transformers, whole or in parts, with the variant before or behind the part
+    r"(?:diffusion_pytorch_model|pytorch_model|model)(?:\.(\w+))?(?:-\d+-of-\d+)?(?:\.(\w+))?\.(?:safetensors|bin)"
+)
 
 
 def load_network(
@@ -73,12 +81,13 @@ def from_folder(
         subfolder: Subfolder of the network, ``unet``, ``vae``, ``text_encoder`` and so on; empty where the network is
             at the root.
         named: Name of the file that must be there.
-        variant: Variant of several files of weights, e.g. ``fp16``; None for the usual one.
+        variant: Variant of several files of weights, e.g. ``fp16``; None for the usual one, or, in a folder without it,
+            for the only one that is there.
 
     Raises:
         WeightsError: No such folder; no config in it; weights missing, damaged or of other shapes; no connection.
     """
-    folder = Path(path).expanduser()
+    folder = path_of(path)
     arguments = {} if variant is None else {"variant": variant}
     if folder.is_dir():
         candidates = [folder / subfolder, folder]
@@ -93,6 +102,8 @@ def from_folder(
                 f"no {named} in {folder / subfolder} or {folder}; expected a folder as diffusers saves it "
                 f"(save_pretrained), with {subfolder}/{named}: set path to such a folder"
             )
+        if variant is None and (only := _only_variant(Path(source))):
+            arguments["variant"] = only
     elif folder.is_absolute() or path.startswith((".", "~")) or path.count("/") != 1:
         raise WeightsError(f"no folder {folder}; set path to a folder saved by diffusers, or to a hub id (owner/name)")
     else:
@@ -100,7 +111,8 @@ def from_folder(
         arguments["subfolder"] = subfolder
         _check_reachable(kind, path, f"{subfolder}/{named}" if subfolder else named)
     try:
-        made: Network = kind.from_pretrained(source, **arguments)  # type: ignore[attr-defined]
+        with _quiet():
+            made: Network = kind.from_pretrained(source, **arguments)  # type: ignore[attr-defined]
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         is_remote = "subfolder" in arguments
         where = f"{source}/{subfolder}" if is_remote else source
@@ -119,14 +131,9 @@ def settings_file(path: str, name: str) -> dict[str, Any]:
     Raises:
         WeightsError: It is not there, cannot be reached, or is no JSON object.
     """
-    folder = Path(path).expanduser()
+    folder = path_of(path)
     try:
-        if folder.is_dir():
-            file = folder / name
-        else:
-            from huggingface_hub import hf_hub_download
-
-            file = Path(hf_hub_download(path, name))
+        file = folder / name if folder.is_dir() else _hub_file(path, name)
         settings = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # the hub's errors are OSErrors, its word on a wrong id a ValueError
         raise WeightsError(
@@ -149,7 +156,7 @@ def scheduler_settings(path: str) -> dict[str, Any] | None:
     Returns:
         None where there is no such file, or where it cannot be reached.
     """
-    folder = Path(path).expanduser()
+    folder = path_of(path)
     if folder.is_dir():
         files = [root / _SCHEDULER for root in (folder, folder.parent)]
         file = next((file for file in files if file.is_file()), None)
@@ -199,34 +206,86 @@ def _other_network(folder: Path) -> str | None:
     return None
 
 
+def _only_variant(folder: Path) -> str | None:
+    """The variant of the weights in a folder that holds no others: ``fp16`` of ``model.fp16.safetensors``."""
+    found = {match[1] or match[2] for file in folder.iterdir() if (match := _WEIGHTS.fullmatch(file.name))}
+    return found.pop() if len(found) == 1 else None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps back what diffusers, transformers and the hub's library write: what fails is reported in one line."""
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
+
+    loggers = [logging.getLogger(name) for name in ("diffusers", "transformers", "huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    bars = [one for one in (of_diffusers, of_transformers) if one.is_progress_bar_enabled()]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    for one in bars:
+        one.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        for one in bars:
+            one.enable_progress_bar()
+
+
 def _check_reachable(kind: type, path: str, name: str) -> None:
     """Refuse a hub id at once where its config is neither in the cache nor to be had, instead of after many retries.
 
     Raises:
         WeightsError: It is not.
     """
-    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
     try:
-        hf_hub_download(path, name, etag_timeout=_HUB_PATIENCE_S)
+        _hub_file(path, name)
     except (OSError, ValueError) as error:
         if type(error) is RemoteEntryNotFoundError:
             return  # there is such a model: diffusers says what it lacks
         where = f"{path}/{name.rpartition('/')[0]}".rstrip("/")
         raise WeightsError(
-            f"cannot load a {kind.__name__} from {where}: not in the local cache, and the hub does not give it "
-            f"({type(error).__name__}); check the connection and the id, or download it and set path to the folder"
+            f"cannot load a {kind.__name__} from {where}: there is no such folder, it is not in the local cache, and "
+            f"the hub does not give it ({_one_line(error)}); check the path or the id, and the connection, or "
+            "download it and set path to the folder"
         ) from error
 
 
 def _from_hub(path: str, name: str) -> Path | None:
-    from huggingface_hub import hf_hub_download
-
     try:
-        return Path(hf_hub_download(path, name, etag_timeout=_HUB_PATIENCE_S))
+        return _hub_file(path, name)
     except (OSError, ValueError):
         return None
+
+
+def _hub_file(path: str, name: str) -> Path:
+    """A file of a model on the hub, from the local cache where it is there.
+
+    The hub's library tries again for half a minute where there is no connection. So the hub is asked once before; and
+    not at all where the first part of the id is a folder here: a local folder was meant that is not there.
+
+    Raises:
+        OSError, ValueError: There is no such file, or no connection.
+    """
+    from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
+
+    if isinstance(cached := try_to_load_from_cache(path, name), str):
+        return Path(cached)
+    if (parent := Path(path).parent).is_dir():
+        raise OSError(f"{parent} is a folder here, without {Path(path).name}, so that the hub was not asked")
+    try:
+        HfApi().model_info(path, timeout=_HUB_PATIENCE_S)
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # of whichever library makes the connection
+        raise OSError(_one_line(error)) from error
+    return Path(hf_hub_download(path, name, etag_timeout=_HUB_PATIENCE_S))
 
 
 def _one_line(error: Exception) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa_lib.errors import SettingError
+from pa_lib.paths import path_of
 
 _NEVER = 1e9  # distance of those who are different people for sure: no mean over any number of pairs becomes small
 
@@ -59,7 +60,7 @@ class FaceRecognizer:
             raise SettingError(f"recognizer max_distance={max_distance}: expected a number above 0")
         self.max_distance = max_distance
         self.photos = {
-            name: tuple(Path(photo) for photo in ([given] if isinstance(given, str | Path) else given))
+            name: tuple(path_of(photo) for photo in ([given] if isinstance(given, str | Path) else given))
             for name, given in (photos or {}).items()
         }
         if empty := [name for name, given in self.photos.items() if not given]:

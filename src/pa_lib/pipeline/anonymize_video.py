@@ -61,6 +61,7 @@ from pa_lib.video import (
     deinterlacing,
     fingerprint,
     probe,
+    stem_of,
 )
 
 _MAX_REASONS = 3
@@ -386,5 +387,5 @@ def _offer(pictures: ThumbnailCollector, done: ProtectedFrame, is_before_shown: 
 
 
 def _beside(output: Path, suffix: str) -> Path:
-    """``out.mp4`` -> ``out.tracks.json``."""
-    return output.with_name(f"{output.stem if output.suffix else output.name}.{suffix}")
+    """``out.mp4`` -> ``out.tracks.json``; of a folder ``photos.v2`` the whole name stays."""
+    return output.with_name(f"{stem_of(output)}.{suffix}")

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pa_lib.errors import SettingError, WeightsError, first_line
+from pa_lib.paths import path_of
 
 Frames = Float[Tensor, "t 3 h w"] | UInt8[Tensor, "t 3 h w"]
 BothWays = tuple[Float[Tensor, "2 h w"], Float[Tensor, "2 h w"]]
@@ -127,7 +128,7 @@ class RAFTFlow(nn.Module, AbstractOpticalFlow):
         if n_updates < 1:
             raise SettingError(f"n_updates is {n_updates}, expected at least 1")
         self.n_updates = n_updates
-        self.architecture, self.sha256, self.network = _load_raft(Path(weights))
+        self.architecture, self.sha256, self.network = _load_raft(path_of(weights))
         self.requires_grad_(False)
         self.eval()
 

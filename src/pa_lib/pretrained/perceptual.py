@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pa_lib.errors import SettingError, WeightsError, first_line
 from pa_lib.functional.hashing import weights_sha256
+from pa_lib.paths import path_of
 
 Net = Literal["alex", "squeeze", "vgg"]
 MIN_PX = 32  # smaller pictures leave nothing of the last layers
@@ -95,7 +96,7 @@ def _build(net: Net) -> Any:
 
 def _fill(trunk: nn.Module, net: Net, weights: str | Path | None) -> None:
     """Put torchvision's weights into the trunk, whose layers lpips has cut into slices but left their numbers."""
-    state = _downloaded(net) if weights is None else _read(Path(weights), net)
+    state = _downloaded(net) if weights is None else _read(path_of(weights), net)
     try:
         # slice2.3.squeeze.weight is features.3.squeeze.weight
         trunk.load_state_dict({name: state["features." + name.split(".", 1)[1]] for name in trunk.state_dict()})

@@ -2,7 +2,7 @@
 
 from pa_lib.video.container import Limits
 from pa_lib.video.deinterlace import deinterlacing
-from pa_lib.video.files import find_inputs, is_supported
+from pa_lib.video.files import find_inputs, is_supported, result_stem, stem_of
 from pa_lib.video.frame import Frame, Picture, PixelFormat, redacted_picture
 from pa_lib.video.info import VideoInfo
 from pa_lib.video.probe import fingerprint, probe
@@ -32,5 +32,7 @@ __all__ = [
     "probe",
     "read_frames",
     "redacted_picture",
+    "result_stem",
+    "stem_of",
     "write_whole",
 ]

@@ -15,7 +15,7 @@ import av.error
 from pa_lib.errors import PaLibError, SettingError
 from pa_lib.video.audio import is_sound_held
 from pa_lib.video.encoders import MUXERS, VIDEO_OUTPUTS, choose_encoding
-from pa_lib.video.files import IMAGE_SUFFIXES
+from pa_lib.video.files import IMAGE_SUFFIXES, result_stem
 from pa_lib.video.frame import Frame, redacted_picture
 from pa_lib.video.info import VideoInfo
 from pa_lib.video.sinks import AbstractSink, FolderSink, GifSink, ImageSink, VideoSink, WriteSettings
@@ -28,6 +28,7 @@ _DEFAULT = WriteSettings()
 def default_output(info: VideoInfo, folder: Path | None = None, settings: WriteSettings = _DEFAULT) -> Path:
     """The name of the result where the user gives none: ``clip.anonymized.mp4`` beside ``clip.mp4``, or in `folder`.
 
+    Where another input has the same stem it is ``clip.mp4.anonymized.mp4``, see `result_stem`.
     A container that cannot be written becomes MP4, or Matroska where few players would find the sound in MP4. Where
     sound is copied and the container cannot hold it, it becomes Matroska or MOV, whichever can.
     """
@@ -44,8 +45,7 @@ def default_output(info: VideoInfo, folder: Path | None = None, settings: WriteS
         if info.audio and settings.audio == "copy":
             others = (other for other in (suffix, ".mkv", ".mov") if is_sound_held(info, MUXERS[other]))
             suffix = next(others, suffix)
-    stem = path.name if info.container == "image_folder" else path.stem
-    return (folder or path.parent) / f"{stem}.anonymized{suffix}"
+    return (folder or path.parent) / f"{result_stem(path)}.anonymized{suffix}"
 
 
 def check_output(path: Path, info: VideoInfo, settings: WriteSettings = _DEFAULT) -> tuple[str, ...]:

@@ -143,27 +143,42 @@ def test_a_search_calls_no_function_without_permission(config: Path, search: str
         plan_sweep([*settings, "+hydra.sweeper.custom_search_space=os.mkdir"], config)
 
 
-@pytest.mark.parametrize("given", [["output=out"], ["output=a,b"], ["ckpt=run/checkpoints/last.ckpt"]])
-def test_runs_of_a_search_share_no_folder(config: Path, search: str, given: list[str]) -> None:
+def test_runs_of_a_search_share_no_folder(config: Path, search: str) -> None:
     Path("run/checkpoints").mkdir(parents=True)
     Path("run/checkpoints/last.ckpt").touch()
     Path("run/config.yaml").touch()
-    with pytest.raises(ConfigError, match=r"the runs of a search would share .* give paths\.runs=FOLDER, not output="):
-        plan_sweep(["module=standin", "trust=[_training]", search, "seed=0,1", *given], config)
+    settings = ["module=standin", "trust=[_training]", search, "seed=0,1"]
+    resumed = "ckpt=run/checkpoints/last.ckpt"
+    with pytest.raises(ConfigError, match=r"the runs of a search would share run, .* or give output=FOLDER"):
+        plan_sweep([*settings, resumed], config)
+    for given in (["output=out"], ["output=out", resumed]):  # each has a folder of its own in it
+        assert not plan_sweep([*settings, *given], config).is_known_ahead
 
 
-@pytest.mark.parametrize("given", ["output=out", "ckpt=run/checkpoints/last.ckpt", "experiment=fixed"])
-def test_runs_of_a_sweep_share_no_folder(config: Path, given: str) -> None:
+def test_runs_of_a_sweep_resume_no_run_together(config: Path) -> None:
     Path("run/checkpoints").mkdir(parents=True)
     Path("run/checkpoints/last.ckpt").touch()
     Path("run/config.yaml").touch()
-    write(config, "experiment/fixed", {"output": "out"})
-    settings = ["module=standin", "trust=[_training]", given]
-    with pytest.raises(ConfigError, match=r"seed=0 and seed=1 would share .*; in a sweep give paths\.runs=FOLDER"):
+    settings = ["module=standin", "trust=[_training]", "ckpt=run/checkpoints/last.ckpt"]
+    with pytest.raises(ConfigError, match=r"seed=0 and seed=1 would share run, .* or give output=FOLDER"):
         members([*settings, "seed=0,1"], config)
     assert len(members([*settings, "seed=1"], config)) == 1
 
 
+@pytest.mark.parametrize("given", ["output=out", "experiment=fixed"])
+def test_runs_of_a_sweep_have_folders_in_the_one_that_is_given(config: Path, given: str) -> None:
+    write(config, "experiment/fixed", {"output": "out"})
+    settings = ["module=standin", "trust=[_training]", given]
+    found = [one.folder for one in members([*settings, "seed=0,1"], config)]
+    assert [folder.parent for folder in found] == [Path("out")] * 2
+    assert [folder.name.rpartition("-")[0] for folder in found] == ["seed-0", "seed-1"]
+    again = members([*settings, "seed=1,2"], config)  # the folder of a run does not depend on the others
+    assert again[0].folder == found[1]
+    (alone,) = members([*settings, "seed=1"], config)
+    assert alone.folder == Path("out")
+
+
 def test_runs_of_a_sweep_may_have_folders_by_name(config: Path) -> None:
-    settings = ["module=standin", "trust=[_training]", "seed=0,1", "output='runs/seed_${seed}'"]
+    write(config, "experiment/named", {"output": "runs/seed_${seed}"})
+    settings = ["module=standin", "trust=[_training]", "seed=0,1", "experiment=named"]
     assert [str(one.folder) for one in members(settings, config)] == ["runs/seed_0", "runs/seed_1"]

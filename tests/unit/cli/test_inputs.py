@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pa_lib.cli.inputs import pair_files
-from pa_lib.errors import PaLibError
+from pa_lib.errors import PaLibError, SettingError
 
 
 def touch(*paths: Path) -> None:
@@ -74,3 +74,20 @@ def test_a_file_as_output_of_a_folder_is_refused(tmp_path: Path) -> None:
     touch(tmp_path / "videos" / "a.mp4", tmp_path / "out.mp4")
     with pytest.raises(PaLibError, match="expected a folder"):
         pair_files(str(tmp_path / "videos"), str(tmp_path / "out.mp4"))
+
+
+def test_two_results_of_one_name_are_refused_before_any_work(tmp_path: Path) -> None:
+    """The result of a.mp4 is a.mp4.anonymized.mp4, as a.mov is beside it; that of a.mp4.avi would begin so, too."""
+    folder = tmp_path / "videos"
+    touch(folder / "a.mp4", folder / "a.mov", folder / "a.mp4.avi")
+    for source, output in ((folder, None), (f"{folder}/*", None), (f"{folder}/*", str(tmp_path / "out"))):
+        with pytest.raises(SettingError, match=r"a\.mp4 and .*a\.mp4\.avi would have results of one name"):
+            pair_files(str(source), output)
+    assert [path.name for path in tmp_path.iterdir()] == ["videos"]
+
+
+def test_a_glob_in_a_folder_that_looks_like_one(tmp_path: Path) -> None:
+    touch(tmp_path / "trip [2020]" / "a.mp4", tmp_path / "trip 2" / "b.mp4")
+    out = tmp_path / "out"
+    wanted = [(tmp_path / "trip [2020]" / "a.mp4", out)]
+    assert pair_files(f"{tmp_path}/trip [2020]/*.mp4", str(out)) == wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from _backbones import predict
 from pa_lib.errors import SettingError, WeightsError
-from pa_lib.modules import DiffusersUNet, KLAutoencoder, SpatialContentAdapter, TextCondition
+from pa_lib.modules import ClipText, DiffusersUNet, KLAutoencoder, SpatialContentAdapter, TextCondition
 from pa_lib.modules.weights_folder import scheduler_settings, torch_dtype
 
 UNET: dict[str, Any] = {
@@ -95,3 +96,65 @@ def test_a_transformers_own_folder_is_named_too(tmp_path: Path) -> None:
 
 def test_a_hub_without_a_connection_says_nothing_of_schedulers() -> None:
     assert scheduler_settings("nobody/nothing") is None
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
+def test_a_folder_with_one_variant_only_is_taken(
+    tmp_path: Path, suffix: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As diffusers saves it with ``variant="fp16"``, and as it lies in many folders of downloads."""
+    unet = DiffusersUNet(config=UNET, condition_channels=0).unet.half()
+    unet.save_pretrained(tmp_path / "unet", variant="fp16", safe_serialization=suffix == ".safetensors")
+    assert [file.name for file in (tmp_path / "unet").glob(f"*{suffix}")] == [f"diffusion_pytorch_model.fp16{suffix}"]
+    loaded = DiffusersUNet(str(tmp_path), condition_channels=0).unet
+    for name, weight in unet.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name].half(), weight), name
+    assert capfd.readouterr() == ("", "")
+
+
+def test_of_several_variants_the_usual_one_is_taken(tmp_path: Path) -> None:
+    unet = DiffusersUNet(config=UNET, condition_channels=0).unet
+    unet.save_pretrained(tmp_path / "unet")
+    unet.half().save_pretrained(tmp_path / "unet", variant="fp16")
+    assert DiffusersUNet(str(tmp_path), condition_channels=0).unet.dtype == torch.float32
+
+
+def test_a_folder_without_weights_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    unet = DiffusersUNet(config=UNET, condition_channels=0).unet
+    unet.save_config(tmp_path / "unet")
+    with pytest.raises(WeightsError, match=r"cannot load a UNet2DConditionModel from .*; save it again"):
+        DiffusersUNet(str(tmp_path))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("path", ["models/sd15", "./models/sd15", "/models/sd15", "~/models/sd15", "sd15", "a/b/sd15"])
+def test_a_missing_folder_is_refused_without_a_question(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: pytest.fail("the hub was asked"))
+    began = time.monotonic()
+    with pytest.raises(WeightsError, match="folder"):
+        DiffusersUNet(path)
+    with pytest.raises(WeightsError, match="folder"):
+        ClipText(path)
+    assert time.monotonic() - began < 2
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_once(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Not for half a minute, as its own library does, with a line for each time."""
+    asked: list[str] = []
+
+    def fail(self: object, path: str, **settings: object) -> None:
+        asked.append(path)
+        raise ConnectionError("no connection")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", fail)
+    with pytest.raises(WeightsError, match=r"the hub does not give it \(no connection\)"):
+        DiffusersUNet("nowhere/sd15")
+    assert asked == ["nowhere/sd15"]
+    assert capfd.readouterr() == ("", "")

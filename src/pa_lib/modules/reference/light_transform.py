@@ -12,6 +12,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from pa_lib.errors import SettingError, WeightsError
 from pa_lib.modules.reference.light import AbstractLight, LightScene
+from pa_lib.paths import path_of
 from pa_lib.pretrained import asset_path
 from pa_lib.stored import read
 from pa_lib.weights_fit import load_weights
@@ -68,7 +69,7 @@ class LightTransform(AbstractLight, nn.Module):
         for weight in last.parameters():
             nn.init.zeros_(weight)
         if path is not None:
-            self._load(asset_path(ASSET) if path == SHIPPED else Path(path).expanduser())
+            self._load(asset_path(ASSET) if path == SHIPPED else path_of(path))
             self.comes_from(path)
 
     def _load(self, path: Path) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pa_lib.contracts import Decision, FaceNetwork, Person
 from pa_lib.errors import SettingError
+from pa_lib.paths import path_of
 from pa_lib.people.choosers.base import NO_PEOPLE, AbstractChooser, Choice, Embeddings, VideoTimeline, count_of
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class KeepMatching(AbstractChooser):
             raise SettingError("keep_matching got no photos: name at least one picture of each person to keep")
         if max_distance is not None and not (math.isfinite(max_distance) and max_distance > 0):
             raise SettingError(f"keep_matching max_distance={max_distance}: expected a number above 0")
-        self.photos = tuple(Path(photo) for photo in photos)
+        self.photos = tuple(path_of(photo) for photo in photos)
         self.max_distance = max_distance
 
     def learned(self, network: FaceNetwork, finder: AbstractFinder) -> KeepEmbedded:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pa_lib.errors import WeightsError, first_line
+from pa_lib.paths import path_of
 from pa_lib.pretrained.identity.face_chips import align_faces
 
 # Where MTCNN's landmarks lie in its own boxes scaled to 160 px height, and the height of those boxes over their width:
@@ -105,7 +106,7 @@ def _load(weights: str | Path) -> Any:
                 f"the FaceNet weights {str(weights)!r} could not be downloaded to, or read from, {hub} "
                 f"({first_line(error)}); {how}"
             ) from error
-    path = Path(weights)
+    path = path_of(weights)
     network = InceptionResnetV1(pretrained=None)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)

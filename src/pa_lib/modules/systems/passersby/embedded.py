@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pa_lib.checkpoint import load_config, load_module
 from pa_lib.errors import SettingError, WeightsError
 from pa_lib.modules.systems.bodies import Body
 from pa_lib.modules.systems.passersby.system import PassersbyAnonymizer
+from pa_lib.paths import path_of
 from pa_lib.pretrained import asset_path
 
 ASSET = "passersby_compact.safetensors"
@@ -43,7 +43,7 @@ def embedded_passersby(
     Raises:
         PaLibError: The file is missing, damaged or holds another system, or a setting is out of range.
     """
-    path = asset_path(ASSET) if weights is None else Path(weights).expanduser()
+    path = asset_path(ASSET) if weights is None else path_of(weights)
     changed: dict[str, Any] = {"sampler.steps": steps, "body": body}
     if guidance:
         changed["guidance"] = _guided(load_config(path).get("guidance") or {}, guidance)
