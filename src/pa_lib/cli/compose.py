@@ -136,11 +136,16 @@ def parse(
 
 
 def split_files(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Files and everything else of a command line; what exists is a file, also where its name holds an equals sign."""
+    """Files and everything else of a command line.
+
+    What exists is a file, also where its name holds an equals sign; so is all behind ``--``, whatever it begins with.
+    """
     files: list[str] = []
     rest: list[str] = []
     is_value = False
-    for argument in arguments:
+    for at, argument in enumerate(arguments):
+        if argument == "--":
+            return [*files, *arguments[at + 1 :]], rest
         is_setting = argument.startswith("-") or ("=" in argument and not Path(argument).exists())
         (rest if is_value or is_setting else files).append(argument)
         is_value = argument == "--config-dir"

@@ -315,7 +315,8 @@ class _Janitor:
 
 
 def _hidden_name(final: Path, suffix: str = ".part") -> Path:
-    return final.with_name(f".{final.name[:100]}.{uuid.uuid4().hex[:12]}{suffix}")
+    begin = os.fsencode(final.name)[:200].decode("utf-8", "ignore")  # a name is at most 255 bytes long
+    return final.with_name(f".{begin}.{uuid.uuid4().hex[:12]}{suffix}")
 
 
 def _unfinished(backup: Path) -> Path:

@@ -19,7 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from pa_lib.cli.compose import ConfigError, compose, config_folder, parse
+from pa_lib.cli.compose import ConfigError, compose, config_folder, parse, split_files
 from pa_lib.cli.multirun import members
 from pa_lib.cli.path_settings import as_hydra, as_written, is_path
 from pa_lib.errors import PaLibError
@@ -185,6 +185,15 @@ def test_other_settings_are_hydras(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ["title"],
     )
     assert (config["device"], "report" in config) == ("a", False)
+
+
+def test_files_without_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of `pa-sheet` and `pa-compare`: what is there is a file, and so is all behind ``--``."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a=b.mp4", "~c (1).mp4"):
+        (tmp_path / name).touch()
+    given = ["a=b.mp4", "~c (1).mp4", "output=x=y", "--", "-d.mp4", "e=f.mp4", "--help"]
+    assert split_files(given) == (["a=b.mp4", "~c (1).mp4", "-d.mp4", "e=f.mp4", "--help"], ["output=x=y"])
 
 
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> list[dict[str, Any]]:

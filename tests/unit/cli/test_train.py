@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from _training import TINY, write_configs
 from pa_lib.cli import trainer
 from pa_lib.cli.build import build_callbacks
 from pa_lib.cli.command import FAILED, OK, USAGE, process_rank
-from pa_lib.cli.compose import build, compose, composition, config_folder, option_groups
+from pa_lib.cli.compose import build, compose, composition, config_folder, option_groups, parse
 from pa_lib.cli.multirun import members
 from pa_lib.cli.run_folder import TakenFolder, composed_run
 from pa_lib.cli.train import main
@@ -316,6 +317,41 @@ def test_folders_of_a_sweep_say_what_they_hold(config: Path) -> None:
     assert {one.folder.name for one in more}.isdisjoint(names)
     assert next(one.folder.name for one in members([*settings, "seed=1,2"], config)) == names[1]
     assert Path(composed_run([*settings, "seed=1"], config).config["output"]).name == names[1]
+
+
+ODD = "my runs (1), é 'x' [2] {y} #3"
+
+
+def test_every_run_of_a_sweep_has_its_folder_in_the_one_that_is_given(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a name that Hydra would read as an expression, in the sweep and in each of its processes."""
+
+    def instead(command: list[str], check: bool) -> Any:
+        return subprocess.CompletedProcess(command, main(command[3:]))
+
+    monkeypatch.setattr(subprocess, "run", instead)
+    sweep = ["-m", "seed=0,1", f"output={ODD}", "trainer.max_steps=1", "trainer.limit_val_batches=0"]
+    assert call(config, *sweep) == OK
+    assert "finished earlier" not in capsys.readouterr().out
+    outcomes = [json.loads(path.read_text()) for path in Path(ODD).glob("seed-*/outcome.json")]
+    assert sorted(one["seed"] for one in outcomes) == [0, 1]
+    assert [one.name for one in Path(ODD).glob("*/summary.md")] == ["summary.md"]
+    assert call(config, *sweep) == OK
+    assert capsys.readouterr().out.count("finished earlier") == 2
+    assert len(list(Path(ODD).glob("seed-*"))) == 2
+
+
+def test_the_printed_lines_can_be_pasted(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(config, f"output={ODD}", "trainer.max_steps=1", "trainer.limit_val_batches=0") == OK
+    told = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
+    go_on = shlex.split(told["go"], comments=True)[2:]
+    assert go_on[0] == "pa-train"
+    assert main(go_on[1:]) == OK
+    assert json.loads((Path(ODD) / "outcome.json").read_text())["steps"] == 2
+    use = shlex.split(told["use"])[1:]
+    overrides, _ = parse(use[0], "", use[1:])
+    assert compose("anonymize", overrides)["weights"] == f"{ODD}/checkpoints/last.ckpt"
 
 
 def test_many_runs_each_in_its_own_process(

@@ -41,6 +41,17 @@ def interrupted(staged: StagedFile | StagedFolder) -> None:
         raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize("letter", ["a", "\N{GRINNING FACE}"])
+def test_a_name_may_be_as_long_as_file_systems_allow(tmp_path, way, letter):
+    final = tmp_path / (letter * (255 // len(os.fsencode(letter))))
+    for content in (b"old", b"new"):
+        with StagedFile(final) as staged:
+            staged.path.write_bytes(content)
+            staged.commit()
+    assert names(tmp_path) == [final.name]
+    assert final.read_bytes() == b"new"
+
+
 def test_a_file_appears_only_at_commit(tmp_path, way):
     with StagedFile(tmp_path / "out.bin") as staged:
         staged.path.write_bytes(b"content")
