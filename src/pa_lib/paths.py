@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+AS_ESCAPES = "backslashreplace"
+"""How texts are encoded that may hold names of files: a name need not be UTF-8. In JSON the escapes mean the name."""
+
 
 def path_of(text: str | Path) -> Path:
     """The path that a text names: as it is, but ``~/`` at its beginning is the home folder.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pa_lib.contracts import Detection
 from pa_lib.evaluation.pairs import pair_clips
 from pa_lib.modules import ConventionalAnonymizer
 from pa_lib.people import AbstractFinder, BoxMasker, HideAll, KalmanTracker
-from pa_lib.pipeline import AnonymizationPipeline
+from pa_lib.pipeline import AnonymizationPipeline, RunSettings
 from pa_lib.video import result_stem, stem_of
 
 
@@ -125,6 +126,20 @@ def test_a_folder_of_images_and_a_film_of_its_name_have_files_of_their_own(
     assert not {*outcomes[0].values()} & {*outcomes[1].values()}
     assert outcomes[0]["tracks"].name == "clip.anonymized.tracks.json"
     assert outcomes[1]["tracks"].name == "clip.mp4.anonymized.tracks.json"
+
+
+def test_a_name_that_is_no_utf8(pipeline: AnonymizationPipeline, tmp_path: Path) -> None:
+    """As disks of other systems have them; in JSON the name stands as an escape that means it."""
+    clip = make_clip(tmp_path / "clip.mp4", codec="mpeg4", n_frames=2)
+    odd = clip.rename(tmp_path / os.fsdecode(b"cl\xffip.mp4"))
+    files = pipeline.run(odd).files
+    for kind in ("tracks", "report"):
+        assert json.loads(files[kind].read_bytes().decode())["source"]["name"] == odd.name
+    again = pipeline.run(odd, tmp_path / "again.mp4", RunSettings(tracks=files["tracks"])).files
+    assert n_frames(again["video"]) == 2
+    folder = make_image_folder(tmp_path / "in", n_frames=2)
+    next(folder.iterdir()).rename(folder / os.fsdecode(b"p\xff.png"))
+    assert len(list(pipeline.run(folder, tmp_path / "out").files["video"].iterdir())) == 2
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import signal
 import sys
@@ -11,6 +13,8 @@ from typing import NoReturn
 
 from pa_lib.cli.compose import process_rank
 from pa_lib.errors import PaLibError, SettingError
+
+_AS_IT_CAME = "pa_lib.as_it_came"
 
 OK, FAILED, USAGE, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes: done; failed; wrong command line; done in part (each command says which part); interrupted."""
@@ -81,6 +85,9 @@ def entry_point(main: Command) -> Callable[[], NoReturn]:
     """
 
     def run() -> NoReturn:
+        for stream in (sys.stdout, sys.stderr):  # names of files go out as they came, whatever bytes they are
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors=_AS_IT_CAME)
         if os.environ.get("PA_DEBUG"):
             sys.exit(main())
         try:
@@ -98,6 +105,17 @@ def entry_point(main: Command) -> Callable[[], NoReturn]:
         sys.exit(code)
 
     return run
+
+
+def _as_it_came(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Bytes that Python could not decode are written as they are; letters that a terminal lacks, as escapes."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
+
+
+codecs.register_error(_AS_IT_CAME, _as_it_came)
 
 
 def _exit(signum: int, frame: FrameType | None) -> NoReturn:

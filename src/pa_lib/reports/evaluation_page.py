@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pa_lib.errors import PaLibError
+from pa_lib.paths import AS_ESCAPES
 from pa_lib.reports import templates
 from pa_lib.reports.comparison import Comparison, Row, cell
 from pa_lib.reports.evaluation_record import MEASURED_ON, Evaluation, MetricRecord, TrackSummary, rank_tracks
@@ -98,7 +99,7 @@ def write_page(path: Path, page: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PaLibError(f"output={path.parent}: {error.strerror}; name another folder") from error
-    write_whole(path, page.encode())
+    write_whole(path, page.encode(errors=AS_ESCAPES))
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> dict[str, Path]:

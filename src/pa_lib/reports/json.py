@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pa_lib.errors import DamagedInputError, InputError
+from pa_lib.paths import AS_ESCAPES
 from pa_lib.video import write_whole
 
 T = TypeVar("T")
@@ -96,7 +97,9 @@ def write_record(path: Path, schema: str, version: int, content: Mapping[str, An
         PaLibError: It cannot be written.
     """
     whole = {"schema": schema, "schema_version": version, **plain(content)}
-    write_whole(path, (json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    write_whole(
+        path, (json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(errors=AS_ESCAPES)
+    )
 
 
 def read_content(path: Path, schema: str, version: int, advice: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pa_lib.paths import AS_ESCAPES
 from pa_lib.reports import templates
 from pa_lib.reports.run_record import PersonRecord, RunReport, TrackRecord
 from pa_lib.reports.thumbnails import Thumbnail
@@ -51,7 +52,7 @@ def write_run_page(report: RunReport, path: Path, thumbnails: Sequence[Thumbnail
 
 def stage_run_page(report: RunReport, path: Path, thumbnails: Sequence[Thumbnail] = ()) -> StagedFile:
     """The page of `write_run_page`, written and waiting for its name."""
-    return StagedFile.holding(path, [render(report, thumbnails).encode()])
+    return StagedFile.holding(path, [render(report, thumbnails).encode(errors=AS_ESCAPES)])
 
 
 def render(report: RunReport, thumbnails: Sequence[Thumbnail]) -> str:

@@ -18,6 +18,7 @@ from pydantic import BeforeValidator
 
 from pa_lib.contracts import Decision, Kind, Person, Track, stored_kind
 from pa_lib.errors import InputError, PaLibError, SettingError
+from pa_lib.paths import AS_ESCAPES
 from pa_lib.reports.frame_log import FrameLog, Status
 from pa_lib.reports.json import plain, read_content, record_of
 from pa_lib.reports.software import software_versions
@@ -337,7 +338,7 @@ class RunReport:
 
     def stage_json(self, path: Path) -> StagedFile:
         """The file of `write_json`, written and waiting for its name."""
-        return StagedFile.holding(path, (part.encode() for part in self._json_parts()))
+        return StagedFile.holding(path, (part.encode(errors=AS_ESCAPES) for part in self._json_parts()))
 
     @classmethod
     def read_json(cls, path: Path) -> RunReport:

@@ -77,7 +77,7 @@ def fingerprint(path: str | Path) -> str:
             return _file_digest(path)
         total = hashlib.sha256()
         for file in image_files(path):
-            total.update(f"{file.name}\0{_file_digest(file)}\n".encode())
+            total.update(f"{file.name}\0{_file_digest(file)}\n".encode(errors="surrogateescape"))
         return total.hexdigest()
     except OSError as error:
         raise InputError(f"input {path} cannot be read: {error.strerror or error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -93,6 +94,19 @@ def test_sigterm_runs_what_cleans_up(tmp_path: Path) -> None:
     running.communicate(timeout=30)
     assert running.returncode == 128 + signal.SIGTERM
     assert not path.exists()
+
+
+@pytest.mark.parametrize(("encoding", "written"), [("utf-8", "é 😀".encode()), ("ascii", b"\\xe9 \\U0001f600")])
+def test_names_of_files_go_out_as_they_came(encoding: str, written: bytes) -> None:
+    """Also those that are no UTF-8, and on terminals that lack their letters."""
+    script = (
+        "import os\nfrom pa_lib.cli.command import Command, entry_point\n"
+        "name = os.fsdecode(b'\\xff') + ' \\xe9 \\U0001f600'\n"
+        "entry_point(Command('pa-test', lambda arguments: print(name) or 0))()"
+    )
+    settings = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, env=settings, check=False)
+    assert (done.returncode, done.stdout) == (0, b"\xff " + written + b"\n")
 
 
 def test_a_closed_pipe_is_no_bug(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from pa_lib.contracts import Decision, Person, PersonInfo, Presence, Replacement, Track
 from pa_lib.errors import InputError
+from pa_lib.paths import AS_ESCAPES
 from pa_lib.people.choosers.base import Choice, VideoTimeline
 from pa_lib.video.staging import StagedFile
 
@@ -208,7 +209,7 @@ def stage_tracks(path: Path, record: TracksRecord) -> StagedFile:
     Raises:
         PaLibError: If the place cannot be written.
     """
-    return StagedFile.holding(Path(path), (line.encode() for line in _lines(record)))
+    return StagedFile.holding(Path(path), (line.encode(errors=AS_ESCAPES) for line in _lines(record)))
 
 
 def read_tracks(path: Path) -> TracksRecord:
