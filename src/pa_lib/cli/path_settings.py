@@ -100,6 +100,8 @@ def as_written(override: str, config: Mapping[str, Any]) -> str:
         return override
     value: Any = config
     for part in name.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return override  # another override deletes it
         value = value[part]
     if isinstance(value, Mapping):
         return f"{key}={{{', '.join(f'{name}: {_written_list(own)}' for name, own in value.items())}}}"
