@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from pa_lib.contracts import Decision, Person, PersonInfo, Presence, Replacement, Track
 from pa_lib.errors import InputError
-from pa_lib.paths import AS_ESCAPES
 from pa_lib.people.choosers.base import Choice, VideoTimeline
 from pa_lib.video.staging import StagedFile
 
@@ -209,7 +208,8 @@ def stage_tracks(path: Path, record: TracksRecord) -> StagedFile:
     Raises:
         PaLibError: If the place cannot be written.
     """
-    return StagedFile.holding(Path(path), (line.encode(errors=AS_ESCAPES) for line in _lines(record)))
+    # The name of a video need not be UTF-8, and readers of JSON refuse an escape for what is not.
+    return StagedFile.holding(Path(path), (line.encode(errors="replace") for line in _lines(record)))
 
 
 def read_tracks(path: Path) -> TracksRecord:
