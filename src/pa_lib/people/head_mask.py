@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pa_lib.contracts import Presence
+from pa_lib.contracts import Presence, Track
 from pa_lib.errors import SettingError
 from pa_lib.functional.head_pose import head_ellipse
 from pa_lib.functional.masks import Patch, swept_ellipse_raster
@@ -24,7 +24,7 @@ from pa_lib.people.mask_shapes import (
     joined,
     whole_head,
 )
-from pa_lib.people.tracking.heads import measured_boxes
+from pa_lib.people.tracking.heads import detected_rows, measured_boxes
 from pa_lib.people.tracking.motion import to_centre_size
 
 _STILL_PX = 1.0  # a box that is larger than a face by less than this to each side holds it at one place
@@ -134,8 +134,19 @@ class _Room(NamedTuple):
         probable = measured_boxes(track, np.array([row]))[0]
         growth = max(1.0, float((box[2:] / probable[2:]).min()))
         reach = np.maximum(box[2:] - growth * probable[2:], 0.0) / 2
+        # Who moves, and is lost for longer than from one search to the next, may have gone on otherwise than evenly.
+        away = int(np.abs(detected_rows(track) - row).min())
+        reach += np.minimum(max(away - 1, 0) * _speed(track, row), probable[2:])
         corners = box[:2] + reach * [[-1, -1], [-1, 1], [1, -1], [1, 1]]
         places = np.concatenate([probable[None, :2], corners])
         if np.abs(places - box[:2]).max() < _STILL_PX:
             return None
         return cls(places, (growth * float(probable[2]), growth * float(probable[3])), growth)
+
+
+def _speed(track: Track, row: int) -> NDArray[np.float64]:
+    """Speed of the middle of a track's box around a row along x and y, in pixels a frame."""
+    ends = [max(row - 1, 0), min(row + 1, len(track.frames) - 1)]
+    middles = to_centre_size(track.boxes[ends].astype(np.float64))[:, :2]
+    speed: NDArray[np.float64] = np.abs(middles[1] - middles[0]) / max(ends[1] - ends[0], 1)
+    return speed

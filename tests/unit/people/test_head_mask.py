@@ -122,3 +122,17 @@ def test_where_it_was_detected_a_wide_face_is_covered_as_before() -> None:
     wide = Presence(1, standing(1, "face", 50, 40, 60, 20), 0)
     one = ClipMasks(EllipseMasker(dilation_px=2, feather_px=2).mask(MaskRequest(IMAGE, [wide])).masks, 1, HEIGHT, WIDTH)
     assert torch.all(covered(HeadMasker(), [wide]).union(0) >= one.union(0))
+
+
+@pytest.mark.parametrize(("row", "further"), [(1, 0), (2, 6), (4, 14), (6, 6)])
+def test_a_moving_face_may_be_further_on_the_longer_it_is_lost(row: int, further: int) -> None:
+    """By its own motion in that time, but for the frame between two searches; by its own size at most."""
+    boxes = [(40.0 + 6 * at, 50.0, 54.0 + 6 * at, 68.0) for at in range(9)]
+    moving, still = track(1, "face", 0, boxes, seen=[0, 8]), track(1, "face", 0, [boxes[row]] * 9, seen=[0, 8])
+    alpha = covered(HeadMasker(), [Presence(1, moving, row)]).union(0)
+    x = 40 + 6 * row
+    assert torch.all(alpha[50:68, x - further : x + 14 + further] == 1)
+    alone = covered(HeadMasker(), [Presence(1, still, row)]).union(0)
+    assert torch.all(alpha >= alone)
+    wider = [int((one > 0).any(0).sum()) for one in (alpha, alone)]
+    assert abs(wider[0] - wider[1] - 2 * further) <= 3
