@@ -95,7 +95,7 @@ def _covers(
         is_near: Frames of the body with a detection at most a moment away.
         pose: Poses of the head.
         its: Poses of the head that belongs to the body.
-        feet: Lower end of the body that belongs to the head, px; NaN where unknown.
+        feet: Lowest row of the body that belongs to the head, px; NaN where unknown.
         is_lost: Frames of the head that are in question.
     """
     is_covered = np.zeros(len(pose.frames), dtype=np.bool_)
