@@ -48,12 +48,13 @@ class Surroundings:
         self._motion = motion
         self.frame_numbers = [first_frame + row for row in rows]
 
-    def visible(self, row: int, box: Box) -> tuple[Float[Tensor, "3 h w"], Bool[Tensor, "h w"], Box]:
+    def visible(self, row: int, box: Box, step: int = 1) -> tuple[Float[Tensor, "3 h w"], Bool[Tensor, "h w"], Box]:
         """The part of a frame in a box, as far as it lies within the frame.
 
         Args:
             row: Row of the person's crops.
             box: ``x0 y0 x1 y1`` in pixels of the frame.
+            step: Distance of the pixels that are taken, the first of them at the box's corner.
 
         Returns:
             The pixels in [0, 1], black where they are hidden; where they are hidden; and the box in whole pixels. On
@@ -63,8 +64,8 @@ class Surroundings:
         height, width = self._hidden.shape[-2:]
         x0, y0 = min(max(math.floor(box[0]), 0), width), min(max(math.floor(box[1]), 0), height)
         x1, y1 = max(min(math.ceil(box[2]), width), x0), max(min(math.ceil(box[3]), height), y0)
-        hidden = self._hidden[at, y0:y1, x0:x1].cpu()
-        pixels = self._frames[at, :, y0:y1, x0:x1].cpu().float() / 255
+        hidden = self._hidden[at, y0:y1:step, x0:x1:step].cpu()
+        pixels = self._frames[at, :, y0:y1:step, x0:x1:step].cpu().float() / 255
         return torch.where(hidden, 0.0, pixels), hidden, (float(x0), float(y0), float(x1), float(y1))
 
     def clean_plate(self, boxes: Sequence[Box]) -> ScenePlate:

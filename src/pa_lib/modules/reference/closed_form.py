@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from jaxtyping import Float
 from kornia.color import lab_to_rgb, rgb_to_lab
@@ -11,9 +9,9 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from pa_lib.errors import SettingError
+from pa_lib.functional.skin import skin_hue
 from pa_lib.modules.reference.light import AbstractLight, LightScene
 
-_SKIN_HUE, _HUE_SPREAD = math.radians(50), math.radians(25)  # in the plane of Lab's a and b: skin of all tones
 _LEAST_CHROMA = 8.0  # below it a hue means little
 _REST = 0.05  # weight of what does not look like skin, which counts where no skin is seen
 _UNIT_SPREAD = 4.0  # of Lab, which both spreads have more: an even color says nothing about contrast
@@ -79,8 +77,8 @@ def _statistics(
 ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"], Float[Tensor, " n"]]:
     """Mean and standard deviation in Lab, and the sum of the weights."""
     lab = rgb_to_lab(pixels)
-    hue, chroma = torch.atan2(lab[:, 2:], lab[:, 1:2]), lab[:, 1:].norm(dim=1, keepdim=True)
-    skin = torch.exp(-(((hue - _SKIN_HUE) / _HUE_SPREAD) ** 2)) * torch.sigmoid((chroma - _LEAST_CHROMA) / 2)
+    hue, chroma = skin_hue(lab)
+    skin = hue * torch.sigmoid((chroma - _LEAST_CHROMA) / 2)
     weight = weight * (skin + _REST)
     mass = weight.sum((1, 2, 3))
     shares = weight / mass.clamp(min=1e-6)[:, None, None, None]

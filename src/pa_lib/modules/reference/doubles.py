@@ -25,6 +25,7 @@ from pa_lib.modules.reference.base import (
 from pa_lib.modules.reference.light import AbstractLight, unmultiplied
 from pa_lib.modules.reference.light_transform import LightTransform
 from pa_lib.modules.reference.texture import Texture, missing_texture
+from pa_lib.modules.reference.tone import Tone, missing_tone
 
 _SLACK_DEG = 10.0  # by which another view must be nearer before it is taken: views do not change to and fro
 _REACH = 4.5  # farthest that a head with its hair and neck reaches from the eyes, in scales; the bank: 4.27
@@ -66,6 +67,8 @@ class DoublesReference(AbstractReference, nn.Module):
         is_result: See `AbstractReference`.
         has_source_texture: Whether doubles are made as blurred, and all that is generated as grainy, as what is visible
             around it: a sharp and clean head is seen at once in a soft or grainy film.
+        has_source_tone: Whether doubles in their light get the black and the skin that are visible around them, see
+            `missing_tone`.
         has_clean_plate: See `AbstractReference`.
         casting: Casts in the place of the bank; for tests, and for heads of one's own.
 
@@ -82,6 +85,7 @@ class DoublesReference(AbstractReference, nn.Module):
         is_base: bool = False,
         is_result: bool = False,
         has_source_texture: bool = True,
+        has_source_tone: bool = True,
         has_clean_plate: bool = True,
         casting: Casting | None = None,
     ) -> None:
@@ -97,6 +101,7 @@ class DoublesReference(AbstractReference, nn.Module):
         self.is_base = is_base
         self.is_result = is_result
         self.has_source_texture = has_source_texture
+        self.has_source_tone = has_source_tone
         self.has_clean_plate = has_clean_plate
         self._casting = casting
         self.notes = (_WITHOUT_NETWORK,) if is_result else ()
@@ -156,12 +161,15 @@ class DoublesReference(AbstractReference, nn.Module):
             # Light is found on a face, as it has learned to, and so it is the same for every view of a head.
             relit = self.relit(pixels, hidden, facing[None])
             chart = relit.places.chart(side, side)
-            colors = self.light.lit(relit.numbers, unmultiplied(raw), chart)
+            tone = Tone.none(len(boxes))
+            if self.has_source_tone:
+                tone = missing_tone(person, facing, relit.reference[0], self.light_smoothing)
+            colors = tone(self.light.lit(relit.numbers, unmultiplied(raw), chart))
         grid = torch.cat([colors * raw[:, 3:], raw[:, 3:]], 1)
-        sharp = PlacedDouble(cast, self.light, relit, grid, boxes)
+        sharp = PlacedDouble(cast, self.light, relit, tone, grid, boxes)
         if not self.has_source_texture:
             return sharp
-        return PlacedDouble(cast, self.light, relit, grid, boxes, missing_texture(person, sharp))
+        return PlacedDouble(cast, self.light, relit, tone, grid, boxes, missing_texture(person, sharp))
 
     def _cast(self, person: PersonInCrops) -> _Cast:
         views: list[dict[float, float]] = [{} for _ in person.poses]
@@ -188,6 +196,7 @@ class PlacedDouble(AbstractPlaced):
         cast: _Cast,
         light: AbstractLight,
         relit: Relit,
+        tone: Tone,
         grid: Float[Tensor, "t 4 s s"],
         boxes: Sequence[Box],
         texture: Texture | None = None,
@@ -197,6 +206,7 @@ class PlacedDouble(AbstractPlaced):
         self._cast = cast
         self._light = light
         self._relit = relit
+        self._tone = tone
         self._boxes = boxes
 
     @torch.no_grad()
@@ -206,7 +216,7 @@ class PlacedDouble(AbstractPlaced):
         side = max(height, width)
         length = max(x1 - x0, y1 - y0)
         raw = self._cast.square(frame, (x0, y0, x0 + length, y0 + length), side)[None, :, :height, :width]
-        raw = self._texture.blurred(raw).to(self.grid)
+        raw = self._texture.sharp_as_film(raw).to(self.grid)
         left, top, right, bottom = self._boxes[frame]
         sides = (right - left, bottom - top) * 2
         part = tuple((at - start) / size for at, start, size in zip(box, (left, top) * 2, sides, strict=True))
@@ -214,7 +224,7 @@ class PlacedDouble(AbstractPlaced):
         own = type(places)(places.centre[frame : frame + 1], places.radius[frame : frame + 1])
         chart = own.chart(height, width, part)  # type: ignore[arg-type]  # four numbers
         lit = self._light.lit(self._relit.numbers[frame : frame + 1], unmultiplied(raw), chart)
-        return torch.cat([lit * raw[:, 3:], raw[:, 3:]], 1)[0]
+        return torch.cat([self._tone(lit, frame) * raw[:, 3:], raw[:, 3:]], 1)[0]
 
     def grain(self, frame: int, height: int, width: int) -> Float[Tensor, "h w"]:
         """See `AbstractPlaced.grain`; drawn from seed, person and frame."""

@@ -1,4 +1,4 @@
-"""Blur and grain that a reference lacks, from film whose blur and grain are known."""
+"""Blur, sharpness and grain that a reference lacks, from film whose blur and grain are known."""
 
 from __future__ import annotations
 
@@ -51,8 +51,30 @@ def test_blurs_add_up(blur: float, own: float) -> None:
     assert missing.noise < 3e-3
 
 
-def test_what_is_soft_stays_as_it_is() -> None:
-    assert missing_texture(person(film(0.7, 0.0)), Checked(2.0)).blur == 0
+@pytest.mark.parametrize(("blur", "own"), [(0.7, 0.9), (0.7, 2.0)])
+def test_what_is_softer_than_the_film_is_sharpened_within_limits(blur: float, own: float) -> None:
+    missing = missing_texture(person(film(blur, 0.0)), Checked(own))
+    assert missing.blur == 0
+    assert missing.sharpening == pytest.approx(min((own**2 - blur**2) ** 0.5, 0.6), rel=0.3)
+
+
+def test_sharpening_undoes_a_blur_and_keeps_what_is_flat() -> None:
+    sharp = torch.cat([film(0.8, 0.0) / 255, torch.ones(1, 1, SIDE, SIDE)], 1)
+    soft = gaussian_blur2d(sharp, (7, 7), (0.5, 0.5), "replicate")
+    again = Texture(sharpening=0.5).sharp_as_film(soft)
+    inside = (..., slice(8, -8), slice(8, -8))
+    assert float((again - sharp)[inside].abs().mean()) < 0.2 * float((soft - sharp)[inside].abs().mean())
+    flat = torch.full((1, 4, 20, 20), 0.5)
+    torch.testing.assert_close(Texture(sharpening=0.6).sharp_as_film(flat)[..., 4:-4, 4:-4], flat[..., 4:-4, 4:-4])
+
+
+def test_colors_never_exceed_alpha() -> None:
+    picture = torch.rand(1, 4, 30, 30, generator=torch.Generator().manual_seed(1))
+    picture[:, :3] *= picture[:, 3:]
+    for texture in (Texture(sharpening=0.6), Texture(blur=1.0)):
+        made = texture.sharp_as_film(picture)
+        assert float(made.min()) >= 0
+        assert bool((made[:, :3] <= made[:, 3:]).all())
 
 
 def test_grain_is_as_strong_as_the_film_s() -> None:
@@ -76,4 +98,4 @@ def test_without_surroundings_nothing_is_missing() -> None:
     alone = PersonInCrops(3, 1, given.poses, given.crops)
     assert missing_texture(alone, Checked(0.7)) == Texture()
     picture = torch.rand(1, 4, 9, 9)
-    assert torch.equal(Texture().blurred(picture), picture)
+    assert torch.equal(Texture().sharp_as_film(picture), picture)
