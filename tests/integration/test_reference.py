@@ -29,14 +29,12 @@ from pa_lib.modules.inpainting.request import InpaintingRequest
 from pa_lib.people import HeadMasker
 
 LAST = Path("checkpoints/last.ckpt")
+LEARNING_LIGHT = [f"module.reference.light.{part}" for part in ("width=4", "side=16", "path=null")]
 TINY = [
     "module.backbone.widths=[16,32]",
     "module.backbone.layers=1",
     "module.backbone.attention_levels=[1]",
     "module.backbone.head_width=8",
-    "module.reference.light.width=4",
-    "module.reference.light.side=16",
-    "module.reference.light.path=null",
     "module.crops.side=16",
     "module.sampler.steps=1",
     "data.path=faces",
@@ -261,15 +259,16 @@ def same(one: dict[str, Tensor], two: dict[str, Tensor]) -> bool:
 def test_the_recipes_one_after_the_other() -> None:
     steps = ["trainer.max_steps=2"]
     assert main([*TINY, *steps, "experiment=compact_1_backbone", "output=one"]) == OK
-    first = stored("one")["training_weights"]
-    second = [*TINY, *steps, "experiment=compact_2_spatial", f"init_from=one/{LAST}", "output=two"]
-    assert main(second) == OK
+    spatial = [*TINY, *steps, "experiment=compact_2_spatial", f"init_from=one/{LAST}", "output=two"]
+    assert main(spatial) == OK
     third = [*TINY, *steps, "experiment=compact_3_temporal", "module.temporal.levels=[0]", "data.n_frames=2"]
     assert main([*third, f"init_from=two/{LAST}", "output=three"]) == OK
-    last = stored("three")["state_dict"]
-    taken = {name: value for name, value in stored("two")["state_dict"].items() if name.startswith("reference.")}
-    assert taken
-    assert same(taken, {name: value for name, value in last.items() if name.startswith("reference.")})
+    first, second, last = (stored(name)["state_dict"] for name in ("one", "two", "three"))
+    assert not any(name.startswith("reference.") for name in last)  # the light that ships
+    for earlier, later, slot in ((first, second, "backbone."), (second, last, "adapter.")):
+        taken = {name: value for name, value in earlier.items() if name.startswith(slot)}
+        assert taken
+        assert same(taken, {name: value for name, value in later.items() if name.startswith(slot)})
     made = load_module(Path("three") / LAST)
     assert isinstance(made, PassersbyAnonymizer)
     assert isinstance(made.reference, DoublesReference)
@@ -279,12 +278,11 @@ def test_the_recipes_one_after_the_other() -> None:
         replace(_passersby.masks(), people=tuple(replace(mask, kind="face") for mask in _passersby.masks().people))
     )
     assert interference(made, _passersby.clip(), masks, seed=1) == 0
-    assert any(name.startswith("backbone.") for name in first)
 
 
 @pytest.mark.usefixtures("_portraits")
 def test_stopped_and_resumed_is_as_never_stopped() -> None:
-    recipe = [*TINY, "experiment=compact_1_backbone", "module.trainable=[backbone,adapter,reference]"]
+    recipe = [*TINY, *LEARNING_LIGHT, "experiment=compact_1_backbone", "module.trainable=[backbone,adapter,reference]"]
     recipe.append("module.lr_schedule=null")  # a cosine goes by the last step
     assert main([*recipe, "trainer.max_steps=4", "output=whole"]) == OK
     assert main([*recipe, "trainer.max_steps=2", "output=part"]) == OK
@@ -300,7 +298,13 @@ def test_stopped_and_resumed_is_as_never_stopped() -> None:
 @pytest.mark.usefixtures("_portraits")
 def test_the_light_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The network that generates is not even evaluated, until it is validated."""
-    recipe = [*TINY, "experiment=compact_0_light", "trainer.max_steps=2", "trainer.limit_val_batches=0"]
+    recipe = [
+        *TINY,
+        *LEARNING_LIGHT,
+        "experiment=compact_0_light",
+        "trainer.max_steps=2",
+        "trainer.limit_val_batches=0",
+    ]
 
     def evaluated(*_: Any, **__: Any) -> None:
         raise AssertionError("the backbone was evaluated")

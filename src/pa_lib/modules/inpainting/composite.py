@@ -20,7 +20,7 @@ def composite(request: InpaintingRequest, *, has_edges: bool = True) -> Float[Te
     with the color r (times alpha) and alpha of the reference, and the background b. Hidden pixels are not looked at.
 
     Args:
-        request: What is hidden, the references and what is known of the background.
+        request: Frames, masks of what is hidden in them, references, and known background.
         has_edges: Whether edges go on into what is hidden (`inpainted`); else it is smooth (`filled`), in a third
             of the time, for what is only gone on from.
 
