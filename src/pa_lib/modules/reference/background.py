@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, max_pool2d
 
-from pa_lib.contracts import Box
+from pa_lib.contracts import Box, HeadPose
 from pa_lib.functional.crops import resample
 from pa_lib.functional.filling import filled
 from pa_lib.functional.smoothing import local_lines
@@ -20,9 +22,8 @@ _SLACK = 0.25  # share of the local contrast that is added to it where the camer
 _SOFT = (0.4, 0.8)  # share of the background around a hidden pixel: below it is not the background, above it is
 _STEADY = 2.0  # frames (standard deviation) over which that is smoothed
 _WHOLE, _MOSTLY = 0.999, 0.5
-_AROUND = (
-    0.25  # share of a crop's side by which more of the scene is looked at on each side: pieces to complete it with
-)
+_AROUND = 0.25  # share of a crop's side that more of the scene is looked at on each side: pieces to complete it with
+_NECK, _SHOULDERS, _LEGS = 1.8, 5.0, 14.0  # in scales of the head: from the eyes down, to either side, and down again
 
 
 class BackgroundPlate(AbstractPlaced):
@@ -43,13 +44,14 @@ class BackgroundPlate(AbstractPlaced):
     Args:
         crops: Crops of the person.
         around: The frames that they were cut from.
+        poses: Pose of the head in each frame, below which the person's body is; None where it is unknown.
 
     Ours.
     """
 
-    def __init__(self, crops: Crops, around: Surroundings) -> None:
+    def __init__(self, crops: Crops, around: Surroundings, poses: Sequence[HeadPose | None]) -> None:
         self._boxes = [crops.geometry.box(row) for row in range(len(crops.pixels))]
-        self._plate = around.clean_plate([_grown(box) for box in self._boxes])
+        self._plate = around.clean_plate([_grown(box) for box in self._boxes], [_body(pose) for pose in poses])
         pixels, hidden = crops.pixels.cpu().float(), crops.hidden.cpu()
         side = pixels.shape[-1]
         plates = torch.stack([self._plate.seen(row, box, side, side) for row, box in enumerate(self._boxes)])
@@ -86,6 +88,13 @@ class BackgroundPlate(AbstractPlaced):
         seen = self._plate.seen(frame, box, height, width)
         alpha = smooth[:1] * seen[4:5]
         return torch.cat([(seen[:3] + smooth[1:]).clamp(0, 1) * alpha, alpha])
+
+
+def _body(pose: HeadPose | None) -> Box:
+    if pose is None:
+        return 0.0, 0.0, 0.0, 0.0
+    x, y, scale = pose.x, pose.y, pose.scale
+    return x - _SHOULDERS * scale, y + _NECK * scale, x + _SHOULDERS * scale, y + _LEGS * scale
 
 
 def _grown(box: Box) -> Box:

@@ -19,7 +19,7 @@ from pa_lib.functional.clean_plate import clean_plate, moving_clean_plate
 from pa_lib.functional.smoothing import local_lines
 from pa_lib.modules.crops.aligner import Crops
 from pa_lib.modules.reference.light import AbstractLight, HeadPlaces, LightScene
-from pa_lib.modules.reference.scene_plate import ScenePlate, covered, part_of_scene
+from pa_lib.modules.reference.scene_plate import ScenePlate, covered, part_of_scene, under
 from pa_lib.modules.slot import Slot
 
 
@@ -68,11 +68,13 @@ class Surroundings:
         pixels = self._frames[at, :, y0:y1:step, x0:x1:step].cpu().float() / 255
         return torch.where(hidden, 0.0, pixels), hidden, (float(x0), float(y0), float(x1), float(y1))
 
-    def clean_plate(self, boxes: Sequence[Box]) -> ScenePlate:
+    def clean_plate(self, boxes: Sequence[Box], bodies: Sequence[Box]) -> ScenePlate:
         """The background of the part of the scene that some boxes show, from all frames of the clip.
 
         Args:
             boxes: ``x0 y0 x1 y1`` in pixels of the frame, one for each of the person's frames.
+            bodies: Where the body is in each of them, which the background is not completed from; without area where
+                that is unknown.
         """
         motion = None if self._motion is None else self._motion[[*self._rows]]
         height, width = self._hidden.shape[-2:]
@@ -80,9 +82,9 @@ class Surroundings:
         wanted = covered(self._hidden[[*self._rows]], motion, part)
         if self._motion is None:
             frames, hidden = self._frames[:, :, y0:y1, x0:x1].cpu(), self._hidden[:, y0:y1, x0:x1].cpu()
-            return ScenePlate(*clean_plate(frames, hidden), wanted, (x0, y0))
+            return ScenePlate(*clean_plate(frames, hidden), wanted, under(bodies, None, part), (x0, y0))
         plate = moving_clean_plate(self._frames, self._hidden, self._motion, part)
-        return ScenePlate(*plate, wanted, (x0, y0), motion, (height, width))
+        return ScenePlate(*plate, wanted, under(bodies, motion, part), (x0, y0), motion, (height, width))
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ from pa_lib.functional.crops import resample
 
 _FEATHER_PX = 3  # width of the soft edge of what is known, inward; islands that are not wider go
 _MARGIN_PX = 3  # around a box that is looked up, so that its edge is resampled as well as the rest
+_FAR_PX = 30_000
 _BEYOND = 0.5  # share of the frame's size by which the scene may reach beyond it, at each side
 
 
@@ -26,12 +27,14 @@ class ScenePlate:
     """A clean plate in pixels of the scene: those of the frame, or of the middle frame where the camera moves.
 
     What no frame shows of it is completed once, by pieces of what is known around it (`functional.completion`), so it
-    is the same in all frames.
+    is the same in all frames. Bodies that stand still are known as well, but take no part in it: no shirt goes on
+    beside the neck, and no wall over a shoulder.
 
     Args:
         plate: The background in 0..255.
         known: Mask of the pixels at which it is known.
         wanted: Mask of the pixels at which it is completed where it is unknown.
+        bodies: Mask of the pixels that take no part in the completion.
         corner: Place of the upper left pixel in the scene.
         motion: Homography from the scene to each frame that is asked for; None where the camera stands still.
         size: Height and width of the frames, where the camera moves.
@@ -42,11 +45,13 @@ class ScenePlate:
         plate: UInt8[Tensor, "3 h w"],
         known: Bool[Tensor, "h w"],
         wanted: Bool[Tensor, "h w"],
+        bodies: Bool[Tensor, "h w"],
         corner: tuple[int, int],
         motion: Float64[np.ndarray, "t 3 3"] | None = None,
         size: tuple[int, int] = (0, 0),
     ) -> None:
-        whole, is_there = completed(plate, known, wanted)
+        made, is_made = completed(plate, known & ~bodies, wanted & ~(known | bodies))
+        whole, is_there = torch.where(known, plate, made), is_made | known
         masks = torch.stack([known, is_there, ~(known | wanted)]).float()
         self._planes = torch.cat([whole.float() / 255 * is_there, masks])
         self._planes[4:5] = _feathered(self._planes[4:5])
@@ -115,6 +120,34 @@ def covered(
         way = shifted(-int(columns[0]), -int(rows[0])) @ matrix @ shifted(x0, y0)
         flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
         found |= cv2.warpPerspective(own, way, found.shape[::-1], flags=flags)
+    return torch.from_numpy(found > 0)
+
+
+def under(
+    boxes: Sequence[Box], motion: Float64[np.ndarray, "t 3 3"] | None, part: tuple[int, int, int, int]
+) -> Bool[Tensor, "y x"]:
+    """The pixels of a part of the scene that lie in any of some boxes.
+
+    Args:
+        boxes: ``x0 y0 x1 y1`` in pixels of the frames, one for each; one without area is none.
+        motion: Homography from the scene to each of the frames; None where the camera stands still.
+        part: Part ``x0 y0 x1 y1`` of the scene in whole pixels.
+
+    >>> under([(1.0, 1.0, 3.0, 9.0)], None, (0, 0, 4, 3)).int().tolist()
+    [[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0]]
+    """
+    x0, y0, x1, y1 = part
+    found = np.zeros((y1 - y0, x1 - x0), np.uint8)
+    for at, (left, top, right, bottom) in enumerate(boxes):
+        corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float64)
+        if right <= left or bottom <= top or (motion is not None and np.isnan(motion[at]).any()):
+            continue
+        if motion is not None:
+            corners = placed(np.linalg.inv(motion[at]), corners)
+        # the middles of the pixels at the edge; far beyond the part, whole numbers would not hold them
+        own = (corners - (x0, y0)).clip(-_FAR_PX, _FAR_PX)
+        own = np.ceil(own - 0.5) - (own > own.mean(0))
+        cv2.fillConvexPoly(found, own.astype(np.int32), 1)
     return torch.from_numpy(found > 0)
 
 

@@ -86,7 +86,9 @@ class CropwiseAnonymizer(AbstractLearnedAnonymizer):
             placed = self.place(in_crops)
             behind = None
             if placed is not None and self.has_clean_plate:
-                behind = [BackgroundPlate(*each) for each in zip(cut, around, strict=True)]
+                behind = [
+                    BackgroundPlate(one.crops, each, one.poses) for one, each in zip(in_crops, around, strict=True)
+                ]
             request = InpaintingRequest(
                 torch.stack([crops.pixels for crops in cut]).to(self.device),
                 torch.stack([crops.hidden for crops in cut]).to(self.device),

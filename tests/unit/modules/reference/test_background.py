@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pa_lib.contracts import PersonMask
+from pa_lib.contracts import HeadPose, PersonMask
 from pa_lib.modules.crops.aligner import CropAligner, Crops
 from pa_lib.modules.reference.background import BackgroundPlate
 from pa_lib.modules.reference.base import Surroundings
@@ -28,9 +28,11 @@ def walking(step: int) -> tuple[list[PersonMask], Tensor]:
     return masks, hidden
 
 
-def plate_of(frames: Tensor, masks: list[PersonMask], hidden: Tensor, side: int = 32) -> tuple[BackgroundPlate, Crops]:
+def plate_of(
+    frames: Tensor, masks: list[PersonMask], hidden: Tensor, side: int = 32, poses: list[HeadPose | None] | None = None
+) -> tuple[BackgroundPlate, Crops]:
     crops = CropAligner(side, 1.6).align(frames, masks, hidden)
-    return BackgroundPlate(crops, Surroundings(frames, hidden, range(N))), crops
+    return BackgroundPlate(crops, Surroundings(frames, hidden, range(N)), poses or [None] * N), crops
 
 
 def test_a_person_who_passes_leaves_the_wall_as_it_is() -> None:
@@ -69,6 +71,23 @@ def test_what_is_completed_is_not_shown_beside_what_contradicts_it() -> None:
     first, last = (plate.picture(at, (18, 20, 24, 40), 20, 6)[3] for at in (0, N - 1))
     assert float(first[4:-4, -2:].mean()) < 0.3
     assert float(last.min()) > 0.9
+
+
+def test_the_background_is_not_completed_from_a_body_that_stands_still() -> None:
+    frames = wall()
+    frames[:, :, 34:] = torch.tensor([30, 30, 120]).byte().view(3, 1, 1)  # a shirt, as still as the wall
+    masks, hidden = walking(0)
+    hidden[:, 20:40, 10:30] = True
+    shirt = torch.tensor([30, 30, 120]).view(3, 1, 1) / 255
+
+    def n_shirt(poses: list[HeadPose | None] | None) -> int:
+        plate, _ = plate_of(torch.where(hidden[:, None], 255, frames), masks, hidden, poses=poses)
+        picture = plate.picture(0, (10, 20, 30, 40), 20, 20)
+        color = picture[:3] / picture[3:].clamp(min=0.1)
+        return int(((color - shirt).abs().amax(0) < 0.1).logical_and(picture[3] > 0.5).sum())
+
+    assert n_shirt(None) > 0
+    assert n_shirt([HeadPose(20.0, 24.0, 5.0)] * N) == 0
 
 
 def test_where_nothing_stays_the_same_nothing_is_known() -> None:
@@ -132,7 +151,10 @@ def test_a_camera_that_pans_shows_what_is_behind_a_head_that_goes_along() -> Non
     frames = torch.where(hidden[:, None], 255, truth)
     motion = np.array([[[1.0, 0, 3 * (N // 2 - at)], [0, 1, 0], [0, 0, 1]] for at in range(N)])
     crops = CropAligner(64, 1.6).align(frames, masks, hidden)
-    moving, still = (BackgroundPlate(crops, Surroundings(frames, hidden, range(N), 0, one)) for one in (motion, None))
+    nowhere = [None] * N
+    moving, still = (
+        BackgroundPlate(crops, Surroundings(frames, hidden, range(N), 0, one), nowhere) for one in (motion, None)
+    )
     for at in (0, 4, N - 1):
         box = (60.0, 20.0, 80.0, 40.0)
         picture = moving.picture(at, box, 20, 20)
