@@ -28,6 +28,9 @@ _SEEN, _SURE = 0.4, 0.5
 # differ from each other, over this share of a square of this side, in pixels of the frame and of the view. Faces that
 # were put into one frame of seven clips were seen from 24 px on, most of those of 16 px too (720p: a third).
 _LEVELS, _SHARE, _SIDE_PX, _LEAST_SIDE = 12, 0.4, 8, 5
+# Where the body of a face is, from its middle: this many widths to both sides and heights up and down. Finders of faces
+# alone would else search every frame in which a followed person swings an arm.
+_BODY_HALF, _BODY_UP, _BODY_DOWN = 2.0, 1.0, 7.5
 _NEAR = np.ones((3, 3), np.uint8)  # how far a place may move without being another: a pixel of the view
 
 
@@ -140,13 +143,19 @@ def shows_more(glance: Glance, before: Glance, after: Glance, followed: Sequence
 
 
 def _followed(before: Searched, after: Searched) -> Iterator[Array]:
-    """What boxes of one person, seen in both frames, span, a tenth larger on all sides; on the scene."""
+    """What boxes of one person, seen in both frames, span, a tenth larger, and the bodies of faces; on the scene."""
     for kind in ("face", "body"):
         (boxes, scores), (others, other_scores) = before.boxes(kind), after.boxes(kind)
         is_near = (_ways(boxes, others) <= _FOLLOWED) & (np.maximum(scores[:, None], other_scores) >= _SEEN)
         for i, j in zip(*np.nonzero(is_near), strict=True):
             low, high = np.minimum(boxes[i], others[j])[:2], np.maximum(boxes[i], others[j])[2:]
             yield np.concatenate([low - 0.1 * (high - low), high + 0.1 * (high - low)])
+            if kind == "face":
+                x, y = (low + high) / 2
+                wide, tall = high - low
+                yield np.array(
+                    [x - _BODY_HALF * wide, y - _BODY_UP * tall, x + _BODY_HALF * wide, y + _BODY_DOWN * tall]
+                )
 
 
 def _has_jump(before: Searched, after: Searched) -> bool:
