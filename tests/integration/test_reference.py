@@ -29,7 +29,7 @@ from pa_lib.modules.inpainting.request import InpaintingRequest
 from pa_lib.people import HeadMasker
 
 LAST = Path("checkpoints/last.ckpt")
-LEARNING_LIGHT = [f"module.reference.light.{part}" for part in ("width=4", "side=16", "path=null")]
+LEARNING_LIGHT = [f"module.reference.light.{part}" for part in ("width=4", "side=16", "path=")]
 TINY = [
     "module.backbone.widths=[16,32]",
     "module.backbone.layers=1",

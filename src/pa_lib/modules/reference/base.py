@@ -73,8 +73,8 @@ class Surroundings:
 
         Args:
             boxes: ``x0 y0 x1 y1`` in pixels of the frame, one for each of the person's frames.
-            bodies: Where the body is in each of them, which the background is not completed from; without area where
-                that is unknown.
+            bodies: Box of the body in each of them, which takes no part in the completion; without area where it is
+                unknown.
         """
         motion = None if self._motion is None else self._motion[[*self._rows]]
         height, width = self._hidden.shape[-2:]
