@@ -30,6 +30,7 @@ _NEARER = 2.5  # times a random search is narrower than the one before
 _DOUBT = 1.3  # times a sample counts less, by distance from what is known
 _GUESS = 0.7  # weight of what is itself completed, in a comparison
 _FAR = 1.0  # cost of a piece as far away as the picture is long: what looks nearly alike is taken from nearby
+_UNLIKE = 2.0  # cost of a color other than the one that is carried inward, per squared difference
 _LIGHT = 24  # grey values by which a copy differs from a known pixel at most where light does it, and not a bad match
 _SEED = 0  # of the random search: the same picture is completed in the same way
 
@@ -100,6 +101,7 @@ class _Grid:
         side = 2 * _REACH + 1
         self._rows, self._columns = np.nonzero(cv2.dilate(hole.view(np.uint8), np.ones((side, side), np.uint8)))
         self._far = _FAR / max(hole.shape) ** 2
+        self._around = _smoothly_filled(picture, known)
         self._number = np.full(hole.shape, -1)  # of the piece around each sample that is to be found
         self._number[self._rows, self._columns] = np.arange(len(self._rows))
         depth = cv2.distanceTransform(np.pad(hole, 1).view(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
@@ -128,11 +130,12 @@ class _Grid:
         return _Source(down, across)
 
     def _distance(self, rows: Places, places: Places) -> Picture:
-        """The cost of how far the pieces at some places lie from those that are to be found."""
+        """The cost of how far the pieces at some places lie from those that are to be found, and are of another color."""
         row, column = np.divmod(places, self.hole.shape[1])
         at = (slice(None), *(None,) * (places.ndim - 1))
         far = (row - self._rows[rows][at]) ** 2 + (column - self._columns[rows][at]) ** 2
-        cost: Picture = (self._far * far).astype(np.float32)
+        apart = self.picture.reshape(-1, 3)[places] - self._around[self._rows[rows], self._columns[rows]][at]
+        cost: Picture = (self._far * far + _UNLIKE * (apart**2).sum(-1)).astype(np.float32)
         return cost
 
     def _wanted(self, now: Picture, has: Mask, rows: Places) -> tuple[Picture, Picture]:
@@ -307,6 +310,13 @@ def _spline(places: NDArray[np.float64]) -> list[tuple[int, NDArray[np.float32]]
     off = places % 1 - 0.5
     weights = (0.5 * (0.5 - off) ** 2, 0.75 - off**2, 0.5 * (0.5 + off) ** 2)
     return [(step, weight.astype(np.float32)) for step, weight in zip((-1, 0, 1), weights, strict=True)]
+
+
+def _smoothly_filled(picture: Picture, known: Mask) -> Picture:
+    """The picture, its unknown samples as `filled` has them: the colors around the hole, carried inward."""
+    planes, gone = torch.from_numpy(picture).movedim(-1, 0)[None], torch.from_numpy(~known)[None, None].float()
+    smooth: Picture = filled(planes, gone)[0].movedim(0, -1).numpy()
+    return smooth
 
 
 def _eroded(mask: Mask) -> Mask:
