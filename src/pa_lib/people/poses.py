@@ -63,7 +63,8 @@ class PoseTrack:
         numbers: x, y, scale, roll and yaw of every frame as in `HeadPose`, shape n 5.
         is_seen: Whether the face was seen, shape n.
         is_placed: Whether there is a head at that place, as far as is known, shape n: none is where the frame cuts a
-            body off above, nor at the top of a body that lies, nor on what the outline shows to be an arm.
+            body off above, nor at the top of a body that lies, nor on what the outline shows to be an arm, nor beside
+            the body's box, where a track that began later was carried back to.
         hair: Ratio of the outline's head with all its hair to a usual head, >= 1, shape n: masks grow by it, and what
             replaces the head does not. None: 1 everywhere.
     """
@@ -112,7 +113,7 @@ def head_poses(person: Person, times_s: NDArray[np.float64], height: int) -> Pos
         times_s = np.arange(len(times_s)) / 25.0
     times = times_s[frames]
     faces, bodies = np.full((2, len(frames), 5), np.nan)
-    scores = np.full((2, len(frames)), np.nan)
+    scores, boxes = np.full((2, len(frames)), np.nan), np.full((len(frames), 4), np.nan)
     is_placed, hair = np.zeros(len(frames), dtype=np.bool_), np.zeros(len(frames))
     for track in sorted(person.tracks, key=lambda one: (np.isfinite(one.scores).sum(), -one.track_id)):
         rows = np.searchsorted(frames, track.frames)  # of two tracks at once the one that was detected more often
@@ -121,6 +122,7 @@ def head_poses(person: Person, times_s: NDArray[np.float64], height: int) -> Pos
         else:
             bodies[rows, :3], hair[rows], known = _of_body(track, times_s, height)
             is_placed[rows] = _has_head(track, known, times_s, height)
+            boxes[rows] = track.boxes
         own = scores[0 if track.kind == "face" else 1]
         own[rows] = np.fmax(own[rows], track.scores)
     has_face, has_body = np.isfinite(faces[:, 0]), np.isfinite(bodies[:, 0])
@@ -129,13 +131,14 @@ def head_poses(person: Person, times_s: NDArray[np.float64], height: int) -> Pos
         is_front = has_face
     is_seen = has_face & is_front
     shown = np.where((is_seen | ~has_body)[:, None], faces, np.nan)
-    numbers = _with_bodies(shown, bodies, times, np.isfinite(scores[0]))
+    numbers = _with_bodies(shown, bodies, boxes, times, np.isfinite(scores[0]))
     numbers[:, 3:] = 0.0, 180.0
     if is_seen.any():
         numbers[is_front, 3:] = _between(times[is_front], times[is_seen], faces[is_seen, 3:])
     sizes = steadied(torch.from_numpy(times), torch.from_numpy(numbers[:, 2]), _SIZE_S)
     numbers[:, 2] = np.exp(sizes.numpy())
     numbers[:, 4] = _settled(numbers[:, 4], times)
+    is_placed &= _is_around(boxes, np.concatenate([numbers[:, :2], sizes[:, None].numpy()], axis=1))
     if len(times) > 1:
         is_placed &= np.abs(np.gradient(sizes.numpy(), times)) <= _GROWTH
     hair = np.where(is_front, 1.0, np.exp(np.maximum(hair, 0.0)))
@@ -257,12 +260,13 @@ def _eyes_of_face(boxes: Array) -> Array:
     return np.stack([x, y - _FACE_EYES * side, np.log(_FACE_SCALE * side)], axis=1)
 
 
-def _with_bodies(faces: Array, bodies: Array, times: Array, is_detected: NDArray[np.bool_]) -> Array:
+def _with_bodies(faces: Array, bodies: Array, boxes: Array, times: Array, is_detected: NDArray[np.bool_]) -> Array:
     """Place and size from the face where there is one, else from the body, with what they differed by where both were.
 
     The difference in place counts in scales, so that it grows with a person who comes nearer. A body's box grows, too,
     where legs come into view or another person into the box: so the size of a head that has been seen changes with it
-    by no more than a person comes near.
+    by no more than a person comes near. A head is not carried out of the body's box: one that would be there was the
+    head of another person, and the body says by itself where its own is.
     """
     has_face, has_body = np.isfinite(faces[:, 0]), np.isfinite(bodies[:, 0])
     numbers = faces.copy()
@@ -270,12 +274,21 @@ def _with_bodies(faces: Array, bodies: Array, times: Array, is_detected: NDArray
     seen = np.flatnonzero(both & is_detected if (both & is_detected).any() else both)
     base = bodies[alone, :3]
     if len(seen) and len(alone):
-        base = _moved(base, _between(times[alone], times[seen], _apart(faces[seen, :3], bodies[seen, :3])))
+        carried = _moved(base, _between(times[alone], times[seen], _apart(faces[seen, :3], bodies[seen, :3])))
+        base = np.where(_is_around(boxes[alone], carried)[:, None], carried, base)
         usual = np.interp(times[alone], times[seen], faces[seen, 2])
         change = _APPROACH * np.abs(times[alone, None] - times[seen]).min(1)
         base[:, 2] = np.clip(base[:, 2], usual - change, usual + change)
     numbers[alone, :3] = base
     return numbers
+
+
+def _is_around(boxes: Array, places: Array) -> NDArray[np.bool_]:
+    """Whether boxes, grown by the scale of the head, hold places (x, y, log scale)."""
+    x, y, scale = places[:, 0], places[:, 1], np.exp(places[:, 2])
+    x0, y0, x1, y1 = boxes.T
+    is_around: NDArray[np.bool_] = (x0 - scale <= x) & (x <= x1 + scale) & (y0 - scale <= y) & (y <= y1 + scale)
+    return is_around
 
 
 def _apart(places: Array, others: Array) -> Array:

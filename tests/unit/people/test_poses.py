@@ -384,3 +384,28 @@ def test_a_head_that_was_seen_grows_no_faster_than_a_person_comes_near(ratio: fl
     sizes = poses(replace(whole, boxes=boxes), one).numbers[:, 2]
     away = np.maximum(np.arange(80) - (n_seen - 1), 0) / 25
     assert (np.abs(np.log(sizes / 20)) <= 0.5 * away + 0.25).all()  # smoothing begins before the change
+
+
+@settings(max_examples=20)
+@given(st.floats(-400, 400).filter(lambda away: abs(away) > 120))
+def test_the_face_of_another_person_takes_no_head_out_of_its_body(away: float) -> None:
+    """One face was linked to the wrong body: the other frames have the head of the body."""
+    own = body(np.full((N, 2), [500.0, 80.0]), np.full(N, 14.0))
+    other = face(np.full((20, 2), [500.0 + away, 80.0]), np.full(20, 14.0))
+    without, got = poses(own), poses(own, other)
+    np.testing.assert_allclose(got.numbers[21:, :2], without.numbers[21:, :2], atol=1)
+
+
+def test_no_double_stands_beside_the_body_of_a_track_that_was_carried_back() -> None:
+    """The person moved fast when first seen, at frame 10, and the boxes before stand still: where the head is carried
+    to is beside them."""
+    places = line(N, (12.0, 0.0))
+    moving = body(places, np.full(N, 12.0))
+    boxes, is_seen = moving.boxes.copy(), np.arange(N) >= 10
+    boxes[:10] = boxes[10]
+    got = poses(replace(moving, boxes=boxes, scores=np.where(is_seen, 0.8, np.nan).astype(np.float32)))
+    x0, x1 = boxes[:, 0], boxes[:, 2]
+    is_beside = (got.numbers[:, 0] < x0 - 12) | (got.numbers[:, 0] > x1 + 12)
+    assert is_beside.any()
+    assert not got.is_placed[is_beside].any()
+    assert got.is_placed[12:].all()
