@@ -41,9 +41,10 @@ def completed(
     """A picture whose wanted pixels are copied from known places, such that every piece of it looks like a known one.
 
     On grids from coarse to fine, each piece of 7 x 7 samples that holds something unknown looks for the known piece
-    that is most like it, and not far away; all pieces that hold a sample vote for what it becomes; and again. The
-    copies themselves are made at full size, so they are as sharp and grainy as the picture. What they differ by from
-    known pixels around the hole, if it is little, is carried inward and taken off, so that no edge is seen.
+    that is most like it, not far away, and of the color around the hole; all pieces that hold a sample vote for what it
+    becomes; and again. The copies themselves are made at full size, so they are as sharp and grainy as the picture.
+    What they differ by from known pixels around the hole, if it is little, is carried inward and taken off, so that no
+    edge is seen.
 
     Args:
         picture: The picture in 0..255. Unknown pixels are not looked at.
@@ -130,7 +131,7 @@ class _Grid:
         return _Source(down, across)
 
     def _distance(self, rows: Places, places: Places) -> Picture:
-        """The cost of how far the pieces at some places lie from those that are to be found, and are of another color."""
+        """The cost of how far pieces lie from those that are to be found, and of a color that is not around those."""
         row, column = np.divmod(places, self.hole.shape[1])
         at = (slice(None), *(None,) * (places.ndim - 1))
         far = (row - self._rows[rows][at]) ** 2 + (column - self._columns[rows][at]) ** 2
