@@ -11,26 +11,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa_lib.contracts import Detection
-from pa_lib.people.tracking.association import best_pairs
+from pa_lib.people.tracking.association import FOLLOWED, best_pairs, ways
 
 View = NDArray[np.uint8]
 Array = NDArray[np.float64]
 
-# How far a person may move between two searched frames, in widths and heights of the smaller box, to count as followed.
-# The box between them is then wrong by half of it at most, which masks of 1.6 times a face and their dilation hold.
-_FOLLOWED = 0.7
-_JUMP = 3.0  # the largest such way between two boxes that trackers may still take for one person
+# For so long (20 frames a second), a person may also move until their boxes no longer touch. A tracker that follows
+# them covers all of the way then, and one that takes them for two people covers both ends of it.
+_MOMENT_S, _TOUCHING = 0.1, 1.0
+_JUMP = 3.0  # the largest way between two boxes that trackers may still take for one person, as `ways` measures it
 _GROWTH = 0.7  # the largest logarithm of the ratio of their widths, or of their heights
 # Least scores: of one of two boxes for a person who is followed, as trackers need it, and of both for one who jumps.
 # Weaker faces in a crowd come and go: on breakdance and dance-twirl every other frame would be searched for them.
 _SEEN, _SURE = 0.4, 0.5
+# Beyond that, they jumped, unless a frame shows their picture at an end of the way: correlated so much, at most so far
+# from one of the boxes, in widths and heights. In a crowd, where detections come and go, two people look like one who
+# jumps. On the clips of dancers, pictures correlate by 0.8 to 0.99 where people are, mostly by 0.1 to 0.6 elsewhere.
+_ALIKE, _NEAR_BY, _LEAST_CONTRAST = 0.8, 0.35, 3.0
 # A place shows something that neither neighbor shows where it differs from both by this many grey values more than they
 # differ from each other, over this share of a square of this side, in pixels of the frame and of the view. Faces that
 # were put into one frame of seven clips were seen from 24 px on, most of those of 16 px too (720p: a third).
 _LEVELS, _SHARE, _SIDE_PX, _LEAST_SIDE = 12, 0.4, 8, 5
 # Where the body of a face is, from its middle: this many widths to both sides and heights up and down. Finders of faces
 # alone would else search every frame in which a followed person swings an arm.
-_BODY_HALF, _BODY_UP, _BODY_DOWN = 2.0, 1.0, 7.5
+_BODY_HALF, _BODY_UP, _BODY_DOWN = 2.0, 1.0, 9.0
 _NEAR = np.ones((3, 3), np.uint8)  # how far a place may move without being another: a pixel of the view
 
 
@@ -107,7 +111,7 @@ def next_search(before: Searched, between: Sequence[Glance], after: Searched, in
         Position in `between`; None: nothing between them needs a search.
     """
     apart_s = after.glance.time_s - before.glance.time_s
-    if not 0 <= apart_s <= interval_s + 1e-6 or _has_jump(before, after):
+    if not 0 <= apart_s <= interval_s + 1e-6 or _has_jump(before, between, after):
         return len(between) // 2
     followed = list(_followed(before, after))
     shows = (at for at, one in enumerate(between) if shows_more(one, before.glance, after.glance, followed))
@@ -146,7 +150,9 @@ def _followed(before: Searched, after: Searched) -> Iterator[Array]:
     """What boxes of one person, seen in both frames, span, a tenth larger, and the bodies of faces; on the scene."""
     for kind in ("face", "body"):
         (boxes, scores), (others, other_scores) = before.boxes(kind), after.boxes(kind)
-        is_near = (_ways(boxes, others) <= _FOLLOWED) & (np.maximum(scores[:, None], other_scores) >= _SEEN)
+        is_near = (ways(boxes[:, None], others[None]) <= FOLLOWED) & (
+            np.maximum(scores[:, None], other_scores) >= _SEEN
+        )
         for i, j in zip(*np.nonzero(is_near), strict=True):
             low, high = np.minimum(boxes[i], others[j])[:2], np.maximum(boxes[i], others[j])[2:]
             yield np.concatenate([low - 0.1 * (high - low), high + 0.1 * (high - low)])
@@ -158,24 +164,62 @@ def _followed(before: Searched, after: Searched) -> Iterator[Array]:
                 )
 
 
-def _has_jump(before: Searched, after: Searched) -> bool:
-    """Whether a person seen with high confidence in both frames has moved too far to be where a straight line says."""
+def _has_jump(before: Searched, between: Sequence[Glance], after: Searched) -> bool:
+    """Whether a person seen with high confidence in both frames has moved too far to be covered in those between."""
+    is_moment = after.glance.time_s - before.glance.time_s <= _MOMENT_S + 1e-6
+    most = _TOUCHING if is_moment else FOLLOWED
     for kind in ("face", "body"):
         (boxes, scores), (others, other_scores) = before.boxes(kind), after.boxes(kind)
-        ways = _ways(boxes, others)
+        apart = ways(boxes[:, None], others[None])
         sizes, other_sizes = boxes[:, 2:] - boxes[:, :2], others[:, 2:] - others[:, :2]
         growth = np.abs(np.log(other_sizes[None] / sizes[:, None])).max(axis=2)
-        rows, columns = np.nonzero((ways <= _JUMP) & (growth <= _GROWTH))
-        pairs = best_pairs(rows.tolist(), columns.tolist(), (-ways[rows, columns]).tolist())
-        if any(ways[i, j] > _FOLLOWED and min(scores[i], other_scores[j]) >= _SURE for i, j in pairs.items()):
+        rows, columns = np.nonzero((apart <= _JUMP) & (growth <= _GROWTH))
+        for i, j in best_pairs(rows.tolist(), columns.tolist(), (-apart[rows, columns]).tolist()).items():
+            if apart[i, j] <= most or min(scores[i], other_scores[j]) < _SURE:
+                continue
+            ends = (boxes[i], others[j])
+            if not (is_moment and all(_shows_at_an_end(one, before.glance, after.glance, ends) for one in between)):
+                return True
+    return False
+
+
+def _shows_at_an_end(glance: Glance, before: Glance, after: Glance, ends: tuple[Array, Array]) -> bool:
+    """Whether a frame shows who moved from one box to another still in the first, or already in the second.
+
+    It is enough to find what is in one of the boxes: if these are two people, tracks of both go on over this frame.
+    """
+    first, second = ends
+    way = (second[:2] + second[2:] - first[:2] - first[2:]) / 2
+    near = _NEAR_BY * np.minimum(first[2:] - first[:2], second[2:] - second[:2])
+    for box, here, onward in ((first, before, way), (second, after, -way)):
+        moved = _moved(box, here, glance, np.minimum(0, onward) - near, np.maximum(0, onward) + near)
+        if moved is not None and any((np.abs(moved - end) <= near).all() for end in (np.zeros(2), onward)):
             return True
     return False
 
 
-def _ways(boxes: Array, others: Array) -> Array:
-    """How far the centers of boxes are apart, in widths and heights of the smaller box, the larger of both; n m."""
-    one, two = boxes[:, None], others[None]
-    sizes = np.minimum(one[..., 2:] - one[..., :2], two[..., 2:] - two[..., :2])
-    apart = np.abs(one[..., :2] + one[..., 2:] - two[..., :2] - two[..., 2:]) / 2
-    ways: Array = (apart / sizes).max(axis=2)
-    return ways
+def _moved(box: Array, here: Glance, there: Glance, least: Array, most: Array) -> Array | None:
+    """How far what a box holds in one frame has moved in another, on the scene in pixels; None where it is not found.
+
+    Args:
+        box: The box ``x0 y0 x1 y1`` on the scene of the first frame.
+        here: The frame in which the box is.
+        there: The frame in which its content is looked for.
+        least: Least motion that is looked for, to the right and down.
+        most: Largest one.
+    """
+    if here.view.shape != there.view.shape:
+        return None
+    high, wide = here.view.shape
+    corners = np.rint((box + np.tile(here.scene, 2)) * here.scale).clip(0, [wide, high, wide, high]).astype(int)
+    x0, y0, x1, y1 = corners.tolist()
+    pan = (there.scene - here.scene) * here.scale
+    left, top = np.maximum(corners[:2] + np.floor(least * here.scale + pan).astype(int), 0).tolist()
+    right, bottom = (corners[2:] + np.ceil(most * here.scale + pan).astype(int)).tolist()
+    picture, window = here.view[y0:y1, x0:x1], there.view[top : max(0, bottom), left : max(0, right)]
+    is_small = min(picture.shape) < _LEAST_SIDE or (np.array(window.shape) < picture.shape).any()
+    if is_small or picture.std() < _LEAST_CONTRAST:
+        return None
+    _, alike, _, place = cv2.minMaxLoc(cv2.matchTemplate(window, picture, cv2.TM_CCOEFF_NORMED))
+    found: Array = (np.array([left, top]) + place - corners[:2] - pan) / here.scale
+    return found if alike >= _ALIKE else None

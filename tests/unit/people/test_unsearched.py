@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +172,69 @@ def test_the_size_of_a_batch_changes_nothing(places: list[Place], fps: int, batc
     one, many = search(places, fps), search(places, fps, batch=batch)
     assert list(one.detections) == list(many.detections)
     assert one.cuts == many.cuts
+
+
+FACE = (24, 20)  # height and width of a face in a view of one pixel to a pixel
+
+
+def crowd(faces: dict[float, NDArray[np.uint8]], seed: int, time_s: float, pan: int = 0) -> Glance:
+    """A rough wall, seen by a camera that turns, with faces at these places, px to the right on the wall."""
+    view = np.random.default_rng(seed).integers(0, 256, (80, 260), np.uint8)[:, pan : pan + 200].copy()
+    for x, face in faces.items():
+        view[30 : 30 + FACE[0], round(x) - pan : round(x) - pan + FACE[1]] = face
+    return Glance(0, time_s, view, 1.0, np.array([-pan, 0.0]))
+
+
+def at(x: float, score: float = 0.7) -> Detection:
+    return Detection("face", (x, 30.0, x + FACE[1], 30.0 + FACE[0]), score)
+
+
+@given(st.floats(1.1, 2.9), st.integers(0, 2**16), st.integers(0, 12), st.sampled_from(["first", "second", "none"]))
+def test_who_jumps_is_covered_only_where_a_frame_shows_them_at_an_end(
+    way: float, seed: int, pan: int, place: str
+) -> None:
+    face = np.random.default_rng(seed + 1).integers(0, 256, FACE, np.uint8)
+    x = {"first": 50.0, "second": round(50 + way * FACE[1]), "none": None}
+    shown = [x["first"], x[place], x["second"]]
+    views = [
+        crowd({} if left is None else {left: face}, seed, index / 25, index * pan // 2)
+        for index, left in enumerate(shown)
+    ]
+    before, after = (
+        Searched(view, [replace_box(at(float(left or 0)), view)])
+        for view, left in zip(views[::2], shown[::2], strict=True)
+    )
+    asked = next_search(before, views[1:2], after, 0.25)
+    assert asked == (0 if place == "none" else None)
+
+
+def replace_box(seen: Detection, view: Glance) -> Detection:
+    """A detection on the wall as the camera shows it."""
+    return replace(seen, box=tuple((np.array(seen.box) + np.tile(view.scene, 2)).tolist()))
+
+
+@given(st.floats(0.75, 0.95), st.integers(1, 20), st.booleans())
+def test_boxes_that_touch_are_no_jump_within_a_moment(way: float, gap: int, is_flat: bool) -> None:
+    view = (
+        np.full((80, 200), 90, np.uint8) if is_flat else np.random.default_rng(gap).integers(0, 9, (80, 200), np.uint8)
+    )
+    before, between, after = (Glance(index, index * gap / 100, view, 1.0, np.zeros(2)) for index in range(3))
+    asked = next_search(Searched(before, [at(50)]), [between], Searched(after, [at(50 + way * FACE[1])]), 10.0)
+    assert asked == (None if 2 * gap / 100 <= 0.1 else 0)
+
+
+def test_a_face_without_contrast_is_not_looked_for() -> None:
+    view = np.full((80, 200), 90, np.uint8)
+    before, between, after = (glance(view, index) for index in range(3))
+    assert next_search(Searched(before, [at(50)]), [between], Searched(after, [at(80)]), 0.25) == 0
+
+
+def test_in_a_crowd_a_face_that_is_seen_in_turns_is_no_jump() -> None:
+    first, second = (np.random.default_rng(seed).integers(0, 256, FACE, np.uint8) for seed in (1, 2))
+    before, between, after = (crowd({50: first, 80: second}, 3, index / 25) for index in range(3))
+    assert next_search(Searched(before, [at(50)]), [between], Searched(after, [at(80)]), 0.25) is None
+    gone = crowd({}, 3, 1 / 25)
+    assert next_search(Searched(before, [at(50)]), [gone], Searched(after, [at(80)]), 0.25) == 0
 
 
 def glance(view: NDArray[np.uint8], index: int = 0, scene: tuple[float, float] = (0, 0), scale: float = 1) -> Glance:

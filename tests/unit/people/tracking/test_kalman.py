@@ -174,6 +174,38 @@ def test_a_single_sure_detection_is_a_track_and_a_weak_one_is_not() -> None:
     assert tracks[0].scores[tracks[0].row(5)] == pytest.approx(0.41)
 
 
+def test_between_two_places_that_are_far_apart_a_box_covers_all_of_the_way() -> None:
+    def between(step: float, gap: int) -> tuple[float, float]:
+        """Left and right of the box halfway, from the left of the one before."""
+        detections = {f * gap: [seen(100 + f * step, 200)] for f in range(8)}
+        (track,) = run(detections, 7 * gap + 1, growth_per_s=0)
+        left, right = track.boxes[3 * gap + gap // 2, [0, 2]].tolist()
+        return left - (100 + 3 * step), right - (100 + 3 * step)
+
+    assert between(24, 2) == pytest.approx((12, 52)), "0.6 of 40 px: where a straight line leads"
+    assert between(32, 2) == pytest.approx((0, 72)), "0.8: may still be there, or be there already"
+    assert between(32, 8) == pytest.approx((16, 56)), "0.3 s: too long to stand there"
+
+
+@given(st.floats(0.361, 0.449), st.integers(1, 3), st.booleans())
+def test_who_is_almost_sure_on_both_sides_of_frames_that_were_not_searched_is_covered(
+    score: float, stride: int, is_alone: bool
+) -> None:
+    detections: dict[int, list[Detection]] = {f: [] for f in range(0, 31, stride)}
+    detections[6] = [seen(300, 200, score=score)]
+    if not is_alone:
+        detections[6 + stride] = [seen(304, 200, score=min(score, 0.37))]
+    tracks = run(detections, 31)
+    assert bool(tracks) == (score >= 0.4 or (stride > 1 and not is_alone))
+    if tracks and not is_alone:
+        assert {6, 6 + stride // 2, 6 + stride} <= set(tracks[0].frames.tolist())
+
+
+def test_weak_people_far_apart_or_far_weaker_are_not_almost_sure() -> None:
+    assert not run({0: [seen(300, 200, score=0.39)], 2: [seen(320, 200, score=0.39)]}, 3)
+    assert not run({0: [seen(300, 200, score=0.35)], 2: [seen(300, 200, score=0.39)]}, 3)
+
+
 def test_weak_detections_extend_a_track() -> None:
     detections = {f: [seen(100, 100, score=0.8 if f < 10 else 0.25)] for f in range(20)}
     (track,) = run(detections, 20)
