@@ -15,9 +15,11 @@ import pytest
 from _clips import make_clip
 from _evaluation import anonymized_pair
 from _passersby import COMPACT, TINY
-from pa_lib.cli.command import FAILED, OK, PARTIAL
+from pa_lib.cli.command import FAILED, OK, PARTIAL, USAGE
 from pa_lib.cli.evaluate import main
-from pa_lib.reports.evaluation_record import Evaluation
+from pa_lib.errors import PaLibError
+from pa_lib.evaluation.videos import OpenedPair
+from pa_lib.reports.evaluation_record import Evaluation, MeasuredClip
 
 FAST = "metrics=unmasked_psnr"
 
@@ -144,6 +146,39 @@ def test_before_and_after_encoding(tmp_path: Path) -> None:
     assert math.isinf(before["unmasked_psnr_db"])
     assert 20 < after["unmasked_psnr_db"] < 70
     assert (tmp_path / "out" / "clip.anonymized.mp4").is_file()
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_failing_evaluation_leaves_what_was_there(
+    tmp_path: Path, is_there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second of two videos cannot be measured when the first is done: nothing of it is left, nothing replaced."""
+    (tmp_path / "in").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        make_clip(tmp_path / "in" / name, n_frames=4)
+    chosen = ["people/finder=centerface", "people/masker=box", "people/chooser=all", "output=deep/out"]
+    arguments = ["original=in", "module=conventional", FAST, *chosen]
+    if is_there:
+        assert main(arguments) == OK
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    measured = OpenedPair.measured
+
+    def fails(pair: OpenedPair) -> MeasuredClip:
+        if pair.clip == 1:
+            raise PaLibError("cannot be measured")
+        return measured(pair)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OpenedPair, "measured", fails)
+        assert main([*arguments, "module.method=mosaic"]) == FAILED
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert (tmp_path / "deep").exists() is is_there
+    assert main([*arguments, "module.method=mosaic"]) == OK
+    changed = {path.name for path, content in before.items() if path.read_bytes() != content}
+    assert not is_there or {"metrics.json", "a.anonymized.tracks.json"} & changed
+    assert main([*arguments, "is_overwrite=false"]) == USAGE
+    (tmp_path / "deep" / "out" / "metrics.json").unlink()
+    assert main([*arguments, "is_overwrite=false"]) == USAGE
 
 
 def test_a_video_is_searched_where_nobody_says_who_is_in_it(tmp_path: Path) -> None:

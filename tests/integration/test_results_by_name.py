@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from _clips import make_clip, make_image_folder
-from pa_lib.cli.inputs import pair_files
+from pa_lib.cli.inputs import paired_files
 from pa_lib.contracts import Detection
 from pa_lib.evaluation.pairs import pair_clips
 from pa_lib.modules import ConventionalAnonymizer
@@ -61,8 +61,9 @@ def n_frames(path: Path) -> int:
 def test_no_result_replaces_another(pipeline: AnonymizationPipeline, phone: Path, is_folder_given: bool) -> None:
     """Whether the folder is the input, or each file on its own."""
     out = phone.parent / "out"
-    for source, output in pair_files(str(phone), str(out)):
-        pipeline.run(source, output if is_folder_given else out)
+    with paired_files(str(phone), str(out)) as pairs:
+        for source, output in pairs:
+            pipeline.run(source, output if is_folder_given else out)
     results = {f"{name}.anonymized": n for name, n in PHONE.items() if "1" in name}
     results |= {"IMG_0001.jpg.anonymized": 1, "IMG_0002.anonymized": 7}
     suffixes = {".MOV": ".mov", ".jpg": ".png"}
@@ -73,16 +74,16 @@ def test_no_result_replaces_another(pipeline: AnonymizationPipeline, phone: Path
             assert json.loads((out / f"{stem}.{kind}.json").read_text(encoding="utf-8"))["source"]["n_frames"] == n
         assert (out / f"{stem}.report.html").is_file()
     assert len(list(out.iterdir())) == 4 * len(results)
-    pairs, lonely = pair_clips(phone, out)
+    clips, lonely = pair_clips(phone, out)
     assert not lonely
-    assert {pair.original.name: pair.anonymized.name for pair in pairs} == {
+    assert {clip.original.name: clip.anonymized.name for clip in clips} == {
         "IMG_0001.MOV": "IMG_0001.MOV.anonymized.mov",
         "IMG_0001.jpg": "IMG_0001.jpg.anonymized.png",
         "IMG_0001.mp4": "IMG_0001.mp4.anonymized.mp4",
         "IMG_0002.mp4": "IMG_0002.anonymized.mp4",
         "img_0001.avi": "img_0001.avi.anonymized.mp4",
     }
-    assert all(pair.tracks is not None and pair.report is not None for pair in pairs)
+    assert all(clip.tracks is not None and clip.report is not None for clip in clips)
 
 
 def test_what_another_input_is(tmp_path: Path) -> None:

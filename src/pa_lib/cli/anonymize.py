@@ -20,6 +20,7 @@ from pa_lib.errors import PaLibError
 from pa_lib.paths import path_of
 
 if TYPE_CHECKING:  # torch and the codecs are not needed to answer --help or to refuse a wrong setting
+    from pa_lib.cli.inputs import Pair
     from pa_lib.pipeline import AnonymizationPipeline, RunOutcome, RunSettings, SearchedVideo
 
 T = TypeVar("T")
@@ -55,9 +56,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _anonymize(config: dict[str, Any], changed: dict[str, Any], *, is_chosen: bool) -> int:
-    from pa_lib.cli.inputs import pair_files
+    from pa_lib.cli.inputs import paired_files
 
-    pairs = pair_files(config["input"], config["output"])
+    with paired_files(config["input"], config["output"]) as pairs:
+        return _anonymize_pairs(pairs, config, changed, is_chosen=is_chosen)
+
+
+def _anonymize_pairs(pairs: Sequence[Pair], config: dict[str, Any], changed: dict[str, Any], *, is_chosen: bool) -> int:
     if config["tracks"] is not None and len(pairs) > 1:
         raise ConfigError(f"tracks={config['tracks']} belongs to one video, but the input names {len(pairs)} files")
     # A tracks file brings its own decisions; only a chooser named beside it decides again.

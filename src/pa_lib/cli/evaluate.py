@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from pa_lib.cli.command import OK, PARTIAL, command, entry_point
 from pa_lib.cli.compose import Composition, ConfigError, composition, parse
-from pa_lib.errors import PaLibError
 from pa_lib.paths import path_of
 
 if TYPE_CHECKING:  # torch and the codecs are not needed to answer --help or to refuse a wrong setting
@@ -53,9 +52,22 @@ def _evaluate(composed: Composition, overrides: Sequence[str]) -> int:
     config: dict[str, Any] = {**_OFF, **composed.config}
     _check(config)
     folder = _output_folder(config, {group: str(option) for group, option in composed.choices.items() if option})
-    if (folder / "metrics.json").exists() and not config["is_overwrite"]:
-        raise ConfigError(f"output={folder} holds an evaluation; name another folder or set is_overwrite=true")
-    _check_writable(folder)
+    _check_replaced(config, folder)
+    from pa_lib.video import StagedResults
+
+    with StagedResults(folder) as staged:
+        evaluation, files = _measured(config, overrides, staged.path)
+        staged.commit(last="metrics.json")
+    if evaluation is None:  # the first process of the launcher writes
+        return OK
+    _print_summary(evaluation, {name: folder / path.name for name, path in files.items()})
+    return PARTIAL if evaluation.left_out or evaluation.is_partial else OK
+
+
+def _measured(
+    config: dict[str, Any], overrides: Sequence[str], folder: Path
+) -> tuple[Evaluation | None, dict[str, Path]]:
+    """Measure, and write all results into a folder; the record of the evaluation and where it stands."""
     from pa_lib import evaluate
     from pa_lib.cli.build import module_settings
     from pa_lib.cli.sources import MetricsOfConfig, source_of
@@ -71,10 +83,7 @@ def _evaluate(composed: Composition, overrides: Sequence[str]) -> int:
             on_progress=bars.report,
             config=_recorded(config),
         )
-    if evaluation is None:  # the first process of the launcher writes
-        return OK
-    _print_summary(evaluation, write_evaluation(evaluation, folder))
-    return PARTIAL if evaluation.left_out or evaluation.is_partial else OK
+    return evaluation, {} if evaluation is None else write_evaluation(evaluation, folder)
 
 
 def _check(config: dict[str, Any]) -> None:
@@ -139,12 +148,20 @@ def _without_paths(node: Any) -> Any:
     return [_without_paths(item) for item in node] if isinstance(node, list) else node
 
 
-def _check_writable(folder: Path) -> None:
-    """Before an hour of work, not after."""
-    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        why = "may not be written to" if there.is_dir() else "is a file"
-        raise PaLibError(f"output={folder}: {there} {why}; name another folder")
+def _check_replaced(config: dict[str, Any], folder: Path) -> None:
+    """Refuse, before an hour of work, a folder whose files are not to be replaced, or cannot be.
+
+    Raises:
+        ConfigError: Names one of them.
+    """
+    old = [folder / "metrics.json"]
+    if config["original"] is not None and (config["module"] is not None or config["weights"] is not None):
+        old += sorted(folder.rglob("*.anonymized*"))  # the videos that the module makes
+    for path in old:
+        if path.is_dir() and any(path.iterdir()):
+            raise ConfigError(f"output={folder} holds {path.name}, a folder with images; name another folder")
+        if path.is_file() and not config["is_overwrite"]:
+            raise ConfigError(f"output={folder} holds {path.name}; name another folder or set is_overwrite=true")
 
 
 def _print_summary(evaluation: Evaluation, files: dict[str, Path]) -> None:

@@ -28,6 +28,7 @@ from pa_lib.cli.run_folder import file_name, outcome_line, read_outcome, title_o
 from pa_lib.cli.sweep_plan import SAME_FOLDER, SweepPlan, plan_sweep
 from pa_lib.cli.sweep_table import SweepRow, write_tables
 from pa_lib.errors import PaLibError, first_line
+from pa_lib.video import MadeFolders
 
 _SLOTS = ("adapter", "temporal")  # whose parts have no effect before they have learned
 
@@ -92,7 +93,12 @@ def train_many(overrides: Sequence[str], config_dir: Path | None) -> int:
             )
         return float("nan") if best is None else best
 
-    folder.mkdir(parents=True, exist_ok=True)
+    with MadeFolders(folder):
+        return _swept(plan, planned, run_member, folder)
+
+
+def _swept(plan: SweepPlan, planned: Sequence[Member] | None, run_member: Callable[[Any], float], folder: Path) -> int:
+    """Run the members and write the summary into the folder of the sweep; returns the exit code."""
     for old in folder.glob("member_*.json"):
         old.unlink()
     for one in planned or ():
@@ -105,7 +111,7 @@ def train_many(overrides: Sequence[str], config_dir: Path | None) -> int:
         print(f"pa-train: error: {error}", file=sys.stderr)
         is_ended_early = True
     except ValueError as error:
-        if is_known_ahead or isinstance(error, PaLibError):
+        if plan.is_known_ahead or isinstance(error, PaLibError):
             raise
         print(f"pa-train: error: the search has no result: {first_line(error)}", file=sys.stderr)  # optuna: all failed
         is_ended_early = True

@@ -14,6 +14,8 @@ from pa_lib.cli.compose import Composition, ConfigError, composition
 from pa_lib.cli.path_settings import quoted
 from pa_lib.errors import PaLibError, WeightsError
 from pa_lib.paths import path_of
+from pa_lib.video.result_folders import make_folders
+from pa_lib.video.rollback import Plan, settle
 
 CONFIG, OUTCOME, LAST = "config.yaml", "outcome.json", Path("checkpoints/last.ckpt")
 _MADE_HERE = ("checkpoints", "previews", "csv", "tensorboard", "wandb", CONFIG, OUTCOME)
@@ -121,8 +123,6 @@ class TakenFolder:
     """
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
-        import yaml
-
         self.folder = folder
         self.is_kept = False
         try:
@@ -130,15 +130,23 @@ class TakenFolder:
             is_new_run = config["ckpt"] is None and (folder / LAST).is_file()
             if is_new_run:
                 _check_replaceable(folder, config)
-            self._made = [one for one in (folder, *folder.parents) if not one.exists()]
             self._there = {name for name in _MADE_HERE if (folder / name).exists()}
-            folder.mkdir(parents=True, exist_ok=True)
-            for name in self._there.intersection(_MADE_HERE if is_new_run else (CONFIG, OUTCOME)):
-                (folder / _ASIDE).mkdir(exist_ok=True)
-                (folder / name).rename(folder / _ASIDE / name)
-            (folder / CONFIG).write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+            self._made = make_folders([folder])
+            try:
+                self._fill(config, _MADE_HERE if is_new_run else (CONFIG, OUTCOME))
+            except BaseException:
+                self.give_back()
+                raise
         except OSError as error:
             raise PaLibError(f"output={folder}: {error.strerror}; name another folder") from error
+
+    def _fill(self, config: Mapping[str, Any], replaced: Sequence[str]) -> None:
+        import yaml
+
+        for name in self._there.intersection(replaced):
+            (self.folder / _ASIDE).mkdir(exist_ok=True)
+            (self.folder / name).rename(self.folder / _ASIDE / name)
+        (self.folder / CONFIG).write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
 
     def keep(self) -> None:
         """The run has begun: delete what it replaces."""
@@ -154,9 +162,7 @@ class TakenFolder:
         for name in set(_MADE_HERE) - self._there:
             _delete(self.folder / name)
         self._restore()
-        for folder in self._made:
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
+        settle(Plan(folders=self._made))
 
     def _restore(self) -> None:
         aside = self.folder / _ASIDE

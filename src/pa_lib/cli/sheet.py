@@ -59,9 +59,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _draw(clips: dict[str, Path], config: dict[str, Any], overrides: Sequence[str]) -> int:
-    from pa_lib.cli.inputs import make_folder
     from pa_lib.reports import ContactSheets, SheetSettings, contact_sheet
-    from pa_lib.video import Limits
+    from pa_lib.video import Limits, MadeFolders
 
     settings = checked(SheetSettings, config["sheet"], "sheet")
     limits = checked(Limits, config["limits"], "limits")
@@ -70,37 +69,41 @@ def _draw(clips: dict[str, Path], config: dict[str, Any], overrides: Sequence[st
         if config[name] is not None and len(clips) > 1 and not path_of(config[name]).is_dir():
             raise ConfigError(f"{name}={config[name]} belongs to one clip, but {len(clips)} are given; name a folder")
     made = _found(config) if config["anonymized"] is not None else _anonymized(clips, folder, config, overrides)
-    make_folder(folder)
-    sheets = ContactSheets(folder)
     n_failed, has_redacted = 0, False
-    for name, original in clips.items():
-        try:
-            clip, is_redacted = made(name, original)
-            for file in sheets.add(name, contact_sheet(clip, settings, limits)):
-                print(f"  sheet     {file}")
-        except PaLibError as error:
-            print(f"pa-sheet: error: {original}: {error}", file=sys.stderr)
-            n_failed += 1
-            continue
-        has_redacted |= is_redacted
-    print(f"{len(clips) - n_failed} of {len(clips)} clips shown\n  page      {sheets.write()}")
+    with MadeFolders(folder):
+        sheets = ContactSheets(folder)
+        for name, original in clips.items():
+            try:
+                clip, is_redacted = made(name, original)
+                for file in sheets.add(name, contact_sheet(clip, settings, limits)):
+                    print(f"  sheet     {file}")
+            except PaLibError as error:
+                print(f"pa-sheet: error: {original}: {error}", file=sys.stderr)
+                n_failed += 1
+                continue
+            has_redacted |= is_redacted
+        print(f"{len(clips) - n_failed} of {len(clips)} clips shown")
+        if n_failed < len(clips):
+            print(f"  page      {sheets.write()}")
     return FAILED if n_failed else REDACTED if has_redacted else OK
 
 
 def _clips(files: Sequence[str], folder: Path) -> dict[str, Path]:
     """The clips by names of their own: that of the file, with folders before it where two have the same."""
     from pa_lib.video import find_inputs, result_stem
+    from pa_lib.video.files import name_key
 
     found = (path for file in files for path in find_inputs(file, besides=folder))
     paths = list({path.resolve(): path for path in found}.values())
     if not paths:
         raise InputError(f"{', '.join(files)}: no video or image there")
-    names = {path: [result_stem(path)] for path in paths}
-    while doubled := {name for name, count in Counter(map(tuple, names.values())).items() if count > 1}:
-        for path, parts in names.items():
-            if tuple(parts) in doubled:
-                parts.insert(0, path.absolute().parents[len(parts) - 1].name)
-    return {"_".join(parts): path for path, parts in names.items()}
+    names = {path: result_stem(path) for path in paths}
+    above = {path: list(path.absolute().parents) for path in paths}
+    while doubled := {key for key, count in Counter(map(name_key, names.values())).items() if count > 1}:
+        for number, (path, name) in enumerate(names.items(), 1):
+            if name_key(name) in doubled:
+                names[path] = f"{above[path].pop(0).name}_{name}" if above[path] else f"{name}.{number}"
+    return {name: path for path, name in names.items()}
 
 
 def _found(config: dict[str, Any]) -> Callable[[str, Path], Made]:

@@ -94,9 +94,10 @@ def _partner(original: Path, folder: Path, relative: Path, *, is_same_name_taken
     """
     place = folder / relative.parent
     stem, own = stem_of(original), result_stem(original)
+    options = {own: False, original.name: False, stem: own != stem}
     if original.is_dir() and (place / f"{stem}.anonymized").is_dir():
         return place / f"{stem}.anonymized"
-    for name, is_shared in ((original.name, False), (stem, own != stem)):
+    for name, is_shared in options.items():
         for file in sorted(place.glob(f"{glob.escape(name)}.anonymized.*")) if place.is_dir() else []:
             is_other = is_shared and file.suffix.lower() != original.suffix.lower()
             if is_supported(file) and not is_other and file.stem == f"{name}.anonymized":

@@ -26,7 +26,7 @@ from pa_lib.paths import path_of
 from pa_lib.people import AbstractMasker, check_source, read_tracks
 from pa_lib.pipeline import AnonymizationPipeline, RunSettings
 from pa_lib.setting_types import checked_seed
-from pa_lib.video import Limits, default_output, find_inputs, fingerprint, probe
+from pa_lib.video import Limits, MadeFolders, default_output, find_inputs, fingerprint, probe
 
 Split = Literal["val", "test"]
 
@@ -101,7 +101,8 @@ class ModuleOnVideos(AbstractSource):
     Args:
         original: A video, a folder of images that is one video, or a folder of videos.
         pipeline: Pipeline that anonymizes, and finds the people where no tracks file is given.
-        folder: Folder for the anonymized videos and their tracks files.
+        folder: Folder for the anonymized videos and their tracks files. Those of before are replaced one by one: give
+            the path of a `pa_lib.video.StagedResults` where a failure must leave them.
         tracks: Tracks file of a single video; None: people are detected.
         masker_settings: Settings of the pipeline's masker for the record; None: its class and plain attributes.
         is_masker_recorded: Whether the masker that the tracks file records takes precedence over the pipeline's.
@@ -146,9 +147,12 @@ class ModuleOnVideos(AbstractSource):
         return shard
 
     def _measure_one(self, source: Path, clip: int, shard: Shard, progress: ProgressCallback) -> None:
-        limits, write = self.pipeline.limits, self.pipeline.write
         place = self.folder if source == self.original else self.folder / source.parent.relative_to(self.original)
-        place.mkdir(parents=True, exist_ok=True)
+        with MadeFolders(place):
+            self._measure_into(place, source, clip, shard, progress)
+
+    def _measure_into(self, place: Path, source: Path, clip: int, shard: Shard, progress: ProgressCallback) -> None:
+        limits, write = self.pipeline.limits, self.pipeline.write
         output = default_output(probe(source, limits), place, write)
         tracks = self.tracks
         if tracks is None:

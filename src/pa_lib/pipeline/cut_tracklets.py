@@ -25,7 +25,7 @@ from pa_lib.functional.crops import resample, square_boxes
 from pa_lib.people import AbstractFinder, AbstractMasker, AbstractTracker, Findings, MaskRequest
 from pa_lib.pipeline.passes import SearchSettings, no_progress, read_reported, search_people
 from pa_lib.renamed import migrated
-from pa_lib.video import Limits, StagedFolder, VideoInfo, fingerprint, probe
+from pa_lib.video import Limits, MadeFolders, StagedFolder, VideoInfo, fingerprint, probe
 
 INDEX, VERSION = "tracklets.json", 1
 _REACH = {"face": 1.6, "body": 1.1}  # what the maskers cover over the sides of a box, so that crops hold the masks
@@ -174,7 +174,11 @@ class TrackletCutter:
         folder = output / sha256[:_NAME_LENGTH]
         if folder.exists():
             return self._old(folder)
-        output.mkdir(parents=True, exist_ok=True)
+        with MadeFolders(output):
+            return self._new(info, sha256, folder, on_progress)
+
+    def _new(self, info: VideoInfo, sha256: str, folder: Path, on_progress: ProgressCallback) -> CutOutcome:
+        """Search a video, and cut it into a folder that appears at once."""
         found = search_people(info, self.finder, self.tracker, self.search, on_progress)
         self.finder.release()
         tracks = found.tracks

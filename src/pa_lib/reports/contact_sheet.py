@@ -21,7 +21,7 @@ from pa_lib.reports.evaluation_page import write_page
 from pa_lib.reports.lettering import EMPTY, INK, MUTED, PAPER, fitted, lettering
 from pa_lib.reports.run_record import RunReport
 from pa_lib.reports.thumbnails import data_uri
-from pa_lib.video import Frame, Limits, fingerprint, probe, read_frames, write_whole
+from pa_lib.video import Frame, Limits, StagedResults, fingerprint, probe, read_frames, write_whole
 
 WIDTH_PX = 1600
 PAGE_HEIGHT_PX = 1600
@@ -184,7 +184,7 @@ class ContactSheets:
     """Writes the contact sheets of several clips: PNG files, and one page that needs no other file.
 
     Args:
-        folder: Folder to write to; it is made.
+        folder: Folder to write to; it is made for the first clip.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -192,7 +192,7 @@ class ContactSheets:
         self._clips: list[tuple[str, list[str]]] = []
 
     def add(self, name: str, pages: Iterable[Image.Image]) -> list[Path]:
-        """Write the pages of one clip as ``NAME.sheet_01.png`` and so on.
+        """Write the pages of one clip as ``NAME.sheet_01.png`` and so on; they appear together or not at all.
 
         Args:
             name: Name of the clip, which is unique in the folder.
@@ -201,14 +201,16 @@ class ContactSheets:
         Raises:
             PaLibError: A file cannot be written, or a page cannot be made.
         """
-        files: list[Path] = []
+        files: list[str] = []
         shown: list[str] = []
+        with StagedResults(self.folder) as staged:
+            for number, page in enumerate(pages, 1):
+                files.append(f"{name}.sheet_{number:02d}.png")
+                write_whole(staged.path / files[-1], _encoded(page, "PNG"))
+                shown.append(data_uri(_encoded(page, "JPEG")))
+            staged.commit(last=files[-1])
         self._clips.append((name, shown))
-        for number, page in enumerate(pages, 1):
-            files.append(self.folder / f"{name}.sheet_{number:02d}.png")
-            write_whole(files[-1], _encoded(page, "PNG"))
-            shown.append(data_uri(_encoded(page, "JPEG")))
-        return files
+        return [self.folder / file for file in files]
 
     def write(self) -> Path:
         """Write the page of all clips, ``contact_sheet.html``.

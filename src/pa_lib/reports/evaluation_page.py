@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pa_lib.errors import PaLibError
 from pa_lib.paths import AS_ESCAPES
 from pa_lib.reports import templates
 from pa_lib.reports.comparison import Comparison, Row, cell
@@ -18,7 +17,7 @@ from pa_lib.reports.json import plain
 from pa_lib.reports.plots import interval_plot, run_plot, track_plot
 from pa_lib.reports.tables import comparison_csv, comparison_latex, comparison_markdown
 from pa_lib.reports.text import interval, number, quantity
-from pa_lib.video import write_whole
+from pa_lib.video import StagedResults, write_whole
 
 MAX_TRACKS = 200
 MAX_CLIPS = 200
@@ -90,20 +89,16 @@ def render_comparison(comparison: Comparison) -> str:
 
 
 def write_page(path: Path, page: str) -> None:
-    """Writes a page, and makes its folder; the page appears whole or not at all.
+    """Writes a page, which appears whole or not at all.
 
     Raises:
-        PaLibError: The folder cannot be written.
+        PaLibError: It cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PaLibError(f"output={path.parent}: {error.strerror}; name another folder") from error
     write_whole(path, page.encode(errors=AS_ESCAPES))
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> dict[str, Path]:
-    """Write the page and the record of an evaluation; each appears whole or not at all, the record last.
+    """Write the page and the record of an evaluation; both appear together or not at all.
 
     Args:
         evaluation: The record.
@@ -116,13 +111,15 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> dict[str, Path]:
         PaLibError: The folder cannot be written.
     """
     files = {"page": folder / "metrics.html", "record": folder / FILE_NAME}
-    write_page(files["page"], render_evaluation(evaluation))
-    evaluation.write_json(files["record"])
+    with StagedResults(folder) as staged:
+        write_page(staged.path / files["page"].name, render_evaluation(evaluation))
+        evaluation.write_json(staged.path / FILE_NAME)
+        staged.commit(last=FILE_NAME)
     return files
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> dict[str, Path]:
-    """Write the page, the tables and the record of a comparison; each appears whole or not at all, the record last.
+    """Write the page, the tables and the record of a comparison; they appear together or not at all.
 
     Args:
         comparison: The record.
@@ -134,18 +131,20 @@ def write_comparison(comparison: Comparison, folder: Path) -> dict[str, Path]:
     Raises:
         PaLibError: The folder cannot be written.
     """
-    files = {"page": folder / "compare.html"}
-    write_page(files["page"], render_comparison(comparison))
-    for name, suffix, make in (
-        ("csv", "csv", comparison_csv),
-        ("latex", "tex", comparison_latex),
-        ("markdown", "md", comparison_markdown),
-    ):
-        files[name] = folder / f"compare.{suffix}"
-        write_page(files[name], make(comparison))
-    files["record"] = folder / "compare.json"
-    comparison.write_json(files["record"])
-    return files
+    files = {"page": "compare.html"}
+    with StagedResults(folder) as staged:
+        write_page(staged.path / files["page"], render_comparison(comparison))
+        for name, suffix, make in (
+            ("csv", "csv", comparison_csv),
+            ("latex", "tex", comparison_latex),
+            ("markdown", "md", comparison_markdown),
+        ):
+            files[name] = f"compare.{suffix}"
+            write_page(staged.path / files[name], make(comparison))
+        files["record"] = "compare.json"
+        comparison.write_json(staged.path / files["record"])
+        staged.commit(last=files["record"])
+    return {name: folder / file for name, file in files.items()}
 
 
 def _page(template: str, **values: Any) -> str:

@@ -7,6 +7,7 @@ from pa_lib.video.frame import Frame, Picture, PixelFormat, redacted_picture
 from pa_lib.video.info import VideoInfo
 from pa_lib.video.probe import fingerprint, probe
 from pa_lib.video.read import read_frames
+from pa_lib.video.result_folders import MadeFolders, StagedResults
 from pa_lib.video.sinks import WriteSettings
 from pa_lib.video.staging import StagedFile, StagedFolder, check_writable, commit_together, write_whole
 from pa_lib.video.write import VideoWriter, check_output, default_output
@@ -14,10 +15,12 @@ from pa_lib.video.write import VideoWriter, check_output, default_output
 __all__ = [
     "Frame",
     "Limits",
+    "MadeFolders",
     "Picture",
     "PixelFormat",
     "StagedFile",
     "StagedFolder",
+    "StagedResults",
     "VideoInfo",
     "VideoWriter",
     "WriteSettings",

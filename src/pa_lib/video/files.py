@@ -5,7 +5,10 @@ from __future__ import annotations
 import glob
 import os
 import re
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
+from unicodedata import normalize
 
 from pa_lib.paths import path_of
 
@@ -38,23 +41,57 @@ def stem_of(path: Path) -> str:
     return path.stem if is_file else path.name
 
 
+def name_key(name: str) -> str:
+    """Equal for names that are one name to some file system, which knows no case or composes letters.
+
+    That is the canonical caseless matching of Unicode, a little wider than what APFS, NTFS and exFAT do.
+
+    >>> name_key("IMG.mp4") == name_key("img.MP4"), name_key("Zo\u00eb") == name_key("zoe\u0308")
+    (True, True)
+    """
+    return normalize("NFD", normalize("NFD", name).casefold())
+
+
+def distinct_names(files: Iterable[str]) -> dict[str, str]:
+    """A name for what is made of each file of a folder, different ones on every file system.
+
+    It is the stem, or the whole name where another file has the same stem: ``clip`` for ``clip.mp4``, ``clip.mp4``
+    beside ``clip.mov``. Beside ``CLIP.mp4``, ``clip.MP4`` becomes ``clip.MP4.2``.
+
+    Args:
+        files: Names of the files, each a name of its own.
+    """
+    options = {name: [Path(name).stem, name] for name in sorted(files)}
+    while True:
+        by_key: dict[str, list[str]] = defaultdict(list)
+        for name, left in options.items():
+            by_key[name_key(left[0])].append(name)
+        clashing = [names for names in by_key.values() if len(names) > 1]
+        if not clashing:
+            return {name: left[0] for name, left in options.items()}
+        for names in clashing:
+            stems = [name for name in names if len(options[name]) > 1]
+            for number, name in enumerate(stems or names[1:], 2):
+                options[name] = options[name][1:] or [f"{options[name][0]}.{number}"]
+
+
 def result_stem(source: Path) -> str:
     """What the names of the results of an input begin with: ``clip`` for ``clip.mp4``.
 
     Beside ``clip.mov`` or ``clip.jpg``, or a folder of images ``clip``, it is ``clip.mp4``: phones give a video and
-    its picture one name, and the results of one must not replace those of the other.
+    its picture one name, and the results of one must not replace those of the other; see `distinct_names`.
     """
     path = source.absolute()
     if path.is_dir() or not path.parent.is_dir():
         return path.name if path.is_dir() else path.stem
-    stem = path.stem
-    beside = [Path(name) for name in os.listdir(path.parent) if name != path.name]
-    is_shared = any(
-        other.stem.casefold() == stem.casefold() and is_supported(other) and not _is_hidden_or_result(other.name)
-        for other in beside
+    folder = path.parent
+    beside = {name for name in os.listdir(folder) if is_supported(Path(name)) and not _is_hidden_or_result(name)}
+    own = distinct_names(beside | {path.name})[path.name]
+    is_taken = any(
+        name_key(name) == name_key(own) and (folder / name).is_dir() and image_files(folder / name)
+        for name in os.listdir(folder)
     )
-    folder = path.with_name(stem)
-    return path.name if is_shared or (folder.is_dir() and image_files(folder)) else stem
+    return path.name if is_taken else own
 
 
 def find_inputs(source: Path | str, *, has_images: bool = True, besides: Path | None = None) -> list[Path]:

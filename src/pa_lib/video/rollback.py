@@ -38,11 +38,13 @@ class Plan(NamedTuple):
         names: Names that are given first.
         last: The name that is given at the end: once it is there, the others stay. None where nothing may stay.
         remove: Hidden files and folders that are removed in any case.
+        folders: Folders that are removed at the end where they are empty, in this order.
     """
 
     names: Sequence[Name] = ()
     last: Name | None = None
     remove: Sequence[str] = ()
+    folders: Sequence[str] = ()
 
 
 def settle(plan: Plan) -> list[str]:
@@ -74,6 +76,9 @@ def settle(plan: Plan) -> list[str]:
         else:
             with suppress(OSError):
                 os.unlink(path)
+    for path in plan.folders:
+        with suppress(OSError):
+            os.rmdir(path)
     return problems
 
 
@@ -87,10 +92,10 @@ def _is_there(name: Name) -> bool:
 
 
 def main() -> None:
-    """Wait until standard input is closed, which the kernel does at the latest when the other process dies."""
-    names, last, remove = json.loads(sys.argv[1])
-    sys.stdin.buffer.read()
-    settle(Plan([Name(*name) for name in names], last and Name(*last), remove))
+    """Wait for a byte, or for the end of standard input, which the kernel closes when the other process dies."""
+    names, last, *others = json.loads(sys.argv[1])
+    sys.stdin.buffer.read(1)
+    settle(Plan([Name(*name) for name in names], last and Name(*last), *others))
 
 
 if __name__ == "__main__":

@@ -83,8 +83,8 @@ class StagedFile(AbstractStaged):
 
     def __init__(self, final: Path) -> None:
         self.final = final
-        self.hidden = _hidden_name(final)
-        self._janitor: _Janitor | None = None
+        self.hidden = hidden_name(final)
+        self._janitor: Janitor | None = None
         self._fd = -1
         try:
             self._fd = self._open_nameless()
@@ -97,7 +97,7 @@ class StagedFile(AbstractStaged):
         if flag is not None and os.path.isdir("/proc/self/fd"):
             with contextlib.suppress(OSError):
                 return os.open(self.final.parent, flag | os.O_RDWR, 0o666)
-        self._janitor = _Janitor(Plan(remove=[str(self.hidden.absolute())]))
+        self._janitor = Janitor(Plan(remove=[str(self.hidden.absolute())]))
         try:
             return os.open(self.hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         except OSError:
@@ -122,7 +122,7 @@ class StagedFile(AbstractStaged):
         except BaseException as error:
             staged.discard()
             if isinstance(error, OSError):
-                raise _failed(final, error) from error
+                raise failed(final, error) from error
             raise
         return staged
 
@@ -140,7 +140,7 @@ class StagedFile(AbstractStaged):
                 os.replace(self.hidden, self.final)
         except OSError as error:
             self.discard()
-            raise _failed(self.final, error) from error
+            raise failed(self.final, error) from error
         _sync_folder(self.final.parent)
         self.discard()
 
@@ -180,8 +180,8 @@ class StagedFolder(AbstractStaged):
 
     def __init__(self, final: Path) -> None:
         self.final = final
-        self.path = self.hidden = _hidden_name(final)
-        self._janitor = _Janitor(Plan(remove=[str(self.path.absolute())]))
+        self.path = self.hidden = hidden_name(final)
+        self._janitor = Janitor(Plan(remove=[str(self.path.absolute())]))
         try:
             if final.is_dir() and any(final.iterdir()):
                 raise SettingError(f"output folder {final} is not empty; empty it or choose another name")
@@ -207,7 +207,7 @@ class StagedFolder(AbstractStaged):
             os.rename(self.path, self.final)
         except OSError as error:
             self.discard()
-            raise _failed(self.final, error) from error
+            raise failed(self.final, error) from error
         _sync_folder(self.final.parent)
         self._janitor.dismiss()
 
@@ -217,7 +217,7 @@ class StagedFolder(AbstractStaged):
         self._janitor.dismiss()
 
 
-def commit_together(beside: Sequence[StagedFile], last: AbstractStaged) -> None:
+def commit_together(beside: Sequence[AbstractStaged], last: AbstractStaged) -> None:
     """Give several staged files their names: those beside it first, the one that matters at the end.
 
     Old files are replaced, but kept until the last name is given: where that fails, or where the process is killed
@@ -231,16 +231,16 @@ def commit_together(beside: Sequence[StagedFile], last: AbstractStaged) -> None:
         PaLibError: If any of them cannot get its name; all is as it was before then.
     """
     try:
-        backups = [_hidden_name(file.final, ".old") if os.path.lexists(file.final) else None for file in beside]
+        backups = [hidden_name(file.final, ".old") if os.path.lexists(file.final) else None for file in beside]
         hidden = [*(file.hidden for file in (*beside, last)), *(_unfinished(path) for path in backups if path)]
         plan = Plan(
             [file.name(backup) for file, backup in zip(beside, backups, strict=True)],
             last.name(),
             [str(path.absolute()) for path in hidden],
         )
-        janitor = _Janitor(plan)
+        janitor = Janitor(plan)
     except OSError as error:
-        raise _failed(last.final, error) from error
+        raise failed(last.final, error) from error
     problems: list[str] = []
     try:
         for file, backup in zip(beside, backups, strict=True):
@@ -268,7 +268,7 @@ def _keep(final: Path, backup: Path) -> None:
             shutil.copy2(final, _unfinished(backup), follow_symlinks=False)
             os.rename(_unfinished(backup), backup)
     except OSError as error:
-        raise _failed(final, error) from error
+        raise failed(final, error) from error
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -295,8 +295,15 @@ def check_writable(final: Path) -> None:
         pass
 
 
-class _Janitor:
-    """A process that settles a plan when this one ends. Signals for this one do not reach its session."""
+class Janitor:
+    """A process that settles a plan when this one ends. Signals for this one do not reach its session.
+
+    Args:
+        plan: The plan.
+
+    Raises:
+        OSError: If the process cannot be started.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self._process = subprocess.Popen(
@@ -310,11 +317,14 @@ class _Janitor:
     def dismiss(self) -> None:
         """Let it settle the plan and end."""
         if self._process.stdin is not None and not self._process.stdin.closed:
-            self._process.stdin.close()
+            with contextlib.suppress(OSError):  # a byte: processes that were forked meanwhile keep the pipe open
+                self._process.stdin.write(b"\n")
+                self._process.stdin.close()
             self._process.wait()
 
 
-def _hidden_name(final: Path, suffix: str = ".part") -> Path:
+def hidden_name(final: Path, suffix: str = ".part") -> Path:
+    """A name beside `final` that is in no use and that folders do not show."""
     begin = os.fsencode(final.name)[:200].decode("utf-8", "ignore")  # a name is at most 255 bytes long
     return final.with_name(f".{begin}.{uuid.uuid4().hex[:12]}{suffix}")
 
@@ -335,13 +345,14 @@ def _sync_folder(folder: Path) -> None:
 
 def _unwritable(final: Path, error: OSError) -> PaLibError:
     if error.errno == errno.ENOSPC:
-        return _failed(final, error)
+        return failed(final, error)
     if not final.parent.exists():
         return PaLibError(f"output folder {final.parent} does not exist; create it or choose another")
     return PaLibError(f"output {final} cannot be written ({error.strerror or error}); choose a folder you may write to")
 
 
-def _failed(final: Path, error: OSError) -> PaLibError:
+def failed(final: Path, error: OSError) -> PaLibError:
+    """The error for a result that cannot be written."""
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     hint = "free some space" if error.errno in full else "check the disk"
     return PaLibError(f"writing output {final} failed ({error.strerror or error}); no file was changed; {hint}")

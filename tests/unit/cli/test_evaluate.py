@@ -97,10 +97,8 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "taken").write_text("")
-    assert main(["original=missing.mp4", f"output={tmp_path}/taken/below", "metrics=fast"]) == FAILED
-    assert capsys.readouterr().err == (
-        f"pa-evaluate: error: output={tmp_path}/taken/below: {tmp_path}/taken is a file; name another folder\n"
-    )
+    assert main(["original=missing.mp4", f"output={tmp_path}/taken/below", "metrics=fast"]) == USAGE
+    assert f"output={tmp_path}/taken: got a file, expected a folder" in capsys.readouterr().err
 
 
 def test_single_metrics_and_lists_lie_at_their_names() -> None:

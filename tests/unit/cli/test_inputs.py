@@ -4,8 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from pa_lib.cli.inputs import pair_files
+from pa_lib.cli.inputs import Pair, paired_files
 from pa_lib.errors import PaLibError, SettingError
+
+
+def pair_files(source: str, output: str | None) -> list[Pair]:
+    with paired_files(source, output) as pairs:
+        assert all(folder is None or folder.is_dir() for _, folder in pairs) or len(pairs) == 1
+        return pairs
 
 
 def touch(*paths: Path) -> None:
@@ -23,8 +29,10 @@ def test_a_file_is_itself(tmp_path: Path) -> None:
 def test_a_file_into_a_folder(tmp_path: Path) -> None:
     touch(tmp_path / "clip.mp4")
     wanted = [(tmp_path / "clip.mp4", tmp_path / "results")]
-    assert pair_files(str(tmp_path / "clip.mp4"), f"{tmp_path}/results/") == wanted
-    assert (tmp_path / "results").is_dir()
+    with paired_files(str(tmp_path / "clip.mp4"), f"{tmp_path}/results/") as pairs:
+        assert pairs == wanted
+        assert (tmp_path / "results").is_dir()
+    assert not (tmp_path / "results").exists()  # nothing came there
 
 
 def test_a_folder_is_mirrored_and_results_are_passed_over(tmp_path: Path) -> None:
@@ -35,7 +43,21 @@ def test_a_folder_is_mirrored_and_results_are_passed_over(tmp_path: Path) -> Non
         (folder / "a.mp4", out),
         (folder / "deep" / "b.mov", out / "deep"),
     ]
-    assert (out / "deep").is_dir()
+    assert not out.exists()
+
+
+def test_folders_stay_where_they_were_there_or_are_used(tmp_path: Path) -> None:
+    touch(tmp_path / "videos" / "a.mp4", tmp_path / "videos" / "deep" / "b.mov", tmp_path / "videos" / "old" / "c.mp4")
+    (tmp_path / "out" / "old").mkdir(parents=True)
+
+    def failing_run() -> None:
+        with paired_files(f"{tmp_path}/videos", f"{tmp_path}/out"):
+            touch(tmp_path / "out" / "deep" / "b.anonymized.mov")
+            raise PaLibError("the rest cannot be done")
+
+    with pytest.raises(PaLibError, match="the rest"):
+        failing_run()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["deep", "old"]
 
 
 def test_an_output_folder_inside_the_input_is_not_read(tmp_path: Path) -> None:
@@ -76,14 +98,18 @@ def test_a_file_as_output_of_a_folder_is_refused(tmp_path: Path) -> None:
         pair_files(str(tmp_path / "videos"), str(tmp_path / "out.mp4"))
 
 
-def test_two_results_of_one_name_are_refused_before_any_work(tmp_path: Path) -> None:
-    """The result of a.mp4 is a.mp4.anonymized.mp4, as a.mov is beside it; that of a.mp4.avi would begin so, too."""
+@pytest.mark.parametrize("is_glob", [False, True])
+def test_two_results_of_one_name_are_refused_before_any_work(tmp_path: Path, is_glob: bool) -> None:
+    """Two folders that are one at the target, as A and a are where case is unknown; a link makes them so anywhere."""
     folder = tmp_path / "videos"
-    touch(folder / "a.mp4", folder / "a.mov", folder / "a.mp4.avi")
-    for source, output in ((folder, None), (f"{folder}/*", None), (f"{folder}/*", str(tmp_path / "out"))):
-        with pytest.raises(SettingError, match=r"a\.mp4 and .*a\.mp4\.avi would have results of one name"):
-            pair_files(str(source), output)
-    assert [path.name for path in tmp_path.iterdir()] == ["videos"]
+    touch(folder / "A" / "clip.mp4", folder / "a" / "Clip.mp4", folder / "B" / "clip.mp4")
+    (tmp_path / "out" / "A").mkdir(parents=True)
+    (tmp_path / "out" / "a").symlink_to("A")
+    source = f"{folder}/*/*.mp4" if is_glob else str(folder)
+    with pytest.raises(SettingError, match=r"A/clip\.mp4 and .*a/Clip\.mp4 would have results of one name"):
+        pair_files(source, str(tmp_path / "out"))
+    assert not (tmp_path / "out" / "B").exists()
+    assert len(pair_files(source, str(tmp_path / "other"))) == 3  # this file system knows case
 
 
 def test_a_glob_in_a_folder_that_looks_like_one(tmp_path: Path) -> None:

@@ -68,6 +68,18 @@ def test_one_that_fails_leaves_the_others(tmp_path: Path, capsys: pytest.Capture
     assert "nowhere: no such file or folder" in capsys.readouterr().err
 
 
+def test_where_all_fail_nothing_is_made_or_replaced(tmp_path: Path) -> None:
+    broken = tmp_path / "clip.mp4"
+    broken.write_bytes(b"no video")
+    assert main([str(broken), *FAST, f"output={tmp_path}/new/out"]) == FAILED
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+    (tmp_path / "out").mkdir()
+    for name in ("contact_sheet.html", "clip.sheet_01.png"):
+        (tmp_path / "out" / name).write_text("earlier")
+    assert main([str(broken), *FAST, f"output={tmp_path}/out"]) == FAILED
+    assert {path.read_text() for path in (tmp_path / "out").iterdir()} == {"earlier"}
+
+
 def test_names_are_unique(tmp_path: Path) -> None:
     folders = [folder_of_images(tmp_path / name / "frames") for name in ("dance", "ride")]
     clip, gif = make_clip(tmp_path / "clip.mp4", n_frames=2), tmp_path / "other" / "clip.gif"
@@ -82,6 +94,18 @@ def test_names_are_unique(tmp_path: Path) -> None:
     twin = clip.with_suffix(".mov")
     twin.write_bytes(b"")
     assert _clips([str(clip), str(twin)], tmp_path / "out") == {"clip.mp4": clip, "clip.mov": twin}
+
+
+def test_no_clip_takes_the_name_of_another(tmp_path: Path) -> None:
+    """Folders and names that become one when they are joined, or where case is unknown."""
+    places = [tmp_path / name / "x.mp4" for name in ("a_b", "a/b", "A/b")]
+    places += [tmp_path / "c" / "b_x.mp4"]
+    for place in places:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+    clips = _clips([*map(str, places)], tmp_path / "out")
+    assert sorted(clips.values()) == sorted(places)
+    assert len({name.casefold() for name in clips}) == len(places)
 
 
 @pytest.mark.parametrize(

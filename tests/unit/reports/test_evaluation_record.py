@@ -16,7 +16,7 @@ from _evaluation import evaluation
 from pa_lib.errors import PaLibError
 from pa_lib.metrics import TrackRow
 from pa_lib.reports.comparison import OTHER_MATERIAL, OTHER_PROTOCOL, compare
-from pa_lib.reports.evaluation_page import render_comparison, render_evaluation, write_page
+from pa_lib.reports.evaluation_page import render_comparison, render_evaluation, write_evaluation, write_page
 from pa_lib.reports.evaluation_record import Evaluation, TrackSummary, differences, rank_tracks
 from pa_lib.reports.plots import run_plot, track_plot
 from pa_lib.reports.text import NOTHING
@@ -245,11 +245,12 @@ class TestPages:
         assert "20 frames of 1 video, 1 metric." in page
 
     def test_a_page_that_cannot_be_written_is_one_line(self, tmp_path: Path) -> None:
-        (tmp_path / "taken").write_text("")
-        with pytest.raises(PaLibError, match=r"output=.*taken: .*; name another folder"):
-            write_page(tmp_path / "taken" / "page.html", "")
-        write_page(tmp_path / "new" / "page.html", "é")
-        assert (tmp_path / "new" / "page.html").read_bytes() == b"\xc3\xa9"
+        with pytest.raises(PaLibError, match=r"output folder .*new does not exist; create it"):
+            write_page(tmp_path / "new" / "page.html", "")
+        write_page(tmp_path / "page.html", "é")
+        assert (tmp_path / "page.html").read_bytes() == b"\xc3\xa9"
+        with pytest.raises(PaLibError, match=r"page.html: got a file, expected a folder"):
+            write_evaluation(evaluation({"toy": 1.0}), tmp_path / "page.html" / "below")
 
 
 class TestPlots:

@@ -1,8 +1,13 @@
+from itertools import combinations
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pa_lib.video import find_inputs
+from pa_lib.video import find_inputs, result_stem
+from pa_lib.video.files import distinct_names
 
 
 @pytest.fixture
@@ -60,3 +65,31 @@ def test_results_named_on_purpose_are_inputs(folder: Path) -> None:
 
 def test_an_empty_folder_holds_nothing(tmp_path: Path) -> None:
     assert find_inputs(tmp_path) == []
+
+
+def is_one_name(one: str, other: str) -> bool:
+    """Whether a file system that knows no case and composes letters takes two names for one."""
+    keys = [normalize("NFC", normalize("NFC", name).upper().lower()) for name in (one, other)]
+    return keys[0] == keys[1]
+
+
+@given(st.sets(st.from_regex(r"\A[aA\u00e9\u00c9]\u0301?(\.2)?(\.(mp4|MP4|jpg)){1,3}\Z"), min_size=1, max_size=8))
+def test_results_have_names_of_their_own_on_every_file_system(files: set[str]) -> None:
+    made = distinct_names(files)
+    assert set(made) == files
+    for one, other in combinations(made.values(), 2):
+        assert not is_one_name(one, other)
+    for file, name in made.items():
+        assert name.startswith(Path(file).stem)
+        if not any(Path(other).stem.casefold() == Path(file).stem.casefold() for other in files - {file}):
+            others = {made[other] for other in files - {file}}
+            assert name == Path(file).stem or any(is_one_name(Path(file).stem, other) for other in (*others, *files))
+
+
+def test_files_that_some_file_systems_take_for_one(tmp_path: Path) -> None:
+    composed, letters = normalize("NFC", "Zoë.mp4"), normalize("NFD", "zoë.MP4")
+    for name in ("IMG.mp4", "img.MP4", composed, letters, "other.mp4", "a.mp4", "a.mov", "a.mp4.avi"):
+        (tmp_path / name).touch()
+    wanted = {"IMG.mp4": "IMG.mp4", "img.MP4": "img.MP4.2", composed: composed, letters: f"{letters}.2"}
+    wanted |= {"other.mp4": "other", "a.mp4": "a.mp4", "a.mov": "a.mov", "a.mp4.avi": "a.mp4.avi"}
+    assert {path.name: result_stem(path) for path in tmp_path.iterdir()} == wanted

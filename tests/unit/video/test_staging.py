@@ -282,7 +282,7 @@ def test_an_old_file_that_cannot_be_put_back_is_kept_and_named(tmp_path, monkeyp
             raise OSError(errno.EROFS, "read-only")
         replace(source, target)
 
-    monkeypatch.setattr("pa_lib.video.staging._Janitor", Absent)
+    monkeypatch.setattr("pa_lib.video.staging.Janitor", Absent)
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(PaLibError, match=r"the old .*a.json is kept as .*\.old"):
         give_names(tmp_path)
