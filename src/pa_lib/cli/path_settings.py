@@ -37,9 +37,10 @@ NAMED_LISTS = ("people.recognizer.photos",)
 _RESULTS = ("output", "paths.runs")  # where results go: the runs of a sweep share them
 _WORDS = ("null", "true", "false", "nan", "inf")  # that Hydra takes for values of other types
 _QUOTED = r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\""""
-_ELEMENT = re.compile(rf"\s*(?:{_QUOTED}|([^,]*?))\s*(?:,|\Z)", re.DOTALL)
+_VALUE = rf"\s*(?:{_QUOTED}|([^,]*?))\s*"
+_ELEMENT = re.compile(rf"{_VALUE}(?:,|\Z)", re.DOTALL)
 _NAME = r"\s*([\w./-]+)\s*:\s*\["  # of a list, with the bracket that opens it
-_LISTED = re.compile(rf"\s*(?:{_QUOTED}|([^,]*?))\s*(?:,|(\])\s*(?:,(?={_NAME})|\Z))", re.DOTALL)
+_LISTED = re.compile(rf"{_VALUE}(?:,|(\])\s*(?:,(?={_NAME})|\Z))", re.DOTALL)
 
 
 def is_path(setting: str) -> bool:
@@ -104,7 +105,7 @@ def as_written(override: str, config: Mapping[str, Any]) -> str:
             return override  # another override deletes it
         value = value[part]
     if isinstance(value, Mapping):
-        return f"{key}={{{', '.join(f'{name}: {_written_list(own)}' for name, own in value.items())}}}"
+        return f"{key}={{{', '.join(f'{one}: {_written_list(own)}' for one, own in value.items())}}}"
     return f"{key}={_written_list(value)}" if isinstance(value, list) else f"{key}={'' if value is None else value}"
 
 

@@ -10,13 +10,18 @@ from pathlib import Path
 from typing import Any, cast
 
 import av
+import av.codec
 import av.error
+from av.codec.context import CodecContext
+from av.video.codeccontext import VideoCodecContext
 
 # Only what holds pictures and sound in one file: FFmpeg also opens play lists that name other files, scripts and text.
 _DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,h264,hevc,m4v,mxf,dv,ivf,obu,"
     "nut,wtv,mjpeg,yuv4mpegpipe,vc1,wav,mp3,flac,aac,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,ppm_pipe,pgm_pipe"
 )
+
+_TRANSPARENT = "libvpx-vp9"
 
 _PACKETS_TO_COMPARE = 1000  # of all films of a file together, where its header does not count their pictures
 
@@ -74,6 +79,27 @@ def video_stream(container: av.container.InputContainer) -> av.video.stream.Vide
     films = [film for film in films if film.disposition & av.stream.Disposition.default] or films
     longest = max(found[film.index][1] for film in films)
     return next(film for film in films if 2 * found[film.index][1] >= longest)
+
+
+def decoder_of(stream: av.video.stream.VideoStream, limits: Limits) -> VideoCodecContext:
+    """The decoder of a stream: the one that sees which of its places are transparent.
+
+    FFmpeg's own decoder of VP9 passes over transparency, and what its author has hidden by it would show.
+    """
+    context = stream.codec_context
+    if not has_transparency(stream) or context.name == _TRANSPARENT:
+        return context
+    with suppress(av.codec.codec.UnknownCodecError):
+        other = cast("VideoCodecContext", CodecContext.create(_TRANSPARENT, "r"))
+        other.extradata = context.extradata
+        other.options = {"max_pixels": str(limits.max_pixels)}
+        return other
+    return context
+
+
+def has_transparency(stream: av.video.stream.VideoStream) -> bool:
+    """Whether the stream is VP9 with a picture of transparency beside each of its pictures."""
+    return stream.codec_context.codec.canonical_name == "vp9" and stream.metadata.get("alpha_mode") == "1"
 
 
 def _extents(

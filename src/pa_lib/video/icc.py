@@ -10,6 +10,7 @@ _COLOR_TAGS = {
     *(b"A2B0", b"A2B1", b"A2B2", b"B2A0", b"B2A1", b"B2A2", b"gamt"),
     *(b"D2B0", b"D2B1", b"D2B2", b"D2B3", b"B2D0", b"B2D1", b"B2D2", b"B2D3"),
 }
+_COLOR_TYPES = (b"XYZ ", b"curv", b"para", b"sf32", b"mft1", b"mft2", b"mAB ", b"mBA ", b"mpet", b"cicp")
 _HEAD = 128
 _NAME = "color profile"
 
@@ -38,7 +39,7 @@ def _rebuilt(profile: bytes) -> bytes:
         name, start, size = struct.unpack_from(">4sII", profile, _HEAD + 4 + 12 * at)
         if start + size > len(profile):
             raise ValueError("a tag reaches beyond the end")
-        if name in _COLOR_TAGS:
+        if name in _COLOR_TAGS and profile[start : start + 4] in _COLOR_TYPES:  # no text under such a name either
             tags[name] = profile[start : start + size]
     places: dict[bytes, int] = {}
     body, first = b"", _HEAD + 4 + 12 * len(tags)

@@ -35,7 +35,9 @@ class VideoInfo:
             the frames are already rotated.
         is_flipped: Whether these ask for a mirror image, too.
         marks: Marks of the upright pictures: what they mean beyond their samples and color codes.
-        deinterlaced: First field of the pictures of the file, where they are deinterlaced on reading.
+        coded_fields: Field that is shown first of the pictures as they are coded, before they are turned upright; None
+            where they are progressive.
+        is_deinterlaced: Whether such pictures are deinterlaced on reading.
         clock: Clock of the file; times of frames and sound are on that of the film, which begins at 0.
         end_pts: End of the last frame in units of `time_base`, if the header holds it exactly; else None.
         audio: Codec name of each audio track.
@@ -62,7 +64,8 @@ class VideoInfo:
     rotation_deg: int = 0
     is_flipped: bool = False
     marks: Marks = field(default_factory=Marks)
-    deinterlaced: FieldOrder | None = None
+    coded_fields: FieldOrder | None = None
+    is_deinterlaced: bool = False
     clock: Clock = field(default_factory=Clock)
     end_pts: int | None = None
     audio: tuple[str, ...] = ()

@@ -6,10 +6,9 @@ file of one picture written with the same settings, and `lost_marks` compares th
 
 from __future__ import annotations
 
-import io
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
@@ -22,7 +21,7 @@ import av.logging
 
 from pa_lib.video.container import Limits, open_video, video_stream
 from pa_lib.video.frame import PixelFormat
-from pa_lib.video.matroska import description, element, real, unsigned
+from pa_lib.video.matroska import chroma_place
 from pa_lib.video.orient import UPRIGHT, Orientation
 
 FieldOrder = Literal["tff", "bff"]
@@ -32,25 +31,8 @@ _PLACES = dict(zip(_CHROMA_PLACES, ((0, 0.5), (0.5, 0.5), (0, 0), (0.5, 0), (0, 
 _CHROMA_PLACES_OF_AV1 = {1: "left", 2: "topleft"}
 _TRACED = {"h264": "h264", "hevc": "hevc", "libdav1d": "av1", "av1": "av1"}  # decoder -> codec with a place for it
 _FIELD_ORDERS: dict[int, FieldOrder] = {2: "tff", 5: "tff", 3: "bff", 4: "bff"}  # by FFmpeg's numbers
-_FIRST_PACKETS = 300
+_FIRST_PACKETS = 300  # in which a picture is looked for
 _HEADERS = 1 << 20  # bytes of a file that are searched for a box
-_FIRST_PICTURES = 1
-# type and whether it is inverted, by FFmpeg's numbers -> StereoMode of Matroska
-_STEREO_MODES = {
-    (1, False): 1,
-    (1, True): 11,
-    (2, False): 3,
-    (2, True): 2,
-    (3, False): 13,
-    (3, True): 14,
-    (4, False): 5,
-    (4, True): 4,
-    (6, False): 7,
-    (6, True): 6,
-    (7, False): 9,
-    (7, True): 8,
-}
-_PROJECTIONS = {0: 1, 1: 2, 2: 1}  # whole and cropped equirectangular, cube map -> ProjectionType of Matroska
 
 
 @dataclass(frozen=True)
@@ -87,8 +69,6 @@ _NAMES = {
     "spherical": "the mark of a 360-degree picture",
     "stereo": "the mark of a picture with two views",
 }
-
-
 _DROPPED = {
     "A53_CC": "closed captions are dropped",
     "DOVI_RPU_BUFFER": "Dolby Vision metadata is dropped; what is left is the picture that it builds on",
@@ -118,21 +98,33 @@ def read_marks(path: Path, limits: Limits) -> Marks:
             return Marks()
         found: dict[str, Any] = {"pixel_aspect": stream.sample_aspect_ratio or Fraction(1)}
         order = _FIELD_ORDERS.get(stream.codec_context.field_order)
-        first: av.Packet[Any] | None = None
-        n_pictures = 0
-        with suppress(av.error.FFmpegError):
-            for n, packet in enumerate(container.demux(stream)):
-                first = first or (packet if packet.size else None)
-                with suppress(av.error.FFmpegError):
-                    for frame in stream.decode(packet if packet.size else None):
-                        found = _of_frame(frame) | found
-                        order = order or (_first_field(frame) if frame.interlaced_frame else None)
-                        n_pictures += 1
-                if n > _FIRST_PACKETS or n_pictures >= _FIRST_PICTURES:
-                    break
+        packet, frame = _first(container, stream)
+        if frame is not None:
+            found = _of_frame(frame) | found
+            order = order or (_first_field(frame) if frame.interlaced_frame else None)
         if container.format.name.startswith("mov,"):
             found |= _of_boxes(path, found)
-        return Marks(**found, fields=order, chroma=_chroma_place(stream, first))
+        chroma = None if packet is None else _chroma_place(stream, packet)
+        if chroma is None and container.format.name.startswith("matroska"):  # all that VP9 and FFV1 have
+            place = chroma_place(path, container.streams.video.index(stream))
+            chroma = next((name for name, own in _PLACES.items() if own == place), None)
+        return Marks(**found, fields=order, chroma=chroma)
+
+
+def _first(
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream
+) -> tuple[av.Packet[Any] | None, av.VideoFrame | None]:
+    """The first packet of a stream and the first picture that can be decoded, as far as there are any."""
+    first: av.Packet[Any] | None = None
+    with suppress(av.error.FFmpegError):
+        for n, packet in enumerate(container.demux(stream)):
+            first = first or (packet if packet.size else None)
+            with suppress(av.error.FFmpegError):
+                for frame in stream.decode(packet if packet.size else None):
+                    return first, frame
+            if n > _FIRST_PACKETS:
+                break
+    return first, None
 
 
 def turned(marks: Marks, orientation: Orientation) -> tuple[Marks, list[str]]:
@@ -152,8 +144,14 @@ def turned(marks: Marks, orientation: Orientation) -> tuple[Marks, list[str]]:
     lost = [
         name for name in ("chroma", "fields", "spherical", "stereo") if getattr(marks, name) and not getattr(kept, name)
     ]
-    why = "the pictures are turned upright"
-    return kept, [f"{_NAMES[name].format(value=getattr(marks, name))} is dropped: {why}" for name in lost]
+    why = "is dropped: the pictures are turned upright"
+    notes = [f"{_NAMES[name].format(value=getattr(marks, name))} {why}" for name in lost]
+    return kept, [f"{note}; is_deinterlaced=true deinterlaces them" if is_of_fields(note) else note for note in notes]
+
+
+def is_of_fields(note: str) -> bool:
+    """Whether a note of `turned` says that pictures are no longer known to be interlaced."""
+    return note.startswith(_NAMES["fields"].partition("(")[0])
 
 
 def _turned_place(chroma: str | None, orientation: Orientation) -> str | None:
@@ -197,118 +195,6 @@ def in_fields(format: PixelFormat, marks: Marks) -> PixelFormat:
     return replace(format, is_interlaced=True) if marks.fields is not None and is_woven else format
 
 
-def _is_coded_in_fields(codec: str, format: PixelFormat, marks: Marks) -> bool:
-    """Whether an encoder codes pictures as two fields: x264 wants whole rows of chroma in both."""
-    is_whole = format.height % (2 * format.sampling[0]) == 0
-    return marks.fields is not None and (codec == "ffv1" or (codec == "h264" and is_whole))
-
-
-def marker(format: PixelFormat, codec: str, marks: Marks) -> Callable[[av.VideoFrame], av.VideoFrame]:
-    """What marks each picture for the encoder: the order of fields goes by picture, and only a filter can set it.
-
-    Args:
-        format: Format of the pictures.
-        codec: FFmpeg's name of the codec.
-        marks: The marks.
-    """
-    if marks.fields is None or not _is_coded_in_fields(codec, format, marks):
-        return lambda frame: frame
-    graph = av.filter.Graph()
-    source = graph.add_buffer(
-        width=format.width, height=format.height, format=av.VideoFormat(format.name), time_base=Fraction(1, 1000)
-    )
-    mark, sink = graph.add("setfield", marks.fields), graph.add("buffersink")
-    source.link_to(mark)
-    mark.link_to(sink)
-    graph.configure()
-
-    def marked(frame: av.VideoFrame) -> av.VideoFrame:
-        graph.vpush(frame)
-        return graph.vpull()
-
-    return marked
-
-
-def describe(stream: av.video.stream.VideoStream, codec: str, size: tuple[int, int], marks: Marks) -> None:
-    """Give a stream of an output, before it is set up further, the marks that its container may hold.
-
-    PyAV has no way to set them one by one, but copies all that one stream is described by to another: from the header
-    of a Matroska file that is made for this, which has a place for each.
-
-    Args:
-        stream: The new stream.
-        codec: FFmpeg's name of its codec.
-        size: Width and height of its pictures in pixels.
-        marks: The marks.
-    """
-    parts = [*_stereo_part(marks), *_color_part(marks), *_projection_part(marks)]
-    if parts:
-        with av.open(io.BytesIO(description(codec, *size, *parts))) as described:
-            av.BitStreamFilterContext("null", described.streams.video[0], stream)
-    if marks.fields is not None:
-        stream.codec_context.field_order = 2 if marks.fields == "tff" else 3
-
-
-def encoder_options(codec: str, format: PixelFormat, marks: Marks, own: dict[str, str]) -> dict[str, str]:
-    """The options of an encoder, with those by which it writes the marks into its own headers.
-
-    Args:
-        codec: FFmpeg's name of the codec.
-        format: Format of the pictures as they are encoded.
-        marks: The marks.
-        own: The options without them.
-    """
-    options = dict(own)
-    if marks.chroma is not None:
-        options["chroma_sample_location"] = marks.chroma
-    name, unit_xy, unit_l = {
-        "hevc": ("x265-params", 50_000, 10_000),
-        "av1": ("svtav1-params", 1, 1),
-    }.get(codec, ("", 1, 1))
-    texts = [options[name]] if name in options else []
-    if name and marks.mastering is not None:
-        xy = [round(value * unit_xy) if unit_xy > 1 else round(value, 5) for value in marks.mastering[:8]]
-        low, high = (round(value * unit_l) if unit_l > 1 else round(value, 4) for value in marks.mastering[8:])
-        red, green, blue, white = (f"({x},{y})" for x, y in zip(xy[::2], xy[1::2], strict=True))
-        texts.append(f"{'master-display' if codec == 'hevc' else 'mastering-display'}=G{green}B{blue}R{red}WP{white}")
-        texts[-1] += f"L({high},{low})"
-    if name and marks.light is not None:
-        texts.append(f"{'max-cll' if codec == 'hevc' else 'content-light'}={marks.light[0]},{marks.light[1]}")
-    if name == "x265-params" and marks.fields is not None:
-        texts.append(f"pic-struct={3 if marks.fields == 'tff' else 4}")
-    if codec == "h264" and _is_coded_in_fields(codec, format, marks):
-        options |= {"flags": "+ildct+ilme", "x264-params": f"{marks.fields}=1"}
-    if texts:
-        options[name] = ":".join(texts)
-    return options
-
-
-def _color_part(marks: Marks) -> Iterator[bytes]:
-    parts = b""
-    if marks.light is not None:
-        parts += unsigned(0x55BC, marks.light[0]) + unsigned(0x55BD, marks.light[1])
-    if marks.mastering is not None:
-        x_y, (low, high) = marks.mastering[:8], marks.mastering[8:]
-        chromaticities = b"".join(real(0x55D1 + at, value) for at, value in enumerate(x_y))
-        parts += element(0x55D0, chromaticities, real(0x55D9, high), real(0x55DA, low))
-    if parts:
-        yield element(0x55B0, parts)
-
-
-def _stereo_part(marks: Marks) -> Iterator[bytes]:
-    if marks.stereo in _STEREO_MODES:
-        yield unsigned(0x53B8, _STEREO_MODES[marks.stereo])
-
-
-def _projection_part(marks: Marks) -> Iterator[bytes]:
-    if marks.spherical is None or marks.spherical[0] not in _PROJECTIONS:
-        return
-    projection, yaw, pitch, roll, left, top, right, bottom = marks.spherical
-    private = struct.pack(">5I", 0, top, bottom, left, right) if projection != 1 else struct.pack(">3I", 0, 0, 0)
-    poses = (real(0x7673 + at, angle / 65536) for at, angle in enumerate((yaw, pitch, roll)))
-    yield element(0x7670, unsigned(0x7671, _PROJECTIONS[projection]), element(0x7672, private), *poses)
-
-
 def _of_frame(frame: av.VideoFrame) -> dict[str, Any]:
     """The marks that FFmpeg puts beside a decoded picture; the structures are those of its libavutil."""
     found: dict[str, Any] = {}
@@ -339,16 +225,18 @@ def _of_boxes(path: Path, found: dict[str, Any]) -> dict[str, Any]:
             file.seek(max(0, path.stat().st_size - _HEADERS))
             data = file.read(_HEADERS)
     more: dict[str, Any] = {}
-    views, pose = data.find(b"st3d") + 8, data.find(b"prhd") + 8
-    if found.get("stereo") and views > 7 and data[views] in (1, 2):
-        more["stereo"] = (3 - data[views], False)  # top-bottom and side by side by the box's numbers
-    if found.get("spherical") and pose > 7:
-        more["spherical"] = (
-            found["spherical"][0],
-            *struct.unpack(">3i", data[pose : pose + 12]),
-            *found["spherical"][4:],
-        )
+    views, pose = (_in_box(data, name, size) for name, size in ((b"st3d", 1), (b"prhd", 12)))
+    if "stereo" in found and views in (b"\1", b"\2"):
+        more["stereo"] = (3 - views[0], False)  # top-bottom and side by side by the box's numbers
+    if "spherical" in found and len(pose) == 12:
+        more["spherical"] = (found["spherical"][0], *struct.unpack(">3i", pose), *found["spherical"][4:])
     return more
+
+
+def _in_box(data: bytes, name: bytes, size: int) -> bytes:
+    """The first bytes of a box behind its version and flags; none where there is no such box."""
+    at = data.find(name)
+    return data[at + 8 : at + 8 + size] if at >= 0 else b""
 
 
 def _first_field(frame: av.VideoFrame) -> FieldOrder:
@@ -370,10 +258,10 @@ def _first_field(frame: av.VideoFrame) -> FieldOrder:
     return "tff"
 
 
-def _chroma_place(stream: av.video.stream.VideoStream, packet: av.Packet[Any] | None) -> str | None:
+def _chroma_place(stream: av.video.stream.VideoStream, packet: av.Packet[Any]) -> str | None:
     """The place of chroma samples by the headers of a stream, which FFmpeg's own tracer reads."""
     codec = _TRACED.get(stream.codec_context.name)
-    if codec is None or packet is None:
+    if codec is None:
         return None
     level = av.logging.get_level()
     av.logging.set_level(av.logging.INFO)  # what is below is not handed to Python

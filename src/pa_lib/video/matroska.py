@@ -11,6 +11,8 @@ from pathlib import Path
 _SEGMENT, _CLUSTER, _SEEK_HEAD, _TRACKS, _TRACK, _VIDEO = 0x18538067, 0x1F43B675, 0x114D9B74, 0x1654AE6B, 0xAE, 0xE0
 _SEEK, _SEEK_ID, _SEEK_POSITION, _CRC, _VOID = 0x4DBB, 0x53AB, 0x53AC, 0xBF, 0xEC
 _WIDTH, _HEIGHT, _DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT = 0xB0, 0xBA, 0x54B0, 0x54BA, 0x54B2
+_COLOR, _CHROMA_ACROSS, _CHROMA_DOWN = 0x55B0, 0x55B7, 0x55B8
+_CHROMA = {1: 0.0, 2: 0.5}  # at the luma sample, or half-way to the next; 0: not stated
 _CODECS = {
     "h264": "V_MPEG4/ISO/AVC",
     "hevc": "V_MPEGH/ISO/HEVC",
@@ -18,6 +20,8 @@ _CODECS = {
     "av1": "V_AV1",
     "ffv1": "V_FFV1",
 }
+
+_HEADERS = 1 << 20  # bytes of a file in which the description of its tracks is looked for
 
 PADDING = {"metadata_header_padding": "64"}
 """Option of FFmpeg's muxer that leaves room for `set_pixel_aspect`."""
@@ -73,7 +77,7 @@ def set_pixel_aspect(path: Path, aspect: Fraction) -> None:
         OSError: If the file cannot be written, or has no room.
     """
     with path.open("r+b") as file:
-        head = file.read(1 << 20)
+        head = file.read(_HEADERS)
         start, parts = _head_parts(head)
         body = {part.identity: head[part.content : part.end] for part in parts if part.identity != _VOID}
         body[_TRACKS] = _shaped(_without_crc(body[_TRACKS]), aspect)
@@ -81,6 +85,29 @@ def set_pixel_aspect(path: Path, aspect: Fraction) -> None:
         made = _laid_out(body, size)
         file.seek(start)
         file.write(made)
+
+
+def chroma_place(path: Path, number: int) -> tuple[float, float] | None:
+    """Place of a chroma sample among the luma samples that share it, as a Matroska or WebM file states it.
+
+    Args:
+        path: The file.
+        number: Number of the video track among the video tracks, from 0.
+
+    Returns:
+        0 or 0.5 of the way to the next luma sample, to the right and down; None where the file does not say.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEADERS)
+    try:
+        tracks = next(part for part in _head_parts(head)[1] if part.identity == _TRACKS)
+        found = [_inside(head, part) for part in _elements(head, tracks.content, tracks.end) if part.identity == _TRACK]
+        video = [track[_VIDEO] for track in found if _VIDEO in track][number]
+        color = _inside(head, _inside(head, video)[_COLOR])
+        x, y = (_CHROMA[_whole(head, color[side])] for side in (_CHROMA_ACROSS, _CHROMA_DOWN))
+    except (IndexError, KeyError, StopIteration):  # cut short, or not stated
+        return None
+    return x, y
 
 
 def _laid_out(body: dict[int, bytes], size: int) -> bytes:
@@ -129,6 +156,16 @@ def _elements(data: bytes, start: int, end: int) -> list[_Element]:
     return found
 
 
+def _inside(data: bytes, outer: _Element) -> dict[int, _Element]:
+    """The elements inside another, by their identities."""
+    return {part.identity: part for part in _elements(data, outer.content, outer.end)}
+
+
+def _whole(data: bytes, part: _Element) -> int:
+    """The whole number that an element holds."""
+    return int.from_bytes(data[part.content : part.end], "big")
+
+
 def _number(data: bytes, at: int, *, is_identity: bool = False) -> tuple[int, int]:
     """A number of EBML, whose length the leading zeros of its first byte give, and where it ends."""
     length = 9 - data[at].bit_length()
@@ -139,11 +176,8 @@ def _number(data: bytes, at: int, *, is_identity: bool = False) -> tuple[int, in
 def _seek_entries(content: bytes) -> dict[int, int]:
     entries = {}
     for seek in _elements(content, 0, len(content)):
-        fields = {
-            each.identity: int.from_bytes(content[each.content : each.end], "big")
-            for each in _elements(content, seek.content, seek.end)
-        }
-        entries[fields[_SEEK_ID]] = fields[_SEEK_POSITION]
+        fields = _inside(content, seek)
+        entries[_whole(content, fields[_SEEK_ID])] = _whole(content, fields[_SEEK_POSITION])
     return entries
 
 

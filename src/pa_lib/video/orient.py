@@ -8,7 +8,7 @@ from typing import Any
 import av
 import numpy as np
 
-from pa_lib.video.frame import Picture, PixelFormat, Samples, converted, plane_views
+from pa_lib.video.frame import Picture, PixelFormat, Samples, converted, plane_views, to_av_frame
 
 _FULL_RANGE = 2
 _SUBSAMPLING = {(1, 1): "yuv420p", (1, 0): "yuv422p", (0, 0): "yuv444p"}  # log2 of columns, rows for one chroma sample
@@ -41,6 +41,13 @@ class Orientation:
         if self.is_mirrored:
             plane = plane[:, ::-1]
         return plane[::-1] if self.is_upended else plane
+
+    def undo(self, plane: Samples) -> Samples:
+        """The upright plane as it lay; a view."""
+        plane = plane[::-1] if self.is_upended else plane
+        if self.is_mirrored:
+            plane = plane[:, ::-1]
+        return plane.swapaxes(0, 1) if self.is_transposed else plane
 
 
 UPRIGHT = Orientation()
@@ -78,7 +85,7 @@ def working_format(frame: av.VideoFrame) -> tuple[PixelFormat, list[str]]:
     is_full = int(frame.color_range) == _FULL_RANGE or source.name.startswith("yuvj")
     bits = max(c.bits for c in source.components)
     if _has_alpha(frame):
-        notes.append("transparency is dropped" if not source.is_rgb else "transparent places are shown on white")
+        notes.append("transparent places are shown on white")
     if source.is_rgb or source.has_palette:
         if bits > 8:
             notes.append(f"{source.name} is brought to 8 bits")
@@ -86,8 +93,8 @@ def working_format(frame: av.VideoFrame) -> tuple[PixelFormat, list[str]]:
     depth = 8 if bits <= 8 else 12 if bits == 12 else 10
     if bits > depth:
         notes.append(f"{bits} bits are brought to {depth}")
-    if len(source.components) < 3:
-        name, is_full = "yuv420p", is_full
+    if _is_grey(frame):
+        name = "yuv420p"
     else:
         shifts = (
             _shift(frame.width, source.chroma_width(frame.width)),
@@ -146,6 +153,9 @@ def _scaled(frame: av.VideoFrame, wanted: PixelFormat, orientation: Orientation)
     rows, columns = wanted.chroma_grid
     height, width = (wanted.width, wanted.height) if orientation.is_transposed else (wanted.height, wanted.width)
     zoom = min(width / frame.width, height / frame.height)
+    if _has_alpha(frame):
+        lying, _ = working_format(frame)
+        frame = to_av_frame(Picture(_planes(frame, lying), lying))
     inner = frame.reformat(
         width=min(width, max(columns, round(frame.width * zoom / columns) * columns)),
         height=min(height, max(rows, round(frame.height * zoom / rows) * rows)),
@@ -175,14 +185,38 @@ def _planes(frame: av.VideoFrame, format: PixelFormat) -> tuple[Samples, ...]:
         return plane_views(frame)
     if format.is_rgb:
         return (_rgb(frame),)
-    if len(frame.format.components) < 3:
+    if _is_grey(frame):
         grey = frame.reformat(format="gray" + (f"{format.bits}le" if format.bits > 8 else ""))
         shapes = format.plane_shapes()
         luma = plane_views(grey)[0]
-        return (luma, *(np.full(shape, 1 << (format.bits - 1), luma.dtype) for shape in shapes[1:]))
-    # same matrix and range on both sides, so that only the layout changes
-    side = "JPEG" if format.is_full_range else "MPEG"
-    return plane_views(frame.reformat(format=format.name, src_color_range=side, dst_color_range=side))
+        planes = (luma, *(np.full(shape, 1 << (format.bits - 1), luma.dtype) for shape in shapes[1:]))
+    else:
+        # same matrix and range on both sides, so that only the layout changes
+        side = "JPEG" if format.is_full_range else "MPEG"
+        planes = plane_views(frame.reformat(format=format.name, src_color_range=side, dst_color_range=side))
+    return _on_white(planes, frame, format) if _has_alpha(frame) else planes
+
+
+def _on_white(planes: tuple[Samples, ...], frame: av.VideoFrame, format: PixelFormat) -> tuple[Samples, ...]:
+    """The planes as they show on white; where the frame is opaque every sample stays as it is."""
+    bits = frame.format.components[-1].bits
+    with_alpha = frame if len(frame.planes) == 4 else frame.reformat(format="yuva444p" + ("" if bits == 8 else "16le"))
+    share, opaque = plane_views(with_alpha)[3].astype(np.int64), (1 << with_alpha.format.components[3].bits) - 1
+    if share.min() == opaque:
+        return planes
+    rows, columns = format.sampling
+    pad = ((0, -format.height % rows), (0, -format.width % columns))
+    blocks = np.pad(share, pad, mode="edge").reshape(
+        -(-format.height // rows), rows, -(-format.width // columns), columns
+    )
+    white = ((1 << format.bits) - 1) if format.is_full_range else 235 << (format.bits - 8)
+    middle = 1 << (format.bits - 1)
+    done = []
+    for plane, ground, own in zip(
+        planes, (white, middle, middle), (share, *[blocks.min(axis=(1, 3))] * 2), strict=True
+    ):
+        done.append(((plane * own + ground * (opaque - own) + opaque // 2) // opaque).astype(plane.dtype))
+    return tuple(done)
 
 
 def _rgb(frame: av.VideoFrame) -> Samples:
@@ -200,6 +234,10 @@ def _rgb(frame: av.VideoFrame) -> Samples:
 
 def _has_alpha(frame: av.VideoFrame) -> bool:
     return any(component.is_alpha for component in frame.format.components) or frame.format.has_palette
+
+
+def _is_grey(frame: av.VideoFrame) -> bool:
+    return sum(not component.is_alpha for component in frame.format.components) < 3
 
 
 def _breaks_grid(format: PixelFormat, orientation: Orientation) -> bool:

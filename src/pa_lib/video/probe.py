@@ -14,7 +14,17 @@ import av.error
 
 from pa_lib.errors import InputError
 from pa_lib.video.clock import Clock, can_jump
-from pa_lib.video.container import Limits, audio_faults, early_end, is_still, open_video, reason_of, video_stream
+from pa_lib.video.container import (
+    Limits,
+    audio_faults,
+    decoder_of,
+    early_end,
+    has_transparency,
+    is_still,
+    open_video,
+    reason_of,
+    video_stream,
+)
 from pa_lib.video.files import IMAGE_SUFFIXES, image_files, is_still_image
 from pa_lib.video.frame import PixelFormat
 from pa_lib.video.images import image_size, read_image
@@ -174,10 +184,10 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
         raise InputError(
             f"input {path} has no video stream that can be read (it holds {', '.join(kinds)}){hint}; give a video"
         )
-    coded = stream.codec_context
-    if coded.width * coded.height > limits.max_pixels:
+    context = stream.codec_context
+    if context.width * context.height > limits.max_pixels:
         raise InputError(
-            f"input {path} has frames of {coded.width}x{coded.height} px, limits.max_pixels is "
+            f"input {path} has frames of {context.width}x{context.height} px, limits.max_pixels is "
             f"{limits.max_pixels}; raise it or scale down"
         )
     time_base = cast("Fraction", stream.time_base)
@@ -185,7 +195,7 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
     duration_s = duration_s_of(container, stream)
     if not can_jump(container):
         _check_length(path, limits, duration_s, stream.frames or _count(duration_s, fps))
-    frame, packets = _first_picture(path, container, stream)
+    frame, packets = _first_picture(path, container, stream, limits)
     clock = Clock(Fraction(0), packets.kind(container), can_jump(container))
     clock = replace(clock, start_s=start_s_of(container, stream, packets.first(clock.times)))
     if clock.can_jump:  # the header of such a file says nothing
@@ -204,10 +214,11 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
         used = films.index(stream.index) + 1
         notes.append(f"video track {used} of {len(films)} is used, the others are dropped")
     notes += _dropped(container)
-    marks, lost = turned(read_marks(path, limits), orientation)
+    coded = read_marks(path, limits)
+    marks, lost = turned(coded, orientation)
     notes += [*lost, *dropped_beside(frame)]
-    if stream.metadata.get("alpha_mode") == "1":
-        notes.append("transparency is dropped")
+    if has_transparency(stream) and decoder_of(stream, limits).name == "vp9":
+        notes.append("transparency is dropped, and what it hid may show")
     if packets.is_cut_off:
         notes.append("the file begins between key frames; what leans on frames that it does not hold is left out")
     if not is_stated:
@@ -228,12 +239,13 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
         time_base=time_base,
         n_frames_estimate=n_frames,
         duration_s=duration_s,
-        codec=coded.codec.canonical_name,
+        codec=context.codec.canonical_name,
         source_pixel_format=frame.format.name,
         is_variable_rate=packets.are_uneven(clock.times),
         rotation_deg=orientation.rotation_deg,
         is_flipped=orientation.is_flipped,
         marks=marks,
+        coded_fields=None if working.is_rgb else coded.fields,
         audio=tuple(
             s.codec_context.codec.canonical_name if s.codec_context else "unknown" for s in container.streams.audio
         ),
@@ -273,11 +285,11 @@ def _count(duration_s: float | None, fps: float) -> int | None:
 
 
 def _first_picture(
-    path: Path, container: av.container.InputContainer, stream: av.video.stream.VideoStream
+    path: Path, container: av.container.InputContainer, stream: av.video.stream.VideoStream, limits: Limits
 ) -> tuple[av.VideoFrame, FirstPackets]:
     """The first frame that decodes, and the times of the packets up to there and a few more."""
     found: av.VideoFrame | None = None
-    packets = FirstPackets()
+    packets, decoder = FirstPackets(), decoder_of(stream, limits)
     reason = "it holds no frames"
     try:
         for n, packet in enumerate(container.demux(stream)):
@@ -287,7 +299,7 @@ def _first_picture(
             is_doubtful = stream.codec_context.has_b_frames and packets.may_be_of_decoding
             if found is None or (is_doubtful and n < _PACKETS_IN_DOUBT):
                 try:
-                    for frame in stream.decode(packet if packet.size else None):
+                    for frame in decoder.decode(packet if packet.size else None):
                         found = found or frame
                         if frame.pts is not None:
                             packets.pictures.append(frame.pts)

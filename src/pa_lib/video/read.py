@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import av
 import av.error
+from av.video.codeccontext import VideoCodecContext
 
 from pa_lib.errors import InputError
 from pa_lib.video.clock import film_packets
-from pa_lib.video.container import open_video, video_stream
+from pa_lib.video.container import decoder_of, open_video, video_stream
 from pa_lib.video.deinterlace import deinterlaced
 from pa_lib.video.frame import Frame, Picture
 from pa_lib.video.images import read_image
@@ -45,8 +46,8 @@ def read_frames(info: VideoInfo) -> Iterator[Frame]:
 
 def _read_within_limits(info: VideoInfo) -> Iterator[Frame]:
     source = _read_images(info) if info.container in ("image", "image_folder") else _read_video(info)
-    if info.deinterlaced is not None:
-        source = deinterlaced(source, info.format, info.deinterlaced)
+    if info.is_deinterlaced and info.coded_fields is not None:
+        source = deinterlaced(source, info.format, info.coded_fields, info.orientation)
     limits = info.limits
     start: int | None = None
     for frame in source:
@@ -97,13 +98,12 @@ _Shown = tuple[int, int, Picture | None, str | None]
 
 def _decode(info: VideoInfo) -> Iterator[_Shown]:
     """Pictures in order of presentation, and a placeholder for every packet whose picture is lost."""
-    with _opened(info) as (container, stream):
-        stream.thread_type = "AUTO"
+    with _opened(info, "AUTO") as (container, stream, decoder):
         pending = PendingPackets(info, stream)
         for packet in _packets(container, stream, info):
             if packet is not None:
                 pending.take(packet)
-            yield from _taken(info, pending, _outcomes(stream, packet, is_last=packet is None))
+            yield from _taken(info, pending, _outcomes(decoder, packet, is_last=packet is None))
         if pending.is_any_awaited:
             # where the last packets are damaged, all that the decoder's threads still held went with the error
             yield from _taken(info, pending, _decode_again(info, pending))
@@ -114,11 +114,11 @@ _Outcome = av.VideoFrame | av.error.FFmpegError
 
 
 def _outcomes(
-    stream: av.video.stream.VideoStream, packet: av.Packet[Any] | None, *, is_last: bool = False
+    decoder: VideoCodecContext, packet: av.Packet[Any] | None, *, is_last: bool = False
 ) -> Iterator[_Outcome]:
     """What the decoder gives when it gets a packet: pictures, or an error; no error at the end, see `_decode`."""
     try:
-        yield from stream.decode(packet)
+        yield from decoder.decode(packet)
     except av.error.EOFError:
         return
     except av.error.FFmpegError as error:
@@ -129,13 +129,12 @@ def _outcomes(
 def _decode_again(info: VideoInfo, pending: PendingPackets) -> Iterator[_Outcome]:
     """Pictures that are still awaited, and errors that have not been seen yet, one packet after the other."""
     n_seen = pending.n_errors
-    with _opened(info) as (container, stream):
-        stream.thread_type = "SLICE"
+    with _opened(info, "SLICE") as (container, stream, decoder):
         first = pending.restart
         for index, packet in enumerate(_packets(container, stream, info)):
             if packet is not None:
                 packet.opaque = index
-            for outcome in _outcomes(stream, packet) if index >= first else ():
+            for outcome in _outcomes(decoder, packet) if index >= first else ():
                 source: Any = outcome.opaque if isinstance(outcome, av.VideoFrame) else index
                 if not pending.is_open(source):
                     continue
@@ -159,13 +158,16 @@ def _taken(info: VideoInfo, pending: PendingPackets, outcomes: Iterator[_Outcome
 
 
 @contextmanager
-def _opened(info: VideoInfo) -> Iterator[tuple[av.container.InputContainer, av.video.stream.VideoStream]]:
+def _opened(
+    info: VideoInfo, threads: Literal["AUTO", "SLICE"]
+) -> Iterator[tuple[av.container.InputContainer, av.video.stream.VideoStream, VideoCodecContext]]:
     with open_video(info.path, info.limits) as container:
         stream = video_stream(container)
         if stream is None:
             raise InputError(f"input {info.path} has no video stream any more; was it changed while it was read?")
-        stream.codec_context.copy_opaque = True
-        yield container, stream
+        decoder = decoder_of(stream, info.limits)
+        decoder.thread_type, decoder.copy_opaque = threads, True
+        yield container, stream, decoder
 
 
 def _packets(

@@ -22,8 +22,9 @@ from pa_lib.video.frame import Frame, Picture, converted, to_av_frame
 from pa_lib.video.gif import to_palette_frame
 from pa_lib.video.images import colour_profile, image_size, write_image
 from pa_lib.video.info import VideoInfo
-from pa_lib.video.marks import describe, encoder_options, lost_marks, marker, read_marks
+from pa_lib.video.marks import lost_marks, read_marks
 from pa_lib.video.matroska import PADDING, set_pixel_aspect
+from pa_lib.video.write_marks import describe, encoder_options, marker
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ def profile(version: int = 4) -> bytes:
     entries = [struct.unpack_from(">4sII", plain, 132 + 12 * at) for at in range(count)]
     tags = {name: plain[start : start + size] for name, start, size in entries}
     tags |= {b"priv": b"data" + bytes(4) + b"Secret", b"dmnd": b"text" + bytes(4) + b"Secret\0"}
+    tags[b"lumi"] = b"text" + bytes(4) + b"Secret\0"  # of a name that colors have
     tags[b"desc"] = b"text" + bytes(4) + b"Secret\0"
     table, body, start = b"", b"", 132 + 12 * len(tags)
     for name, data in tags.items():

@@ -28,6 +28,7 @@ from pa_lib.video import (
     read_frames,
 )
 from pa_lib.video.deinterlace import deinterlaced
+from pa_lib.video.frame import plane_views
 from pa_lib.video.matroska import PADDING, set_pixel_aspect
 
 _MS = Fraction(1, 1000)
@@ -112,6 +113,8 @@ def stated(path: Path) -> dict[str, Any]:
         av.logging.set_level(None)
         result: dict[str, Any] = {"aspect": stream.sample_aspect_ratio, "chroma": 2 in places}
         result["fields"] = "top first" in summary
+    if stream.codec.name in ("vp9", "ffv1"):  # ChromaSitingHorz and -Vert of Matroska, each the number 1 in one byte
+        result["chroma"] = bytes.fromhex("55b7810155b88101") in path.read_bytes()
     with av.open(str(path)) as container:
         sides = {side.type.name: bytes(side) for side in next(container.decode(video=0)).side_data}
     if data := sides.get("MASTERING_DISPLAY_METADATA"):
@@ -289,7 +292,8 @@ def test_marks_that_a_turn_makes_wrong_are_said(tmp_path):
     info = probe(source)
     assert info.marks.fields is None
     assert not info.format.is_interlaced
-    assert info.notes == ("the order of its fields (tff) is dropped: the pictures are turned upright",)
+    why = "the pictures are turned upright; is_deinterlaced=true deinterlaces them"
+    assert info.notes == (f"the order of its fields (tff) is dropped: {why}",)
 
 
 def two_moments(index: int, width: int, height: int) -> np.ndarray:
@@ -330,6 +334,24 @@ def test_deinterlacing_on_request_leaves_no_combs_and_every_time(tmp_path):
         assert not any(frame.interlaced_frame for frame in container.decode(video=0))
 
 
+@pytest.mark.parametrize("rotation_deg", [90, -90, 180])
+def test_pictures_that_are_turned_are_deinterlaced_as_they_lie(tmp_path, rotation_deg):
+    """The same pictures as those of the file without a turn, which are turned afterwards."""
+    clip: dict[str, Any] = {"fields": "tff", "n_frames": 4, "draw": two_moments, "width": 128, "height": 96}
+    plain, turned = (make_clip(tmp_path / f"{name}.mp4", **clip, rotation_deg=name) for name in (0, rotation_deg))
+    info = deinterlacing(probe(turned))
+    assert info.notes == ("interlaced pictures are deinterlaced",)
+    wanted = [frame.picture.planes for frame in read_frames(deinterlacing(probe(plain)))]
+    found = [frame.picture.planes for frame in read_frames(info)]
+    for before, after in zip(wanted, found, strict=True):
+        for one, other in zip(before, after, strict=True):
+            assert any(
+                np.array_equal(np.rot90(one, turns), other) for turns in (rotation_deg // 90, -rotation_deg // 90)
+            )
+    lying = [np.rot90(planes[0], rotation_deg // 90) for planes in found]
+    assert np.mean([combs(luma) for luma in lying]) < 1.5
+
+
 def test_a_lost_picture_stays_lost_when_deinterlaced():
     form = PixelFormat("yuv420p", 16, 16)
     planes = tuple(np.full(shape, 90, np.uint8) for shape in form.plane_shapes())
@@ -345,11 +367,69 @@ def test_a_progressive_video_is_left_alone(tmp_path):
     assert deinterlacing(info) is info
 
 
-def test_transparency_of_vp9_is_said_to_be_dropped(tmp_path):
-    source = make_clip(tmp_path / "a.webm", codec="libvpx-vp9", pixel_format="yuva420p", time_base=_MS, n_frames=2)
+def transparent_clip(path: Path, codec: str, pixel_format: str) -> tuple[Path, np.ndarray]:
+    """Two frames: opaque, half and quite transparent by columns, in uneven places; and the alpha of each pixel."""
+    bits = 10 if pixel_format.endswith("10le") else 8
+    alpha = np.zeros((48, 64), np.uint16)
+    alpha[:, :33], alpha[7:, 33:47] = (1 << bits) - 1, 1 << (bits - 1)
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream(codec, rate=25, options={"lossless": "1"} if codec == "libvpx-vp9" else {})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, pixel_format
+        for index in range(2):
+            frame = av.VideoFrame(64, 48, pixel_format)
+            frame.pts = index
+            rng = np.random.default_rng(index)
+            for number, view in enumerate(plane_views(frame)):
+                random = rng.integers(16 << (bits - 8), 236 << (bits - 8), view.shape)
+                view[...] = alpha if number == 3 else random
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return path, alpha.astype(float) / ((1 << bits) - 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixel_format"),
+    [
+        ("a.webm", "libvpx-vp9", "yuva420p"),
+        ("a.mkv", "libvpx-vp9", "yuva420p"),
+        ("b.mkv", "ffv1", "yuva420p"),
+        ("b.mkv", "ffv1", "yuva444p10le"),
+        ("b.mkv", "ffv1", "yuva422p"),
+    ],
+)
+def test_what_is_transparent_does_not_show(tmp_path, name, codec, pixel_format):
+    """Opaque samples are those of the file; the others are mixed with white, whole ones are white."""
+    source, alpha = transparent_clip(tmp_path / name, codec, pixel_format)
+    info = probe(source)
+    assert info.notes == ("transparent places are shown on white",)
+    with av.open(str(source)) as container:  # by FFmpeg's own decoders: that of VP9 passes over transparency
+        own = [plane_views(frame)[:3] for frame in container.decode(video=0)]
+    found = [frame.picture.planes for frame in read_frames(info)]
+    assert len(found) == len(own) == 2
+    scale = 1 << (info.format.bits - 8)
+    for planes, coded in zip(found, own, strict=True):
+        mixed = alpha * coded[0] + (1 - alpha) * 235 * scale
+        assert np.abs(planes[0] - mixed).max() <= 0.5 + 1e-6
+        for plane, before in zip(planes, coded, strict=True):
+            rows, columns = 48 // plane.shape[0], 64 // plane.shape[1]
+            least = alpha.reshape(plane.shape[0], rows, plane.shape[1], columns).min(axis=(1, 3))
+            assert np.array_equal(plane[least == 1], before[least == 1])
+        for plane in planes[1:]:
+            columns = 64 // plane.shape[1]
+            assert (plane[:, 48 // columns :] == 128 * scale).all()
+
+
+def test_damaged_pictures_with_transparency_are_counted(tmp_path):
+    source, _ = transparent_clip(tmp_path / "a.webm", "libvpx-vp9", "yuva420p")
     with av.open(str(source)) as container:
-        assert container.streams.video[0].metadata["alpha_mode"] == "1"
-    assert probe(source).notes == ("transparency is dropped",)
+        first, second = (packet for packet in container.demux(video=0) if packet.size)
+        at = source.read_bytes().index(bytes(second)[:64])
+    data = bytearray(source.read_bytes())
+    data[at : at + 24] = bytes(24)
+    source.write_bytes(data)
+    frames = list(read_frames(probe(source)))
+    assert [frame.picture is None for frame in frames] == [False, True]
+    assert first.pts == frames[0].pts
 
 
 def test_closed_captions_are_said_to_be_dropped(tmp_path):
