@@ -28,7 +28,6 @@ from pa_lib.cli.run_folder import file_name, outcome_line, read_outcome, title_o
 from pa_lib.cli.sweep_plan import SAME_FOLDER, SweepPlan, plan_sweep
 from pa_lib.cli.sweep_table import SweepRow, write_tables
 from pa_lib.errors import PaLibError, first_line
-from pa_lib.video import MadeFolders
 
 _SLOTS = ("adapter", "temporal")  # whose parts have no effect before they have learned
 
@@ -92,6 +91,8 @@ def train_many(overrides: Sequence[str], config_dir: Path | None) -> int:
                 "without it"
             )
         return float("nan") if best is None else best
+
+    from pa_lib.video import MadeFolders
 
     with MadeFolders(folder):
         return _swept(plan, planned, run_member, folder)

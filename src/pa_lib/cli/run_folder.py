@@ -14,8 +14,6 @@ from pa_lib.cli.compose import Composition, ConfigError, composition
 from pa_lib.cli.path_settings import quoted
 from pa_lib.errors import PaLibError, WeightsError
 from pa_lib.paths import path_of
-from pa_lib.video.result_folders import make_folders
-from pa_lib.video.rollback import Plan, settle
 
 CONFIG, OUTCOME, LAST = "config.yaml", "outcome.json", Path("checkpoints/last.ckpt")
 _MADE_HERE = ("checkpoints", "previews", "csv", "tensorboard", "wandb", CONFIG, OUTCOME)
@@ -123,6 +121,8 @@ class TakenFolder:
     """
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+        from pa_lib.video.result_folders import make_folders  # not needed to answer --help
+
         self.folder = folder
         self.is_kept = False
         try:
@@ -159,6 +159,8 @@ class TakenFolder:
         """Restore the folder to what it was, unless the run is to be kept."""
         if self.is_kept:
             return
+        from pa_lib.video.rollback import Plan, settle
+
         for name in set(_MADE_HERE) - self._there:
             _delete(self.folder / name)
         self._restore()
