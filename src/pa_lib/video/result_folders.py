@@ -155,4 +155,4 @@ def _watched(plan: Plan, folder: Path) -> Janitor:
 def _unmade(folder: Path, error: OSError) -> PaLibError:
     if isinstance(error, FileExistsError):
         return SettingError(f"output={folder}: got a file, expected a folder, since several results go there")
-    return PaLibError(f"output={folder}: the folder cannot be made: {error.strerror}; name another one")
+    return PaLibError(f"output={folder} cannot be made or written to: {error.strerror}; name another folder")

@@ -41,7 +41,7 @@ def test_a_file_in_the_way_leaves_nothing(tmp_path: Path, make: Callable[[Path],
 
 
 def test_a_name_that_is_too_long_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(PaLibError, match="the folder cannot be made: File name too long"):
+    with pytest.raises(PaLibError, match="cannot be made or written to: File name too long"):
         MadeFolders(tmp_path / "a" / "b", tmp_path / "a" / ("n" * 300))
     assert tree(tmp_path) == {}
 
