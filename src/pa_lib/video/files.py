@@ -14,8 +14,10 @@ from pa_lib.paths import path_of
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 VIDEO_SUFFIXES = (
-    *(".3gp", ".asf", ".avi", ".flv", ".gif", ".ivf", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg"),
-    *(".mpg", ".mts", ".mxf", ".nut", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"),
+    *(".264", ".265", ".3g2", ".3gp", ".asf", ".avc", ".avi", ".dif", ".dv", ".f4v", ".flv", ".gif"),
+    *(".h264", ".h265", ".h26l", ".hevc", ".ismv", ".ivf", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mj2"),
+    *(".mjpeg", ".mjpg", ".mk3d", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".obu"),
+    *(".ogm", ".ogv", ".psp", ".qt", ".ts", ".vc1", ".vob", ".webm", ".wmv", ".wtv", ".y4m"),
 )
 
 

@@ -2,11 +2,13 @@ from itertools import combinations
 from pathlib import Path
 from unicodedata import normalize
 
+import av
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pa_lib.video import find_inputs, result_stem
+from pa_lib.video.container import _DEMUXERS
 from pa_lib.video.files import distinct_names
 
 
@@ -61,6 +63,23 @@ def test_a_folder_of_images_is_one_video(tmp_path: Path, other: str) -> None:
 
 def test_results_named_on_purpose_are_inputs(folder: Path) -> None:
     assert find_inputs(folder / "photos.anonymized") == [folder / "photos.anonymized"]
+
+
+_NO_FILMS = {
+    *(".aac", ".flac", ".isma", ".m2a", ".m4a", ".m4b", ".mka", ".mp2", ".mp3", ".mpa", ".ogg"),  # sound
+    *(".avif", ".heic", ".heif", ".ism", ".mks", ".mpo"),  # pictures, lists, subtitles
+}
+
+
+def test_no_file_that_can_be_read_is_passed_over_in_a_folder(tmp_path: Path) -> None:
+    """FFmpeg knows which suffixes go with a format."""
+    known = set()
+    for name in _DEMUXERS.split(","):
+        known |= {f".{suffix}" for suffix in av.format.ContainerFormat(name, "r").extensions}
+    assert {".mp4", ".h264", ".dv"} <= known
+    for suffix in known:
+        (tmp_path / f"a{suffix}").touch()
+    assert {path.suffix for path in find_inputs(tmp_path)} == known - _NO_FILMS
 
 
 def test_an_empty_folder_holds_nothing(tmp_path: Path) -> None:
