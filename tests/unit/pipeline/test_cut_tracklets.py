@@ -116,7 +116,7 @@ def test_interrupted_run_leaves_nothing_and_is_done_again(video: Path, tmp_path:
     object.__setattr__(masker, "error", KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         cutter(masker).run(video, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
     assert not cutter().run(video, tmp_path / "out").is_old
 
 
