@@ -31,7 +31,7 @@ _PLACES = dict(zip(_CHROMA_PLACES, ((0, 0.5), (0.5, 0.5), (0, 0), (0.5, 0), (0, 
 _CHROMA_PLACES_OF_AV1 = {1: "left", 2: "topleft"}
 _TRACED = {"h264": "h264", "hevc": "hevc", "libdav1d": "av1", "av1": "av1"}  # decoder -> codec with a place for it
 _FIELD_ORDERS: dict[int, FieldOrder] = {2: "tff", 5: "tff", 3: "bff", 4: "bff"}  # by FFmpeg's numbers
-_FIRST_PACKETS = 300  # in which a picture is looked for
+_FIRST_PACKETS = 300  # that are decoded until there is a picture
 _HEADERS = 1 << 20  # bytes of a file that are searched for a box
 
 

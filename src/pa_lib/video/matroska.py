@@ -21,7 +21,7 @@ _CODECS = {
     "ffv1": "V_FFV1",
 }
 
-_HEADERS = 1 << 20  # bytes of a file in which the description of its tracks is looked for
+_HEADERS = 1 << 20  # bytes of a file that are searched for the description of its tracks
 
 PADDING = {"metadata_header_padding": "64"}
 """Option of FFmpeg's muxer that leaves room for `set_pixel_aspect`."""
