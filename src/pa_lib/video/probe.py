@@ -198,6 +198,7 @@ def _describe(path: Path, container: av.container.InputContainer, limits: Limits
     frame, packets = _first_picture(path, container, stream, limits)
     clock = Clock(Fraction(0), packets.kind(container), can_jump(container))
     clock = replace(clock, start_s=start_s_of(container, stream, packets.first(clock.times)))
+    fps = packets.rate(clock.times, time_base, fps)
     if clock.can_jump:  # the header of such a file says nothing
         duration_s = length_s(path, limits, clock, 1 / fps)
     n_frames = stream.frames or _count(duration_s, fps)

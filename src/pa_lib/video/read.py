@@ -83,6 +83,8 @@ def _read_video(info: VideoInfo) -> Iterator[Frame]:
         pts = max(pts, 0 if held is None else held.pts + 1)
         if held is not None:
             yield replace(held, duration=pts - held.pts)
+        if info.clock.times == "decoded":
+            duration = 0  # that of a slot, and the next ones may be empty
         index = held.index + 1 if held is not None else 0
         held = Frame(index, pts, duration or info.nominal_duration, float(pts * info.time_base), picture, fault)
     if held is None:

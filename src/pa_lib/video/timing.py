@@ -15,6 +15,7 @@ from pa_lib.video.clock import Clock, Times, can_jump, film_packets, has_no_time
 from pa_lib.video.container import Limits, open_video, video_stream
 
 _USUAL_FPS = 25.0
+_EMPTY_SLOTS = 1.5  # slots from picture to picture, from which some are empty
 
 
 @dataclass
@@ -48,6 +49,12 @@ class FirstPackets:
             return "decoded"
         is_contradicted = any(b < a for a, b in pairwise(self.pictures))
         return "rising" if self.may_be_of_decoding and is_contradicted else "shown"
+
+    def rate(self, times: Times, time_base: Fraction, stated: float) -> float:
+        """Frames per second: what is stated, but of an AVI what most pictures keep, since slots may be empty there."""
+        gaps = sorted(b - a for a, b in pairwise(self.decoded)) if times == "decoded" else []
+        usual_s = gaps[len(gaps) // 2] * time_base if gaps else Fraction(0)
+        return float(1 / usual_s) if usual_s * stated > _EMPTY_SLOTS else stated
 
     @property
     def may_be_of_decoding(self) -> bool:

@@ -315,6 +315,17 @@ def test_times_of_decoding_in_matroska_are_recognized(tmp_path):
     assert played(written(wrong)).pictures == pytest.approx([0.04 * i for i in range(40)], abs=0.001)
 
 
+def test_the_rate_of_an_avi_with_empty_slots_is_that_of_its_pictures(tmp_path):
+    """As other tools make it of varying rates: 600 slots a second, of which every 24th holds a picture."""
+    source = make_clip(tmp_path / "a.avi", codec="mpeg4", n_frames=10, time_base=Fraction(1, 600))
+    with av.open(str(source)) as container:
+        assert container.streams.video[0].average_rate == 600
+    assert probe(source).fps == 25
+    result = played(written(source))
+    assert result.pictures == pytest.approx([at / 25 for at in range(10)], abs=1e-3)
+    assert result.duration == pytest.approx(0.4, abs=1e-3)
+
+
 def test_frames_that_an_avi_repeats_keep_their_time(tmp_path):
     """A chunk without bytes repeats the picture before, so what follows comes later."""
     source = make_clip(tmp_path / "a.avi", codec="mpeg4", n_frames=12, time_base=Fraction(1, 25))
