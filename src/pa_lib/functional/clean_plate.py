@@ -51,7 +51,7 @@ def clean_plate(
     gone = hidden.to(frames.device)
 
     def rows_of(rows: slice) -> tuple[Tensor, Tensor]:
-        return frames[at][:, :, rows], gone[at][:, rows]
+        return frames[:, :, rows][at], gone[:, rows][at]
 
     middle, spread = _medians(rows_of, len(at), *hidden.shape[-2:])
     known = spread <= _MOST_SPREAD

@@ -22,6 +22,7 @@ _REACH = 3  # of a piece, from its middle, in samples: 7 x 7
 _MOST_SAMPLES = 6000  # of what is unknown, on the finest grid that is searched: larger holes are searched more coarsely
 _LEAST_PIECES = 64  # that are wholly known
 _MOST_COMPARED = 3000  # pieces that the coarsest grid compares all with all
+_COMPARED_AT_ONCE = 512  # of what is to be found with them: 12 MB of costs
 _AROUND, _AROUND_PX = 0.75, 16  # of the hole's longer side, and pixels, that pieces are taken from
 _STEP = math.sqrt(2)  # between two grids
 _KNOWN, _UNKNOWN = 0.6, 0.4  # share of a sample that must be known, and share from which it is unknown
@@ -99,6 +100,7 @@ class _Grid:
     def __init__(self, picture: Picture, known: Mask, hole: Mask) -> None:
         self.picture, self.known, self.hole = picture, known, hole
         self.is_piece = _eroded(known)
+        self._windows = _windows(picture)
         side = 2 * _REACH + 1
         self._rows, self._columns = np.nonzero(cv2.dilate(hole.view(np.uint8), np.ones((side, side), np.uint8)))
         self._far = _FAR / max(hole.shape) ** 2
@@ -115,20 +117,25 @@ class _Grid:
 
     def solved(self, coarser: _Source | None, n_rounds: int, rng: np.random.Generator) -> _Source:
         """Where each sample is copied from, beginning with what a coarser grid has found."""
-        pieces = _windows(self.picture).reshape(self.hole.size, -1)
         if coarser is None:
-            found, now = self._peeled(pieces, rng)
+            found, now = self._peeled(rng)
         else:
             found = self._from(coarser)
-            now = self._vote(pieces, found, self._trust)
+            now = self._vote(found, self._trust)
         for _ in range(n_rounds):
-            found, cost = self._search(pieces, found, now, rng)
+            found, cost = self._search(found, now, rng)
             spread = float(np.percentile(cost, 75)) + 1e-6
-            now = self._vote(pieces, found, self._trust * np.exp(-cost / (2 * spread)))
+            now = self._vote(found, self._trust * np.exp(-cost / (2 * spread)))
         down, across = np.zeros((2, *self.hole.shape), np.intp)
         down[self._rows, self._columns] = found // self.hole.shape[1] - self._rows
         across[self._rows, self._columns] = found % self.hole.shape[1] - self._columns
         return _Source(down, across)
+
+    def _pieces(self, places: Places) -> Picture:
+        """Copies of the pieces at some places, one a row: all of them would take 588 bytes a sample."""
+        rows, columns = np.divmod(places, self.hole.shape[1])
+        pieces: Picture = self._windows[rows, columns].reshape(len(places), 3 * (2 * _REACH + 1) ** 2)
+        return pieces
 
     def _distance(self, rows: Places, places: Places) -> Picture:
         """The cost of how far pieces lie from those that are to be found, and of a color that is not around those."""
@@ -145,19 +152,23 @@ class _Grid:
         weight = np.where(self.known, 1, _GUESS * has).astype(np.float32)
         return _windows(now)[at].reshape(len(at[0]), -1), np.repeat(_windows(weight)[at].reshape(len(at[0]), -1), 3, 1)
 
-    def _peeled(self, pieces: Picture, rng: np.random.Generator) -> tuple[Places, Picture]:
+    def _peeled(self, rng: np.random.Generator) -> tuple[Places, Picture]:
         """The hole filled ring by ring, from its edge inward, with the best of all pieces."""
         choice = np.flatnonzero(self.is_piece)
         if len(choice) > _MOST_COMPARED:
             choice = np.sort(rng.choice(choice, _MOST_COMPARED, replace=False))
-        own = pieces[choice].T.copy()
+        own = self._pieces(choice).T.copy()
         square, colors = own**2, self.picture.reshape(-1, 3)
         now, has, cross = self.picture.copy(), self.known.copy(), np.ones((3, 3), np.uint8)
 
         def best(rows: Places) -> Places:
-            wanted, weight = self._wanted(now, has, rows)
-            cost = weight @ square - 2 * (weight * wanted) @ own
-            nearest: Places = choice[(cost + self._distance(rows, choice[None])).argmin(1)]
+            nearest = np.empty(len(rows), np.intp)
+            for first in range(0, len(rows), _COMPARED_AT_ONCE):
+                part = rows[first : first + _COMPARED_AT_ONCE]
+                wanted, weight = self._wanted(now, has, part)
+                cost = weight @ square - 2 * (weight * wanted) @ own
+                cost += self._distance(part, choice[None])
+                nearest[first : first + _COMPARED_AT_ONCE] = choice[cost.argmin(1)]
             return nearest
 
         while (ring := self.hole & ~has & (cv2.dilate(has.view(np.uint8), cross) > 0)).any():
@@ -184,9 +195,7 @@ class _Grid:
         found: Places = place[label[row, column]]
         return found
 
-    def _search(
-        self, pieces: Picture, found: Places, now: Picture, rng: np.random.Generator
-    ) -> tuple[Places, NDArray[np.float32]]:
+    def _search(self, found: Places, now: Picture, rng: np.random.Generator) -> tuple[Places, NDArray[np.float32]]:
         """Better pieces: those beside the pieces of neighbours, and others at random, ever nearer to the best one."""
         height, width = self.hole.shape
         everywhere = np.arange(len(found))
@@ -194,7 +203,7 @@ class _Grid:
         found, is_piece = found.copy(), self.is_piece.reshape(-1)
 
         def cost(rows: Places, places: Places) -> NDArray[np.float32]:
-            apart = pieces[places]
+            apart = self._pieces(places)
             apart -= wanted[rows]
             apart *= apart
             apart *= weight[rows]
@@ -225,16 +234,17 @@ class _Grid:
             reach /= _NEARER
         return found, least
 
-    def _vote(self, pieces: Picture, found: Places, weight: NDArray[np.float32]) -> Picture:
+    def _vote(self, found: Places, weight: NDArray[np.float32]) -> Picture:
         """The picture, every unknown sample the mean of what the pieces around it hold there."""
         height, width = self.hole.shape
         sums = np.zeros(((height + 2 * _REACH) * (width + 2 * _REACH), 4), np.float32)
-        chosen = pieces[found].reshape(len(found), -1, 3)
         side = 2 * _REACH + 1
+        chosen = np.ones((len(found), side**2, 4), np.float32)
+        chosen[..., :3] = self._pieces(found).reshape(len(found), -1, 3)
+        chosen *= weight[:, None, None]
+        first = self._rows * (width + 2 * _REACH) + self._columns
         for at in range(side**2):
-            place = (self._rows + at // side) * (width + 2 * _REACH) + self._columns + at % side
-            sums[place, :3] += weight[:, None] * chosen[:, at]
-            sums[place, 3] += weight
+            sums[first + (at // side * (width + 2 * _REACH) + at % side)] += chosen[:, at]
         own = sums.reshape(height + 2 * _REACH, -1, 4)[_REACH:-_REACH, _REACH:-_REACH][self.hole]
         now = self.picture.copy()
         now[self.hole] = own[:, :3] / np.maximum(own[:, 3:], 1e-8)
@@ -328,8 +338,8 @@ def _eroded(mask: Mask) -> Mask:
 
 
 def _windows(planes: Picture) -> Picture:
-    """The piece around every sample, shape h w 7 7 or h w 7 7 3; 0 beyond the picture."""
-    side = 2 * _REACH + 1
+    """The piece around every sample, a view of shape h w 7 7, or h w 7 21 of colors; 0 beyond the picture."""
+    side, n_planes = 2 * _REACH + 1, planes[0, 0].size
     padded = np.pad(planes, ((_REACH, _REACH), (_REACH, _REACH), (0, 0))[: planes.ndim])
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(0, 1))
-    return windows if planes.ndim == 2 else windows.transpose(0, 1, 3, 4, 2)
+    rows = padded.reshape(len(padded), -1)
+    return np.lib.stride_tricks.sliding_window_view(rows, (side, n_planes * side))[:, ::n_planes]

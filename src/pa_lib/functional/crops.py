@@ -111,8 +111,13 @@ def resample(
         raise ValueError(f"the box {box} reaches beyond a picture of {n_columns} x {n_rows}")
     rows, down = _weights(n_rows, y0, y1, height, interpolation, has_black_bars)
     columns, across = _weights(n_columns, x0, x1, width, interpolation, has_black_bars)
-    part = planes[:, rows, columns]
-    part = part if part.is_floating_point() else part.float()  # not before: most of a frame is left out
+    return _resampled(planes[:, rows, columns], down, across)
+
+
+def _resampled(
+    part: Num[Tensor, "c h w"], down: Float[Tensor, "y h"], across: Float[Tensor, "x w"]
+) -> Float[Tensor, "c y x"]:
+    part = part if part.is_floating_point() else part.float()
     return down.to(part) @ part @ across.to(part).T
 
 
@@ -156,9 +161,12 @@ def cut_and_hide(
     Returns:
         Pixels in [0, 1]; hidden and own as 0 or 1. Float32.
     """
-    is_hidden = hidden | own
+    x0, y0, x1, y1 = box
+    rows, down = _weights(frame.shape[1], y0, y1, side, "bilinear", has_black_bars=True)
+    columns, across = _weights(frame.shape[2], x0, x1, side, "bilinear", has_black_bars=True)
+    part, own = frame[:, rows, columns], own[rows, columns]  # before anything else: most of a frame is left out
+    is_hidden = hidden[rows, columns] | own
     masks = torch.stack([is_hidden, own]).to(frame.dtype)
-    planes = torch.cat([torch.where(is_hidden, torch.zeros_like(frame), frame), masks])
-    resized = resample(planes, box, side, side, has_black_bars=True)
+    resized = _resampled(torch.cat([torch.where(is_hidden, 0, part), masks]), down, across)
     pixels = resized[:3] / 255 if frame.dtype == torch.uint8 else resized[:3]
     return pixels.clamp(0, 1), (resized[3:4] > 0).float(), (resized[4:5] > 0).float()

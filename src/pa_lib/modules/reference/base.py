@@ -79,7 +79,7 @@ class Surroundings:
         motion = None if self._motion is None else self._motion[[*self._rows]]
         height, width = self._hidden.shape[-2:]
         part = x0, y0, x1, y1 = part_of_scene(boxes, motion, height, width)
-        wanted = covered(self._hidden[[*self._rows]], motion, part)
+        wanted = covered([self._hidden[row] for row in self._rows], motion, part)
         if self._motion is None:
             frames, hidden = self._frames[:, :, y0:y1, x0:x1].cpu(), self._hidden[:, y0:y1, x0:x1].cpu()
             return ScenePlate(*clean_plate(frames, hidden), wanted, under(bodies, None, part), (x0, y0))

@@ -99,7 +99,9 @@ class ScenePlate:
 
 
 def covered(
-    masks: Bool[Tensor, "t h w"], motion: Float64[np.ndarray, "t 3 3"] | None, part: tuple[int, int, int, int]
+    masks: Sequence[Bool[Tensor, "h w"]],
+    motion: Float64[np.ndarray, "t 3 3"] | None,
+    part: tuple[int, int, int, int],
 ) -> Bool[Tensor, "y x"]:
     """The pixels of a part of the scene that masks cover in any frame.
 
@@ -110,9 +112,9 @@ def covered(
     """
     x0, y0, x1, y1 = part
     if motion is None:
-        return masks[:, y0:y1, x0:x1].any(0).cpu()
+        return torch.stack([mask[y0:y1, x0:x1] for mask in masks]).any(0).cpu()
     found = np.zeros((y1 - y0, x1 - x0), np.uint8)
-    for mask, matrix in zip(masks.cpu().numpy(), motion, strict=True):
+    for mask, matrix in zip((one.cpu().numpy() for one in masks), motion, strict=True):
         rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
         if not found.size or not len(rows) or np.isnan(matrix).any():
             continue
