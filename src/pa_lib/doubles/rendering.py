@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -86,7 +87,35 @@ def pose_of_view(view: HeadView) -> HeadPose:
     return HeadPose(x, y, (view.entry.chin[1] - y) / CHIN, 0.0, view.entry.yaw_degrees, is_seen=False)
 
 
-def render(view: HeadView, pose: HeadPose, box: Box, side: int) -> Float[Tensor, "4 s s"]:
+class ResizedViews:
+    """Pictures of heads at the sizes that they were rendered at lately: a head that hardly grows needs the same again.
+
+    Args:
+        most_bytes: Most memory that they take together, >= 0.
+    """
+
+    def __init__(self, most_bytes: int = 64 * 2**20) -> None:
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._kept: OrderedDict[tuple[HeadView, int, int], Tensor] = OrderedDict()  # views are compared by identity
+
+    def resized(self, view: HeadView, rows: int, columns: int) -> Float[Tensor, "4 y x"]:
+        """Color times alpha, and alpha, of the whole picture at another size. Not to be written into."""
+        key = (view, rows, columns)
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        found = self._kept[key] = _resized(view, rows, columns)
+        self._bytes += found.nbytes
+        while self._bytes > self._most_bytes:
+            _, oldest = self._kept.popitem(last=False)
+            self._bytes -= oldest.nbytes
+        return found
+
+
+def render(
+    view: HeadView, pose: HeadPose, box: Box, side: int, kept: ResizedViews | None = None
+) -> Float[Tensor, "4 s s"]:
     """A picture of a head as it lies in a box of a frame, under a pose.
 
     The middle of its eyes comes to the pose's, at the pose's scale and roll; how far the head is turned is the
@@ -98,6 +127,8 @@ def render(view: HeadView, pose: HeadPose, box: Box, side: int) -> Float[Tensor,
         pose: Pose of the head in the frame.
         box: Square box ``x0 y0 x1 y1`` in pixels of the frame; may lie between pixels and beyond the frame.
         side: Side length of the result in pixels, at least 1.
+        kept: Keeps resized pictures from one call to the next, for heads that are rendered again and again. The result
+            is the same.
 
     Returns:
         RGB in [0, 1], multiplied by alpha, and alpha; float32. 0 where the head is not.
@@ -111,13 +142,11 @@ def render(view: HeadView, pose: HeadPose, box: Box, side: int) -> Float[Tensor,
             f"a head is rendered at scale {pose.scale:g} in the box {tuple(box)} at {side} px; expected all above 0"
         )
     own = pose_of_view(view)
-    planes = _premultiplied(view)
     over = 2 if side <= _FINE else 1
     per_px = own.scale / pose.scale * (x1 - x0) / (side * over)  # pixels of the picture in one of the samples
-    height, width = planes.shape[1:]
+    height, width = view.alpha.shape
     rows, columns = (math.ceil(size / max(per_px, 1 / _LARGEST)) for size in (height, width))
-    kernel: Interpolation = "bicubic" if per_px < 1 else "bilinear"
-    planes = resample(planes, (0.0, 0.0, float(width), float(height)), rows, columns, kernel)
+    planes = _resized(view, rows, columns) if kept is None else kept.resized(view, rows, columns)
     turn, grow = math.radians(own.roll - pose.roll), own.scale / pose.scale
     cosine, sine = grow * math.cos(turn), grow * math.sin(turn)
     steps = (torch.arange(side * over, dtype=torch.float64) + 0.5) / (side * over)
@@ -188,6 +217,13 @@ def _yaw_of(entries: Sequence[Any], name: str, yaw: float) -> float:
 
     nearest: float = min(entries, key=away).yaw_degrees
     return nearest
+
+
+def _resized(view: HeadView, rows: int, columns: int) -> Float[Tensor, "4 y x"]:
+    planes = _premultiplied(view)
+    height, width = planes.shape[1:]
+    kernel: Interpolation = "bicubic" if rows > height else "bilinear"
+    return resample(planes, (0.0, 0.0, float(width), float(height)), rows, columns, kernel)
 
 
 def _premultiplied(view: HeadView) -> Float[Tensor, "4 h w"]:

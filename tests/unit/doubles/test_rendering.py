@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pa_lib.contracts import HeadPose
-from pa_lib.doubles.rendering import footprint, pose_of_view, render, render_head
+from pa_lib.doubles.rendering import ResizedViews, footprint, pose_of_view, render, render_head
 from pa_lib.errors import SettingError
 
 SIDE, EYES, SCALE = 256, (120.0, 110.0), 50.0
 FACE = np.array([[-0.48, 0], [0.48, 0], [0, 0.565], [-0.408, 1], [0.408, 1]]) * SCALE + EYES
 
 
-@dataclass
+@dataclass(eq=False)
 class Picture:
     """A round, soft spot around the eyes, with one mark to its right; `red` tells views apart."""
 
@@ -157,3 +157,18 @@ def test_the_footprint_holds_the_head() -> None:
 def test_nothing_cannot_be_rendered() -> None:
     with pytest.raises(SettingError, match="above 0"):
         render(Picture(), HeadPose(0, 0, 0), (0.0, 0.0, 1.0, 1.0), 8)
+
+
+def test_kept_sizes_change_nothing_and_take_no_more_than_allowed() -> None:
+    views, poses = [Picture(), Picture(red=0.9)], [HeadPose(20.0, 20.0, size) for size in (8.0, 8.001, 9.0, 30.0)]
+    box, n_asked = (0.0, 0.0, 40.0, 40.0), 0
+    for most_bytes in (0, 100_000, 2**30):
+        kept = ResizedViews(most_bytes)
+        for _ in range(2):
+            for view in views:
+                for pose in poses:
+                    assert torch.equal(render(view, pose, box, 40, kept), render(view, pose, box, 40))
+                    held = sum(planes.nbytes for planes in kept._kept.values())
+                    assert held == kept._bytes <= most_bytes
+        n_asked = len(kept._kept)
+    assert n_asked == 2 * 3  # with room for all; a head that grows by a ten-thousandth needs the same size

@@ -13,7 +13,7 @@ from torch import Tensor
 from pa_lib.contracts import Box, HeadPose
 from pa_lib.doubles.bank import DoubleBank
 from pa_lib.doubles.casting import cast
-from pa_lib.doubles.rendering import render
+from pa_lib.doubles.rendering import ResizedViews, render
 
 # In a picture as small as a filmed face, the detector sees the eyes of a double higher above its mouth than in the
 # large picture whose landmarks are in the bank: doubles that were placed by those were larger than filmed heads by this
@@ -31,6 +31,7 @@ class BankCasting:
 
     def __init__(self, path: str | Path | None = None) -> None:
         self._bank = DoubleBank(path)
+        self._resized = ResizedViews()
 
     def names_of(self, people: Sequence[int], seed: int, wishes: Mapping[int, str]) -> Mapping[int, str]:
         """Doubles for all people of a video, by `cast`.
@@ -50,4 +51,5 @@ class BankCasting:
         """The picture from one direction, placed in a square box such that a detector sees the pose."""
         tilt, away = math.radians(pose.roll), _HIGHER * pose.scale
         x, y = pose.x - away * math.sin(tilt), pose.y + away * math.cos(tilt)
-        return render(self._bank[name].view(yaw), replace(pose, x=x, y=y, scale=pose.scale / _LARGER), box, side)
+        placed = replace(pose, x=x, y=y, scale=pose.scale / _LARGER)
+        return render(self._bank[name].view(yaw), placed, box, side, self._resized)

@@ -152,10 +152,12 @@ class DoublesReference(AbstractReference, nn.Module):
         crops = person.crops
         side = crops.pixels.shape[-1]
         boxes = [crops.geometry.box(at) for at in range(len(person.poses))]
-        raw, facing = (
-            torch.stack([cast.square(at, box, side, is_facing) for at, box in enumerate(boxes)]).to(self._device)
-            for is_facing in (False, True)
-        )
+        shown = [cast.square(at, box, side) for at, box in enumerate(boxes)]
+        front = [
+            shown[at] if cast.is_facing(at) else cast.square(at, box, side, is_facing=True)
+            for at, box in enumerate(boxes)
+        ]
+        raw, facing = torch.stack(shown).to(self._device), torch.stack(front).to(self._device)
         pixels, hidden = crops.pixels[None].to(self._device), crops.hidden[None].to(self._device)
         with torch.no_grad():
             # Light is found on a face, as it has learned to, and so it is the same for every view of a head.
@@ -243,6 +245,14 @@ class _Cast:
     ) -> None:
         self._reference, self._name, self._views, self._poses = reference, name, views, poses
 
+    @property
+    def _front(self) -> Mapping[float, float]:
+        return {min(self._reference.casting.yaws(self._name), key=abs): 1.0}
+
+    def is_facing(self, frame: int) -> bool:
+        """Whether the view from the front is shown in a frame, or no view at all."""
+        return self._poses[frame] is None or self._views[frame] == self._front
+
     def square(self, frame: int, box: Box, side: int, is_facing: bool = False) -> Float[Tensor, "4 s s"]:
         """The head in a square of a frame, in its own light; transparent where there is no pose.
 
@@ -255,8 +265,7 @@ class _Cast:
         pose = self._poses[frame]
         picture = torch.zeros(4, side, side)
         if pose is not None:
-            views = {min(self._reference.casting.yaws(self._name), key=abs): 1.0} if is_facing else self._views[frame]
-            for yaw, share in views.items():
+            for yaw, share in (self._front if is_facing else self._views[frame]).items():
                 picture += share * self._reference.casting.render(self._name, yaw, pose, box, side)
         return picture.clamp(0, 1)
 
