@@ -24,7 +24,7 @@ from pa_lib.contracts import ClipMasks, HeadPose, PersonInfo, PersonMask, Replac
 from pa_lib.errors import SettingError, WeightsError
 from pa_lib.functional.draws import normal
 from pa_lib.functional.filling import filled
-from pa_lib.modules import DoublesReference, LightTransform, PassersbyAnonymizer, interference
+from pa_lib.modules import DoublesAnonymizer, DoublesReference, LightTransform, PassersbyAnonymizer, interference
 from pa_lib.modules.inpainting.request import InpaintingRequest
 from pa_lib.people import HeadMasker
 
@@ -229,9 +229,8 @@ def test_the_backbone_must_take_the_reference() -> None:
 def test_the_main_job_takes_doubles_if_nothing_else_is_named() -> None:
     composed = compose("anonymize", ["input=clip.mp4"])
     made, masker = build_module(composed, {}), build(composed["people"]["masker"])
-    assert isinstance(made, PassersbyAnonymizer)
+    assert isinstance(made, DoublesAnonymizer)
     assert isinstance(made.reference, DoublesReference)
-    assert made.reference.is_result
     assert made.body == "keep"
     assert made.is_non_interfering is False  # bodies are shown
     assert not made.untrained_slots()

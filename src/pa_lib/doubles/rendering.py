@@ -149,9 +149,18 @@ def render(
     planes = _resized(view, rows, columns) if kept is None else kept.resized(view, rows, columns)
     turn, grow = math.radians(own.roll - pose.roll), own.scale / pose.scale
     cosine, sine = grow * math.cos(turn), grow * math.sin(turn)
+    # Of the box only the part that the picture with a sample more at each side can reach: nothing is elsewhere.
+    reach = [-width / columns - own.x, width + width / columns - own.x]
+    depth = [-height / rows - own.y, height + height / rows - own.y]
+    x, y = (places.ravel() / grow**2 for places in np.meshgrid(reach, depth))
+    of_x, of_y = pose.x - x0 + cosine * x + sine * y, pose.y - y0 + cosine * y - sine * x
+    inside, level = (_whole(places * (side / (x1 - x0)), side) for places in (of_x, of_y))
     steps = (torch.arange(side * over, dtype=torch.float64) + 0.5) / (side * over)
-    right = (x0 + steps * (x1 - x0) - pose.x)[None, :]
-    down = (y0 + steps * (y1 - y0) - pose.y)[:, None]
+    right = (x0 + steps[inside.start * over : inside.stop * over] * (x1 - x0) - pose.x)[None, :]
+    down = (y0 + steps[level.start * over : level.stop * over] * (y1 - y0) - pose.y)[:, None]
+    result = torch.zeros(4, side, side)
+    if not right.numel() or not down.numel():
+        return result
     across = own.x + cosine * right - sine * down
     along = own.y + sine * right + cosine * down
     grid = torch.stack([across / width * 2 - 1, along / height * 2 - 1], dim=-1).float()
@@ -160,7 +169,8 @@ def render(
     found = nn.functional.grid_sample(planes[None], grid[None], "bilinear", "zeros", align_corners=False)
     found = nn.functional.avg_pool2d(found, over)[0]
     alpha = found[3:].clamp(0, 1)
-    return torch.cat([torch.minimum(found[:3].clamp_min(0), alpha), alpha])
+    result[:, level, inside] = torch.cat([torch.minimum(found[:3].clamp_min(0), alpha), alpha])
+    return result
 
 
 def render_head(
@@ -217,6 +227,12 @@ def _yaw_of(entries: Sequence[Any], name: str, yaw: float) -> float:
 
     nearest: float = min(entries, key=away).yaw_degrees
     return nearest
+
+
+def _whole(places: NDArray[np.float64], side: int) -> slice:
+    """The whole pixels of a picture that hold all places along an axis, and one more at each end."""
+    first, last = math.floor(places.min()) - 1, math.ceil(places.max()) + 1
+    return slice(min(max(first, 0), side), min(max(last, 0), side))
 
 
 def _resized(view: HeadView, rows: int, columns: int) -> Float[Tensor, "4 y x"]:

@@ -46,6 +46,7 @@ from .slot import Origin, Recorded, Slot
 from .systems.base import AbstractAnonymizer
 from .systems.conventional.system import ConventionalAnonymizer
 from .systems.cropwise import CropwiseAnonymizer
+from .systems.doubles.system import DoublesAnonymizer
 from .systems.learned import AbstractLearnedAnonymizer
 from .systems.passersby.embedded import embedded_passersby
 from .systems.passersby.settings import MaskAwareTraining
@@ -92,6 +93,7 @@ __all__ = [
     "Denoised",
     "DiffusersUNet",
     "DiffusionProcess",
+    "DoublesAnonymizer",
     "DoublesReference",
     "DpmSolver",
     "FlowEulerSolver",

@@ -6,7 +6,7 @@ Videos go through `replaced_frames`, whether they are written or only measured; 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -21,7 +21,7 @@ from pa_lib.errors import ProtectionError
 from pa_lib.functional import Patch, composite, snap_to_grid
 from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.people.mask_shapes import part_inside
-from pa_lib.video import Frame
+from pa_lib.video import Frame, Picture
 
 
 @runtime_checkable
@@ -157,7 +157,7 @@ def replaced_pictures(
         people += _at(extended(single, module, seed).people, at)
         known |= about
     masks = _clip_masks(tuple(people), masks.n_frames, (masks.height, masks.width), known)
-    return torch.stack(_composited(Clip(frames), masks, module, seed))
+    return _composited(Clip(frames.clone()), masks, module, seed, frames.split(1))
 
 
 def extended_frame(item: MaskedFrame, module: Extending, known: Mapping[int, PersonInfo], seed: int) -> MaskedFrame:
@@ -213,7 +213,9 @@ def replaced_frames(
         n_done = len(window.items) - window.n_held
         for item in window.items[:n_done]:
             yield ReplacedFrame(item, made.get(item.frame.index), failure)
-        held = {index: made[index] for item in window.items[n_done:] if (index := item.frame.index) in made}
+        last = [item.frame.index for item in window.items[n_done:]]
+        held = {index: made[index].clone() for index in last if index in made}  # a view would keep the whole window
+        del window, made  # before the next one is read
 
 
 def error_text(error: Exception) -> str:
@@ -264,21 +266,38 @@ def _anonymized(
     for run in _runs(items):
         if not any(item.people for item in run):
             continue
-        pictures = [item.frame.picture.rgb() for item in run if item.frame.picture is not None]
-        frames = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+        pictures = [item.frame.picture for item in run if item.frame.picture is not None]
+        frames = _frames(pictures)
         people = tuple(mask for at, item in enumerate(run) for mask in _at(item.people, at))
         height, width = frames.shape[2:]
         masks = _clip_masks(people, len(run), (height, width), known)
-        made = _composited(Clip(frames, run[0].frame.index, fps), masks, module, seed)
+        sources = (_frames([picture]) for picture in pictures)  # again, one by one: the system may change its frames
+        made = _composited(Clip(frames, run[0].frame.index, fps), masks, module, seed, sources)
         done |= {item.frame.index: made[at] for at, item in enumerate(run) if item.people}
     return done
 
 
-def _composited(clip: Clip, masks: ClipMasks, module: AbstractAnonymizer, seed: int) -> list[Tensor]:
-    """Every frame of the clip with the system's pixels under the masks; one alpha is held at a time."""
-    made, source = module.anonymize(clip, masks, seed=seed).frames.cpu(), clip.frames
-    singles = [slice(at, at + 1) for at in range(masks.n_frames)]
-    return [composite(source[one], made[one], masks.union(one.start)[None, None])[0] for one in singles]
+def _frames(pictures: Sequence[Picture]) -> UInt8[Tensor, "t 3 h w"]:
+    """Pictures of one size, converted one after the other into the tensor that holds them all."""
+    form = pictures[0].format
+    frames = np.empty((len(pictures), form.height, form.width, 3), np.uint8)
+    for frame, picture in zip(frames, pictures, strict=True):
+        frame[:] = picture.rgb()
+    return torch.from_numpy(frames).permute(0, 3, 1, 2)
+
+
+def _composited(
+    clip: Clip, masks: ClipMasks, module: AbstractAnonymizer, seed: int, sources: Iterable[UInt8[Tensor, "1 3 h w"]]
+) -> UInt8[Tensor, "t 3 h w"]:
+    """Every frame of the clip with the system's pixels under the masks, **in the clip's own frames**.
+
+    One source and one alpha are held at a time.
+    """
+    made = module.anonymize_(clip, masks, seed=seed).frames.cpu()
+    for at, source in enumerate(sources):
+        one = slice(at, at + 1)
+        clip.frames[one] = composite(source, made[one], masks.union(at)[None, None])
+    return clip.frames
 
 
 def _clip_masks(

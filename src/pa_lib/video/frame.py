@@ -115,7 +115,7 @@ class Picture:
         ValueError: If the planes do not fit the format.
     """
 
-    __slots__ = ("_rgb", "_source", "format", "planes")
+    __slots__ = ("_source", "format", "planes")
 
     def __init__(
         self, planes: tuple[Samples, ...], format: PixelFormat, *, source: av.VideoFrame | None = None
@@ -125,20 +125,17 @@ class Picture:
         self.planes = planes
         self.format = format
         self._source = source  # the decoder's frame where the planes are views of it: spares rgb() a copy
-        self._rgb: NDArray[np.uint8] | None = None
 
     def rgb(self) -> NDArray[np.uint8]:
-        """The picture as uint8 RGB, shape h w 3, kept for the next call. Do not write into it.
+        """The picture as uint8 RGB, shape h w 3. Do not write into it.
 
         By swscale's table conversion, which takes the nearest chroma sample: within 3 levels of the exact formula and
-        ten times as fast (0.6 ms for 1080p on two cores) as the exact one.
+        ten times as fast (0.6 ms for 1080p on two cores) as the exact one. Converted again in every call: kept, it
+        would be two thirds of what a picture takes, for as long as a window of frames lasts.
         """
-        if self._rgb is None:
-            if self.format.is_interlaced:
-                self._rgb = cast("NDArray[np.uint8]", _woven([field.rgb() for field in self._fields()]))
-            else:
-                self._rgb = cast("NDArray[np.uint8]", self.planes[0]) if self.format.is_rgb else self._converted()
-        return self._rgb
+        if self.format.is_interlaced:
+            return _woven([field.rgb() for field in self._fields()])
+        return cast("NDArray[np.uint8]", self.planes[0]) if self.format.is_rgb else self._converted()
 
     def _fields(self) -> tuple[Picture, Picture]:
         """The field of the even rows and that of the odd ones, each a picture of its own; views."""

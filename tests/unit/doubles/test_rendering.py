@@ -48,6 +48,22 @@ class Picture:
         return SimpleNamespace(yaw_degrees=self.yaw, view=self.name, eye_line=EYES, chin=(120.0, 110.0 + 1.82 * SCALE))
 
 
+class Opaque(Picture):
+    """A square as large as its picture, or with room around it."""
+
+    def __init__(self, room: int = 0) -> None:
+        super().__init__(landmarks=(FACE + room).astype(np.float32))
+        self.room = room
+
+    @property
+    def alpha(self) -> np.ndarray:
+        return np.pad(np.ones((SIDE, SIDE), np.float32), self.room)
+
+    @property
+    def image(self) -> np.ndarray:
+        return np.full((SIDE + 2 * self.room, SIDE + 2 * self.room, 3), 255, np.uint8)
+
+
 class Head:
     def __init__(self, *pictures: Picture) -> None:
         self.pictures = pictures
@@ -172,3 +188,15 @@ def test_kept_sizes_change_nothing_and_take_no_more_than_allowed() -> None:
                     assert held == kept._bytes <= most_bytes
         n_asked = len(kept._kept)
     assert n_asked == 2 * 3  # with room for all; a head that grows by a ten-thousandth needs the same size
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.floats(-30, 70), st.floats(-30, 70), st.floats(1.5, 25), st.floats(-180, 180), st.sampled_from([7, 32, 33]))
+def test_nothing_of_a_head_is_cut_off(x: float, y: float, scale: float, roll: float, side: int) -> None:
+    """One that is as large as its picture is rendered as one with room around it."""
+    pose, box = HeadPose(x, y, scale, roll), (0.0, 0.0, 40.0, 40.0)
+    tight, roomy = (render(view, pose, box, side)[3] for view in (Opaque(), Opaque(room=64)))
+    # They differ by how soft the edge is: half of it at most, on a line no wider than that.
+    assert float((tight - roomy).abs().max()) < 0.75
+    assert float((tight - roomy).abs().sum(0).max()) < 3
+    assert float((tight - roomy).abs().sum(1).max()) < 3

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import weakref
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from pa_lib.contracts import (
     HeadPose,
     Person,
     PersonInfo,
+    PersonMask,
     Presence,
     Replacement,
     Track,
@@ -27,8 +29,8 @@ from pa_lib.functional import Patch
 from pa_lib.modules import AbstractAnonymizer
 from pa_lib.people import BoxMasker, FrameMasks, HeadMasker, MaskRequest, TracksRecord
 from pa_lib.pipeline.protect import NO_HEAD, ProtectedFrame, masked_frame, protect_frames, replacements_of
-from pa_lib.pipeline.replaced import extended_frame
-from pa_lib.video import probe, read_frames
+from pa_lib.pipeline.replaced import MaskedFrame, extended_frame, replaced_frames
+from pa_lib.video import Frame, probe, read_frames
 
 N_FRAMES = 12
 NOTHING = PersonInfo()
@@ -313,3 +315,24 @@ def test_reports_say_of_whom_no_head_is_replaced() -> None:
     hidden = tuple(Decision(person.person_id, True, "") for person in people)
     record = TracksRecord("clip.mp4", "", 320, 400, N_FRAMES, 25.0, frames / 25, people, hidden)
     assert replacements_of(record, Places(), seed=0) == {1: NO_HEAD, 2: "P000"}
+
+
+def test_a_window_that_is_done_is_not_kept(tmp_path: Path) -> None:
+    """While the frames of the next window are read, nothing of the last one is left but what comes again."""
+    frames = list(read_frames(probe(make_clip(tmp_path / "clip.mp4", n_frames=N_FRAMES))))
+    mask = PersonMask(1, 0, 8, 8, torch.ones(16, 16))
+    known: list[weakref.ref[Frame]] = []
+
+    def read() -> Iterator[MaskedFrame]:
+        while frames:
+            frame = frames.pop(0)
+            known.append(weakref.ref(frame))
+            yield MaskedFrame(frame, True, (mask,))
+            at = frame.index
+            del frame
+            if at == 7:  # the window 0 to 4 is done, and its last frames are in the one from 3 to 7
+                is_kept = [one() is not None for one in known]
+                assert (is_kept[:2], is_kept[3:]) == ([False] * 2, [True] * 5)  # 2 is in the hands of who asked for it
+
+    n_done = sum(1 for _ in replaced_frames(read(), CountsWindows(5, 2), {}, 0))
+    assert n_done == len(known) == N_FRAMES

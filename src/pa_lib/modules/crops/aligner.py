@@ -117,13 +117,20 @@ class CropAligner(Fitting):
         """The side length of the crops, as ``crop_side``."""
         return {"crop_side": self.side}
 
-    def align(self, frames: UInt8[Tensor, "t 3 h w"], own: Own, hidden: Bool[Tensor, "t h w"]) -> Crops:
-        """Cut one person out of every frame.
+    def align(
+        self,
+        frames: UInt8[Tensor, "n 3 h w"],
+        own: Own,
+        hidden: Bool[Tensor, "n h w"],
+        rows: Sequence[int] | None = None,
+    ) -> Crops:
+        """Cut one person out of every frame, or out of some.
 
         Args:
             frames: Frames with values in 0..255. Pixels under a mask are not used.
             own: Masks of the person, an entry per frame. A frame without any is cut as the nearest frame that has one.
             hidden: Mask of all hidden people (alpha above 0). The person's own masks count as hidden in any case.
+            rows: Rows of `frames` and `hidden` that `own` has entries for; None: all of them.
 
         Returns:
             Float crops on the device of `frames`.
@@ -132,19 +139,20 @@ class CropAligner(Fitting):
             SettingError: The person is in none of the frames.
             ValueError: Sizes do not fit each other, or a mask reaches beyond the frame.
         """
-        n_frames, _, height, width = frames.shape
-        if len(own) != n_frames or tuple(hidden.shape) != (n_frames, height, width):
+        total, _, height, width = frames.shape
+        rows = range(total) if rows is None else rows
+        if len(own) != len(rows) or tuple(hidden.shape) != (total, height, width):
             raise ValueError(
-                f"{n_frames} frames of {width} x {height} came with masks for {len(own)} frames "
+                f"{len(rows)} frames of {width} x {height} came with masks for {len(own)} frames "
                 f"and hidden pixels of shape {tuple(hidden.shape)}"
             )
         masks_of = [_listed(masks) for masks in own]
         geometry = CropGeometry(self._boxes(masks_of))
         cuts = []
-        for index, masks in enumerate(masks_of):
+        for index, (row, masks) in enumerate(zip(rows, masks_of, strict=True)):
             masked = _covered(masks, height, width).to(frames.device)
-            all_hidden = hidden[index].to(frames.device)
-            cuts.append(cut_and_hide(frames[index], all_hidden, masked, geometry.box(index), self.side))
+            all_hidden = hidden[row].to(frames.device)
+            cuts.append(cut_and_hide(frames[row], all_hidden, masked, geometry.box(index), self.side))
         pixels, hides, is_own = (torch.stack(parts) for parts in zip(*cuts, strict=True))
         return Crops(pixels, hides, is_own, geometry)
 
@@ -154,6 +162,28 @@ class CropAligner(Fitting):
         if not bool(boxes.isfinite().any()):
             raise SettingError(f"the person to crop is hidden in none of {len(own)} frames; leave the person out")
         return square_boxes(boxes, self.expansion, self.temporal_smoothing)
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """What goes into a frame in the place of one person.
+
+    Args:
+        top, left: Position in the frame in pixels.
+        pixels: Pixels in 0..255.
+        where: Mask of those of them that are written.
+    """
+
+    top: int
+    left: int
+    pixels: UInt8[Tensor, "3 h w"]
+    where: Bool[Tensor, "h w"]
+
+    def paste(self, frame: UInt8[Tensor, "3 height width"]) -> None:
+        """Write it into a frame, **in place**."""
+        rows, columns = self.where.shape
+        region = frame[:, self.top : self.top + rows, self.left : self.left + columns]
+        region.copy_(torch.where(self.where.to(frame.device), self.pixels.to(frame.device), region))
 
 
 class Reintegrator:
@@ -199,28 +229,57 @@ class Reintegrator:
                 could not be replaced must not pass.
         """
         n_frames, _, height, width = frames.shape
-        if not n_frames == len(pixels) == len(geometry.boxes) == len(own):
+        if n_frames != len(pixels):
+            raise ValueError(f"{n_frames} frames came with {len(pixels)} crops")
+        pieces = self.pieces(pixels, geometry, own, (height, width), enlarge)
+        for frame, piece in zip(frames, pieces, strict=True):
+            if piece is not None:
+                piece.paste(frame)
+        return frames
+
+    def pieces(
+        self,
+        pixels: Float[Tensor, "t 3 s s"],
+        geometry: CropGeometry,
+        own: Own,
+        size: tuple[int, int],
+        enlarge: Enlarge | None = None,
+    ) -> list[Piece | None]:
+        """What `paste` writes into each frame, to be kept until it is written; None where the person is not.
+
+        Args:
+            pixels: See `paste`.
+            geometry: See `paste`.
+            own: See `paste`.
+            size: Height and width of the frames in pixels.
+            enlarge: See `paste`.
+
+        Raises:
+            ValueError: See `paste`.
+        """
+        if not len(pixels) == len(geometry.boxes) == len(own):
             raise ValueError(
-                f"{n_frames} frames came with {len(pixels)} crops, {len(geometry.boxes)} boxes "
-                f"and masks for {len(own)} frames"
+                f"{len(pixels)} crops came with {len(geometry.boxes)} boxes and masks for {len(own)} frames"
             )
         if not bool(pixels.isfinite().all()):
             raise ValueError("the crops to paste hold NaN or infinity")
+        found: list[Piece | None] = []
         for index, masks in enumerate(map(_listed, own)):
-            where, box = _covered(masks, height, width), _extent(masks)
-            if box is not None:
-                part = _part(pixels.shape[-1], geometry.box(index), box)
-                x0, y0, x1, y1 = box
-                if enlarge is None:
-                    seen = resample(pixels[index].float(), part, y1 - y0, x1 - x0, self.interpolation)
-                else:
-                    seen = enlarge(index, part, box)
-                    if not bool(seen.isfinite().all()):
-                        raise ValueError("the enlarged crops to paste hold NaN or infinity")
-                new = (seen.clamp(0, 1) * 255).round().byte().to(frames.device)
-                region = frames[index, :, y0:y1, x0:x1]
-                region.copy_(torch.where(where[y0:y1, x0:x1].to(frames.device), new, region))
-        return frames
+            where, box = _covered(masks, *size), _extent(masks)
+            if box is None:
+                found.append(None)
+                continue
+            part = _part(pixels.shape[-1], geometry.box(index), box)
+            x0, y0, x1, y1 = box
+            if enlarge is None:
+                seen = resample(pixels[index].float(), part, y1 - y0, x1 - x0, self.interpolation)
+            else:
+                seen = enlarge(index, part, box)
+                if not bool(seen.isfinite().all()):
+                    raise ValueError("the enlarged crops to paste hold NaN or infinity")
+            # a copy of the mask: a view would keep all of its frame
+            found.append(Piece(y0, x0, (seen.clamp(0, 1) * 255).round().byte(), where[y0:y1, x0:x1].clone()))
+        return found
 
 
 def _part(side: int, square: Box, box: tuple[int, int, int, int]) -> Box:

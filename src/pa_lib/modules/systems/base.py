@@ -112,3 +112,10 @@ class AbstractAnonymizer(KeepsPrivate, ABC):
             A clip of the same shape, type, first frame and rate. A system that cannot replace a person raises: source
             pixels under a mask would be a leak that nothing else detects.
         """
+
+    def anonymize_(self, clip: Clip, masks: ClipMasks, *, seed: int = 0) -> Clip:
+        """As `anonymize`, for a caller who does not need the clip again: its frames may be changed, and be the result.
+
+        A system that overrides it spares a copy of all frames, which large ones feel.
+        """
+        return self.anonymize(clip, masks, seed=seed)

@@ -25,7 +25,8 @@ class Layers:
     """A clip before the network generates anything.
 
     Args:
-        below: A copy of the clip's frames, with bodies as they are to stay; what the network generates goes on top.
+        below: Frames with bodies as they are to stay, the clip's own where these stay unchanged; what the network
+            generates goes on top.
         generated: Masks of everything that the network generates.
         hidden: Pixels that the network may not see.
     """
@@ -57,10 +58,10 @@ def layers(clip: Clip, masks: ClipMasks, body: Body, seed: int) -> Layers:
         seed: Seed of the conventional system.
     """
     if body == "generate":
-        return Layers(clip.frames.clone(), masks, _hidden(masks))
+        return Layers(clip.frames, masks, _hidden(masks))
     heads = replace(masks, people=tuple(mask for mask in masks.people if mask.kind == "face"))
     if body == "keep":
-        return Layers(clip.frames.clone(), heads, _hidden(heads))
+        return Layers(clip.frames, heads, _hidden(heads))
     # Heads are passed on too, though the network generates them: a fill takes its colour from around a body, and a
     # head without a mask would be part of that colour.
     below = ConventionalAnonymizer(body).anonymize(clip, masks, seed=seed).frames
@@ -69,4 +70,8 @@ def layers(clip: Clip, masks: ClipMasks, body: Body, seed: int) -> Layers:
 
 def _hidden(masks: ClipMasks) -> Bool[Tensor, "t h w"]:
     """Every pixel that any of the masks touches."""
-    return torch.stack([masks.union(at) > 0 for at in range(masks.n_frames)])
+    hidden = torch.zeros(masks.n_frames, masks.height, masks.width, dtype=torch.bool)
+    for mask in masks.people:
+        rows, columns = mask.alpha.shape
+        hidden[mask.frame, mask.top : mask.top + rows, mask.left : mask.left + columns] |= mask.alpha > 0
+    return hidden

@@ -5,28 +5,30 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from pa_lib.contracts import Box, Clip, ClipMasks, PersonMask
 from pa_lib.functional.camera import camera_motion
 from pa_lib.functional.crops import cut_and_hide
-from pa_lib.modules.crops.aligner import CropAligner, Crops, Enlarge, Reintegrator
+from pa_lib.modules.crops.aligner import CropAligner, Crops, Enlarge, Piece, Reintegrator
 from pa_lib.modules.crops.appearances import Appearance, appearances, batches
 from pa_lib.modules.inpainting.request import InpaintingRequest
 from pa_lib.modules.reference.background import BackgroundPlate
 from pa_lib.modules.reference.base import AbstractPlaced, PersonInCrops, Surroundings
 from pa_lib.modules.reference.detail import enlarged
+from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.modules.systems.bodies import Body, layers
-from pa_lib.modules.systems.learned import AbstractLearnedAnonymizer
 from pa_lib.modules.systems.sizes import check_same_size
 
 
-class CropwiseAnonymizer(AbstractLearnedAnonymizer):
+class CropwiseAnonymizer(AbstractAnonymizer):
     """Cuts every person out of a window of frames, has the crops generated, and puts them back.
 
-    A system that inherits from it sets the attributes below and overrides `generate`.
+    A system that inherits from it, and before it from `AbstractLearnedAnonymizer` or `torch.nn.Module`, sets the
+    attributes below and overrides `generate`.
 
     Attributes:
         crops: Cuts people out of frames.
@@ -37,6 +39,11 @@ class CropwiseAnonymizer(AbstractLearnedAnonymizer):
     crops: CropAligner
     reintegrator: Reintegrator
     body: Body
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where crops are generated; a `LightningModule` has it."""
 
     @property
     @abstractmethod
@@ -73,45 +80,69 @@ class CropwiseAnonymizer(AbstractLearnedAnonymizer):
 
     def anonymize(self, clip: Clip, masks: ClipMasks, *, seed: int = 0) -> Clip:
         """Replace the people under the masks; see `AbstractAnonymizer.anonymize`."""
+        return self._anonymized(clip, masks, seed, is_in_place=False)
+
+    def anonymize_(self, clip: Clip, masks: ClipMasks, *, seed: int = 0) -> Clip:
+        """Replace the people under the masks, in the clip's own frames; see `AbstractAnonymizer.anonymize_`."""
+        return self._anonymized(clip, masks, seed, is_in_place=True)
+
+    def _anonymized(self, clip: Clip, masks: ClipMasks, seed: int, *, is_in_place: bool) -> Clip:
         check_same_size(clip, masks)
         layered = layers(clip, masks, self.body, seed)
-        frames, hidden = layered.below, layered.hidden
         people = appearances(layered.generated)
-        motion = camera_motion(clip.frames, hidden) if people and self.has_clean_plate else None
-        generated: dict[int, tuple[Crops, Tensor, AbstractPlaced | None, AbstractPlaced | None]] = {}
-        for group in batches(people, self.crops_per_batch):
-            cut = [self.crops.align(clip.frames[[*one.frames]], one.masks, hidden[[*one.frames]]) for one in group]
-            around = [Surroundings(clip.frames, hidden, one.frames, clip.first_frame, motion) for one in group]
-            in_crops = [_in_crops(*each, masks, seed) for each in zip(group, cut, around, strict=True)]
-            placed = self.place(in_crops)
-            behind = None
-            if placed is not None and self.has_clean_plate:
-                behind = [
-                    BackgroundPlate(one.crops, each, one.poses) for one, each in zip(in_crops, around, strict=True)
-                ]
-            request = InpaintingRequest(
-                torch.stack([crops.pixels for crops in cut]).to(self.device),
-                torch.stack([crops.hidden for crops in cut]).to(self.device),
-                [(seed, one.person_id) for one in group],
-                [[clip.first_frame + at for at in one.frames] for one in group],
-                source=self._uncovered(clip, group, cut) if self.looks_at_hidden else None,
-                reference=self._grids(placed),
-                beyond=None if placed is None else self._beyond(cut, hidden),
-                background=self._grids(behind),
-            )
-            pixels = self.generate(request).cpu()
-            nothing = [None] * len(group)
-            for one, *made in zip(group, cut, pixels, placed or nothing, behind or nothing, strict=True):
-                generated[one.person_id] = tuple(made)
+        motion = camera_motion(clip.frames, layered.hidden) if people and self.has_clean_plate else None
+        pieces: dict[int, list[tuple[Piece | None, bool]]] = {}
+        for group in batches(people, self.crops_per_batch):  # of each group nothing else is kept
+            made = self._replaced(clip, masks, layered.hidden, motion, group, seed)
+            pieces |= {one.person_id: own for one, own in zip(group, made, strict=True)}
+        frames = layered.below
+        if frames is clip.frames and not is_in_place:
+            frames = frames.clone()
         for is_shown in (False, True):  # where a person has no picture there is a fill, which covers no other's picture
             for one in people:  # the largest last: a person who is nearer covers the others
-                crops, own, reference, background = generated[one.person_id]
-                enlarge = None if reference is None else _sharpened(own, reference, background)
-                given = [each if is_shown == (enlarge is not None and _has_pose(each)) else () for each in one.masks]
-                if any(given):
-                    at = [*one.frames]
-                    frames[at] = self.reintegrator.paste(frames[at], own, crops.geometry, given, enlarge)
+                for at, (piece, has_picture) in zip(one.frames, pieces[one.person_id], strict=True):
+                    if piece is not None and has_picture == is_shown:
+                        piece.paste(frames[at])
         return Clip(frames, clip.first_frame, clip.fps)
+
+    def _replaced(
+        self,
+        clip: Clip,
+        masks: ClipMasks,
+        hidden: Bool[Tensor, "t h w"],
+        motion: Float64[np.ndarray, "t 3 3"] | None,
+        group: Sequence[Appearance],
+        seed: int,
+    ) -> list[list[tuple[Piece | None, bool]]]:
+        """For each person of a group: what goes into each frame, and whether a picture is placed in it."""
+        cut = [self.crops.align(clip.frames, one.masks, hidden, one.frames) for one in group]
+        around = [Surroundings(clip.frames, hidden, one.frames, clip.first_frame, motion) for one in group]
+        in_crops = [_in_crops(*each, masks, seed) for each in zip(group, cut, around, strict=True)]
+        placed = self.place(in_crops)
+        behind = None
+        if placed is not None and self.has_clean_plate:
+            behind = [BackgroundPlate(one.crops, each, one.poses) for one, each in zip(in_crops, around, strict=True)]
+        request = InpaintingRequest(
+            torch.stack([crops.pixels for crops in cut]).to(self.device),
+            torch.stack([crops.hidden for crops in cut]).to(self.device),
+            [(seed, one.person_id) for one in group],
+            [[clip.first_frame + at for at in one.frames] for one in group],
+            source=self._uncovered(clip, group, cut) if self.looks_at_hidden else None,
+            reference=self._grids(placed),
+            beyond=None if placed is None else self._beyond(cut, hidden),
+            background=self._grids(behind),
+        )
+        pixels = self.generate(request).cpu()
+        nothing = [None] * len(group)
+        replaced = []
+        for one, crops, own, reference, background in zip(
+            group, cut, pixels, placed or nothing, behind or nothing, strict=True
+        ):
+            enlarge = None if reference is None else _sharpened(own, reference, background)
+            found = self.reintegrator.pieces(own, crops.geometry, one.masks, hidden.shape[1:], enlarge)
+            has_picture = [enlarge is not None and _has_pose(each) for each in one.masks]
+            replaced.append(list(zip(found, has_picture, strict=True)))
+        return replaced
 
     def _grids(self, placed: Sequence[AbstractPlaced] | None) -> Tensor | None:
         return None if placed is None else torch.stack([one.grid for one in placed]).to(self.device)

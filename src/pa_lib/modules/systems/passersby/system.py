@@ -33,6 +33,7 @@ from pa_lib.modules.optimization import Training
 from pa_lib.modules.reference.base import AbstractPlaced, AbstractReference, NoReference, PersonInCrops, light_error
 from pa_lib.modules.systems.bodies import KEPT, Body, checked_body
 from pa_lib.modules.systems.cropwise import CropwiseAnonymizer
+from pa_lib.modules.systems.learned import AbstractLearnedAnonymizer
 from pa_lib.modules.systems.passersby.settings import MaskAwareTraining
 from pa_lib.modules.temporal.base import AbstractTemporal
 from pa_lib.modules.text.base import AbstractText
@@ -40,7 +41,7 @@ from pa_lib.modules.text.base import AbstractText
 _VALIDATING = 0x7A11D  # a last key of its own, see `functional.draws`
 
 
-class PassersbyAnonymizer(CropwiseAnonymizer):
+class PassersbyAnonymizer(AbstractLearnedAnonymizer, CropwiseAnonymizer):
     r"""Replaces each person in a square crop by another one that a diffusion model generates from the background alone.
 
     Training, images and clips alike, on the latents :math:`z_0` of crops with the mask :math:`m`:

@@ -1,0 +1,1 @@
+"""Doubles without a network that generates."""
