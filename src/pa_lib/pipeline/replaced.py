@@ -157,7 +157,7 @@ def replaced_pictures(
         people += _at(extended(single, module, seed).people, at)
         known |= about
     masks = _clip_masks(tuple(people), masks.n_frames, (masks.height, masks.width), known)
-    return _composited(Clip(frames.clone()), masks, module, seed, frames.split(1))
+    return _composited(Clip(frames.clone()), masks, module, seed, (frame[None] for frame in frames))
 
 
 def extended_frame(item: MaskedFrame, module: Extending, known: Mapping[int, PersonInfo], seed: int) -> MaskedFrame:

@@ -134,12 +134,13 @@ class CropwiseAnonymizer(AbstractAnonymizer):
         )
         pixels = self.generate(request).cpu()
         nothing = [None] * len(group)
+        height, width = clip.frames.shape[2:]
         replaced = []
         for one, crops, own, reference, background in zip(
             group, cut, pixels, placed or nothing, behind or nothing, strict=True
         ):
             enlarge = None if reference is None else _sharpened(own, reference, background)
-            found = self.reintegrator.pieces(own, crops.geometry, one.masks, hidden.shape[1:], enlarge)
+            found = self.reintegrator.pieces(own, crops.geometry, one.masks, (height, width), enlarge)
             has_picture = [enlarge is not None and _has_pose(each) for each in one.masks]
             replaced.append(list(zip(found, has_picture, strict=True)))
         return replaced
