@@ -204,8 +204,8 @@ def _moved(box: Array, here: Glance, there: Glance, least: Array, most: Array) -
     Args:
         box: The box ``x0 y0 x1 y1`` on the scene of the first frame.
         here: The frame in which the box is.
-        there: The frame in which its content is looked for.
-        least: Least motion that is looked for, to the right and down.
+        there: The frame in which its content is searched for.
+        least: Least motion that is expected, to the right and down.
         most: Largest one.
     """
     if here.view.shape != there.view.shape:
