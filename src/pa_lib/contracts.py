@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # torch takes two seconds to import, and people/ and video/ d
 
 Kind = Literal["face", "body"]
 Box = tuple[float, float, float, float]  # x0 y0 x1 y1 in pixels, see above
+Disc = tuple[float, float, float]  # x y radius in pixels
 Image = NDArray[np.uint8]  # height width 3, RGB in 0..255
 
 
@@ -61,6 +62,37 @@ class Silhouettes(Protocol):
 
     def silhouette(self, image: Image, boxes: Sequence[Box]) -> Sequence[tuple[int, int, NDArray[np.float32]]]:
         """For each box ``top, left`` and an array h w in [0, 1], wholly inside the image."""
+        ...
+
+
+class OutlinePrompt(NamedTuple):
+    """Whose outline is wanted.
+
+    Args:
+        box: Box of the person in pixels of the frame.
+        head: Middle and radius of the person's head, the same; None where unknown.
+        others: Heads of other people, the same.
+    """
+
+    box: Box
+    head: Disc | None = None
+    others: Sequence[Disc] = ()
+
+
+@runtime_checkable
+class Outlines(Silhouettes, Protocol):
+    """A network that finds the outline of one person among others, none of whom belong to it."""
+
+    def outlines(
+        self,
+        image: Image,
+        prompts: Sequence[OutlinePrompt],
+        believed: Sequence[NDArray[np.float32] | None] | None = None,
+    ) -> Sequence[tuple[int, int, NDArray[np.float32]]]:
+        """For each prompt ``top, left`` and an array h w in [0, 1], wholly inside the image.
+
+        `believed` is the outline as a neighbouring frame has it, as large as the image.
+        """
         ...
 
 
@@ -190,6 +222,12 @@ class Presence(NamedTuple):
     person_id: int
     track: Track
     row: int
+
+    @property
+    def box(self) -> Box:
+        """The track's box in this frame."""
+        x0, y0, x1, y1 = (float(side) for side in self.track.boxes[self.row])
+        return x0, y0, x1, y1
 
 
 @dataclass(frozen=True)
@@ -407,6 +445,21 @@ class IdentityBatch(AbstractBatch):
     frames: Tensor
     identities: Tensor
     cameras: Tensor
+    clip_ids: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class OutlineBatch(AbstractBatch):
+    """Crops with one person each whose outline is wanted, and the true outlines.
+
+    Args:
+        planes: Picture and prompt, shape b c s s, float32 in [0, 1]; see `functional.outline_prompt.planes_of`.
+        labels: Class of each pixel, shape b s s, int64: 0 this person, 1 another, 2 background, 255 = not counted.
+        clip_ids: Number of each crop in its data set, shape b, int64; see `Batch`.
+    """
+
+    planes: Tensor
+    labels: Tensor
     clip_ids: Tensor
 
 

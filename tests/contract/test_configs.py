@@ -78,10 +78,12 @@ def composed(group: str, option: str) -> Any:
             ("data", "faces"),
             ("data", "heads"),
             ("data", "tracklets"),
+            ("data", "outlines"),
+            ("experiment", "person_outline"),
         ) or option.startswith("compact_")
         path = ["data.path=folder"] if reads_files else []
         path += ["data.streams.faces.path=folder"] if option == "joint" else []
-        tiny = [] if group in ("module/backbone", "bundle") else TINY
+        tiny = [] if group in ("module/backbone", "bundle") or option == "person_outline" else TINY
         measured = ["metrics=fast"] if option == "evaluator" else []
         node = compose("train", [*tiny, "output=run", chosen, *path, *measured])
     return node

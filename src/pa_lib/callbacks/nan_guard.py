@@ -7,7 +7,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from pa_lib.errors import PaLibError
-from pa_lib.modules import AbstractLearnedAnonymizer
+from pa_lib.modules import AbstractLearned
 
 
 class NanGuard(Callback):
@@ -27,7 +27,7 @@ class NanGuard(Callback):
         # One wait for the device per loss. It comes when the forward pass is queued whole, so it hides little work.
         if bool(bad.any()):
             # Within a step of several optimizers Lightning has counted it already.
-            is_ours = isinstance(pl_module, AbstractLearnedAnonymizer)
+            is_ours = isinstance(pl_module, AbstractLearned)
             step = pl_module.train_step if is_ours else trainer.global_step
             raise PaLibError(
                 f"the loss is {'NaN' if bool(loss.isnan().any()) else 'infinite'} at step {step}; "

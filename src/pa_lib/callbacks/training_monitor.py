@@ -11,7 +11,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pa_lib.modules import AbstractLearnedAnonymizer
+from pa_lib.modules import AbstractLearned
 
 
 class TrainingMonitor(Callback):
@@ -74,14 +74,14 @@ class TrainingMonitor(Callback):
 
 def _is_logged(trainer: Trainer, module: LightningModule) -> bool:
     """Whether the trainer hands the values of the step that is being taken to its loggers."""
-    step = module.train_step if isinstance(module, AbstractLearnedAnonymizer) else trainer.global_step
+    step = module.train_step if isinstance(module, AbstractLearned) else trainer.global_step
     every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
     return bool(trainer.loggers) and (step + 1) % every == 0
 
 
 def _name(module: LightningModule, optimizer: Optimizer) -> str:
     """Suffix that distinguishes the optimizers of a module; empty if there is only one."""
-    if isinstance(module, AbstractLearnedAnonymizer) and not module.automatic_optimization:
+    if isinstance(module, AbstractLearned) and not module.automatic_optimization:
         return f"/{module.optimizer_name(optimizer)}"
     own = module.trainer.optimizers
     return "" if len(own) == 1 else f"/{next(at for at, one in enumerate(own) if one is optimizer)}"
@@ -91,5 +91,5 @@ def _count(batch: Any) -> int:
     """Number of clips or images in a batch, of all its streams together."""
     if isinstance(batch, Mapping):
         return sum(_count(one) for one in batch.values())
-    frames = getattr(batch, "frames", batch)
-    return len(frames) if isinstance(frames, Tensor) else 0
+    clips = getattr(batch, "clip_ids", batch)
+    return len(clips) if isinstance(clips, Tensor) else 0

@@ -114,7 +114,7 @@ def _train_one(overrides: list[str], config_dir: Path | None) -> int:
     silence()
     started = time.monotonic()
     try:
-        trainer, _ = train(config, on_begun=None if taken is None else taken.keep)
+        trainer, module = train(config, on_begun=None if taken is None else taken.keep)
     except SystemExit as error:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt(_how_to_resume(folder, has_begun=taken is None or taken.is_kept)) from error
     finally:
@@ -136,7 +136,7 @@ def _train_one(overrides: list[str], config_dir: Path | None) -> int:
         write_outcome(folder, outcome)
         shared = [] if config_dir is None else ["--config-dir", str(config_dir)]
         _print_files(folder, [*shared, *(as_written(one, config) for one in overrides)], trainer)
-        if (folder / LAST).is_file():
+        if (folder / LAST).is_file() and _is_anonymizer(module):
             print(f"  {'use':<11} {_how_to_use(folder / LAST, overrides)}")
     return OK
 
@@ -176,6 +176,13 @@ def _print_files(folder: Path, arguments: Sequence[str], trainer: Trainer) -> No
         longer = [f"ckpt={checkpoint}", f"trainer.max_steps={2 * trainer.global_step}"]
         if trainer.global_step:
             print(f"  {'go on':<11} {shlex.join(['pa-train', *more, *longer])}{_rate_after(trainer)}")
+
+
+def _is_anonymizer(module: LightningModule) -> bool:
+    """Whether videos can be anonymized with it: not with a network that only masks need."""
+    from pa_lib.modules import AbstractAnonymizer
+
+    return isinstance(module, AbstractAnonymizer)
 
 
 def _how_to_use(checkpoint: Path, overrides: Sequence[str]) -> str:

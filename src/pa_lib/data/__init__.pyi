@@ -3,6 +3,7 @@ from .base import AbstractClipSet, AbstractDataModule, Sample, collate
 from .faces import FaceDataModule, FacePhoto
 from .identity_sampling import IdentityBatchSampler
 from .joint import JointDataModule
+from .outlines import OutlineDataModule
 from .references import PortraitReference
 from .sampling import ClipLoader, Draw, GlobalBatchSampler, Position, ResumableLoader, clip_generator
 from .synthetic import SyntheticDataModule
@@ -19,6 +20,7 @@ __all__ = [
     "GlobalBatchSampler",
     "IdentityBatchSampler",
     "JointDataModule",
+    "OutlineDataModule",
     "PortraitReference",
     "Position",
     "ResumableLoader",

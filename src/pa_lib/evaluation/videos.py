@@ -25,7 +25,7 @@ from pa_lib.evaluation.recorded import recorded_replacements
 from pa_lib.evaluation.shard import no_progress, under
 from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.people import AbstractMasker, TracksRecord, check_source, read_tracks
-from pa_lib.pipeline.protect import info_of_hidden, masked_frame, protect_frames
+from pa_lib.pipeline.protect import Masking, ProtectedFrame, beside, info_of_hidden, protect_frames
 from pa_lib.pipeline.replaced import Extending, extended_frame, named
 from pa_lib.reports.evaluation_record import MeasuredClip, MeasuredFile
 from pa_lib.reports.run_record import RunReport
@@ -116,8 +116,9 @@ class OpenedPair:
     def _moments(self, on_progress: ProgressCallback) -> Iterator[Moment | None]:
         total = self.record.n_frames if self.record is not None else self.before.n_frames_estimate
         done = 0
-        for one, two in zip_longest(read_frames(self.before), read_frames(self.after)):
-            if one is None or two is None:
+        for three, two in zip_longest(beside(read_frames(self.before)), read_frames(self.after)):
+            one = None if three is None else three[1]
+            if three is None or one is None or two is None:
                 raise InputError(
                     f"{self.pair.original.name} and {self.pair.anonymized.name} are not equally long: "
                     f"the {'original' if one is None else 'anonymized'} one ends after {done} frames; was one of them "
@@ -129,7 +130,7 @@ class OpenedPair:
                 yield None
             else:
                 self.n_frames += 1
-                mask = None if self.masks is None else self.masks.of(one)
+                mask = None if self.masks is None else self.masks.of(*three)
                 people = () if self.masks is None else self.masks.people_at(one.index)
                 yield Moment(one.picture.rgb(), two.picture.rgb(), mask, people)
             on_progress("measuring", done, total if total is None else max(total, done))
@@ -162,14 +163,15 @@ class MaskMaker:
         module: Extending | None = None,
         seed: int = 0,
     ) -> None:
-        self.info, self.record, self.masker, self.redacted = info, record, masker, redacted
+        self.info, self.record, self.redacted = info, record, redacted
+        self._masking = Masking(record, masker, info)
         self.module, self.seed = module, seed
         self._known = {} if module is None else named(info_of_hidden(record), module, seed)
         self._is_hidden = {decision.person_id: decision.is_hidden for decision in record.decisions}
 
-    def of(self, frame: Frame) -> Tensor:
-        """The mask of one frame: shape h w, float32 in [0, 1]; all ones where the frame is blanked whole."""
-        masked = masked_frame(frame, self.record, self.masker, self.info)
+    def of(self, before: Frame | None, frame: Frame, after: Frame | None) -> Tensor:
+        """The mask of a frame between two: shape h w, float32 in [0, 1]; all ones where the frame is blanked whole."""
+        masked = self._masking.of(before, frame, after)
         if self.module is not None:
             masked = extended_frame(masked, self.module, self._known, self.seed)
         if masked.fault is not None or frame.index in self.redacted:
@@ -265,7 +267,7 @@ def composited_results(
 
         def moments() -> Iterator[Moment | None]:
             n_done = 0
-            for done in protect_frames(read_frames(info), info, record, masker, module, seed):
+            for before, done, after in beside(protect_frames(read_frames(info), info, record, masker, module, seed)):
                 writer.write(done.frame)
                 n_done += 1
                 if on_progress is not None:
@@ -276,11 +278,16 @@ def composited_results(
                 is_blank = done.record.status == "redacted"
                 mask = torch.ones(info.height, info.width)
                 if not is_blank:
-                    mask = masks.of(done.frame.with_picture(done.source))
+                    mask = masks.of(*(None if one is None else _source_of(one) for one in (before, done, after)))
                 yield Moment(done.source.rgb(), done.frame.picture.rgb(), mask, masks.people_at(done.frame.index))
 
         yield from windows(moments(), clip)
         writer.commit(record.n_frames)
+
+
+def _source_of(done: ProtectedFrame) -> Frame:
+    """A frame as it was before it was protected."""
+    return replace(done.frame, picture=done.source)
 
 
 def measured_file(info: VideoInfo, sha256: str) -> MeasuredFile:

@@ -36,6 +36,7 @@ from .losses.masked_diffusion import MaskedDiffusionLoss
 from .losses.plain_diffusion import PlainDiffusionLoss
 from .non_interference import interference
 from .optimization import MakeOptimizer, MakeSchedule, OptimizerSpec, Training
+from .outline.training import OutlineTraining
 from .reference.base import AbstractPlaced, AbstractReference, NoReference, PersonInCrops, Relit
 from .reference.closed_form import ClosedFormLight
 from .reference.doubles import Casting, DoublesReference
@@ -47,7 +48,7 @@ from .systems.base import AbstractAnonymizer
 from .systems.conventional.system import ConventionalAnonymizer
 from .systems.cropwise import CropwiseAnonymizer
 from .systems.doubles.system import DoublesAnonymizer
-from .systems.learned import AbstractLearnedAnonymizer
+from .systems.learned import AbstractLearned, AbstractLearnedAnonymizer
 from .systems.passersby.embedded import embedded_passersby
 from .systems.passersby.settings import MaskAwareTraining
 from .systems.passersby.system import PassersbyAnonymizer
@@ -67,6 +68,7 @@ __all__ = [
     "AbstractConditioner",
     "AbstractDiffusionLoss",
     "AbstractGuidance",
+    "AbstractLearned",
     "AbstractLearnedAnonymizer",
     "AbstractLight",
     "AbstractNoiseProcess",
@@ -122,6 +124,7 @@ __all__ = [
     "NoText",
     "OptimizerSpec",
     "Origin",
+    "OutlineTraining",
     "ParrotAttack",
     "PassersbyAnonymizer",
     "Patchify",

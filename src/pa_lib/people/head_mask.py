@@ -71,6 +71,11 @@ class HeadMasker(AbstractMasker):
         self.scales = checked_scales(face_scale, 1.0)
         self.edge = Edge(dilation_px, feather_px)
 
+    @property
+    def looks_around(self) -> bool:
+        """Where `silhouettes` does."""
+        return self.silhouettes is not None and self.silhouettes.looks_around
+
     def mask(self, request: MaskRequest) -> FrameMasks:
         """Cover the heads of the hidden people, one mask each; see `AbstractMasker.mask`."""
         canvas = Canvas(request)

@@ -7,29 +7,29 @@ reach over it, shapes are grown before their edge is softened, and a silhouette 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pa_lib.contracts import Box, Presence, Silhouettes
+from pa_lib.contracts import Box, Outlines, Presence, Silhouettes
 from pa_lib.errors import ProtectionError, SettingError
 from pa_lib.functional.boxes import bounding_box
-from pa_lib.functional.masks import Patch, box_raster, union
+from pa_lib.functional.masks import Patch, box_raster
 from pa_lib.people.mask_shapes import (
     Canvas,
     Edge,
     FrameMasks,
     MaskRequest,
-    box_of,
     checked_scales,
     edited_mask,
     ellipse_around,
     grown,
     part_inside,
 )
+from pa_lib.people.outlines import Moment, Moments, heads_of, steady_outline
+from pa_lib.people.sparing import KeptBody, Sparing, is_sighted
 
 __all__ = [
     "AbstractMasker",
@@ -49,19 +49,19 @@ _LEAST_SPAN = 0.95  # of the box's height, and of its width
 _LEAST_END_SHARE = 0.15  # of the top fifth of the box, where the head is, and of the bottom fifth
 _REACH = 0.1  # how far a silhouette may leave its box, as a share of each side: arms, and boxes that lag behind
 
-# Which of a kept and a hidden person who overlap stands in front; see `SilhouetteMasker`, spare_kept.
+
 _KEPT_CERTAINTY = 0.5  # from which value of the network on a pixel is the kept person's
+_OWN_CERTAINTY = 0.8  # the same where a hidden face may be that no detector sees
 _KEPT_FACE_SCALE = 1.2  # of a kept face's box: the face itself with a little hair, not what is beside the head
-_HEAD_SHARE = 0.3  # of a body's box: the part at the top, where the head is
-_INSIDE = 0.6  # share of a hidden box within a kept one from which on it is behind, or a piece of the kept person
-_FEET_REACH = (
-    25  # frames in which the lowest place of the feet shows how near a person stands: dancers leave the ground
-)
-_SIGHTING_REACH = 2  # frames around a detection in which it still counts, the default stride
 
 
 class AbstractMasker(ABC):
     """Decides which pixels hide the people of one frame."""
+
+    @property
+    def looks_around(self) -> bool:
+        """Whether it has a use for the frames before and after (`MaskRequest.moments`)."""
+        return False
 
     @abstractmethod
     def mask(self, request: MaskRequest) -> FrameMasks:
@@ -203,6 +203,11 @@ class SilhouetteMasker(AbstractMasker):
         self.threshold = threshold
         self.spare_kept = spare_kept
 
+    @property
+    def looks_around(self) -> bool:
+        """Where it has a network that tells people apart: the outlines of kept people are steadied."""
+        return self.spare_kept and isinstance(self.network, Outlines)
+
     def mask(self, request: MaskRequest) -> FrameMasks:
         """Cover the hidden people by silhouettes and face ellipses; see `AbstractMasker.mask`."""
         canvas = Canvas(request)
@@ -241,6 +246,24 @@ class SilhouetteMasker(AbstractMasker):
         reach = box_raster(grown(box, 1 + 2 * _REACH), canvas.height, canvas.width)
         return patch if reach is None else Patch(reach.top, reach.left, part_inside(patch, reach))
 
+    def _kept_body(self, presence: Presence, request: MaskRequest, canvas: Canvas) -> KeptBody:
+        """A kept person with their outline: by the tracks file, by a network that tells people apart, or by one that
+        marks anybody.
+        """
+        edited = edited_mask(presence, canvas.height, canvas.width)
+        if edited is not None:
+            return KeptBody(presence, edited)
+        if not isinstance(self.network, Outlines):
+            return KeptBody(presence, self._seen(request.image, presence.box, _KEPT_CERTAINTY, canvas))
+        moments = request.moments
+        if moments is None:
+            people = {one.person_id: one for one in (*request.hidden, *request.kept)}
+            heads = heads_of((person_id, canvas.poses.get(person_id)) for person_id in people)
+            moments = Moments(None, Moment(request.image, request.kept, heads), None)
+        top, left, likely = steady_outline(self.network, moments, presence)
+        shape, own = (Patch(top, left, torch.from_numpy(likely > least)) for least in (_KEPT_CERTAINTY, _OWN_CERTAINTY))
+        return KeptBody(presence, shape, own)
+
     def sparing(self, request: MaskRequest, canvas: Canvas) -> Sparing | None:
         """The shapes of the kept people, and the hidden faces that stay hidden in any case; None: nothing is spared."""
         if not (self.spare_kept and request.kept):
@@ -249,11 +272,10 @@ class SilhouetteMasker(AbstractMasker):
         bodies, faces = [], []
         for other in request.kept:
             if other.track.kind == "body":
-                edited = edited_mask(other, height, width)
-                bodies.append((other, edited or self._seen(request.image, box_of(other), _KEPT_CERTAINTY, canvas)))
-            elif _is_sighted(other, reach=1):
-                faces.append(ellipse_around(box_of(other), "face", _KEPT_FACE_SCALE, height, width))
-        sighted = [one for one in request.hidden if one.track.kind == "face" and _is_sighted(one)]
+                bodies.append(self._kept_body(other, request, canvas))
+            elif is_sighted(other, reach=1):
+                faces.append(ellipse_around(other.box, "face", _KEPT_FACE_SCALE, height, width))
+        sighted = [one for one in request.hidden if one.track.kind == "face" and is_sighted(one)]
         heads = [head for one in sighted if (head := self._head(one, canvas)) is not None]
         return Sparing(
             bodies,
@@ -262,84 +284,6 @@ class SilhouetteMasker(AbstractMasker):
             {one.person_id for one in sighted},
             (height, width),
         )
-
-
-@dataclass(frozen=True)
-class Sparing:
-    """What may be cut out of the masks of the hidden in one frame.
-
-    Args:
-        bodies: Kept people with their silhouettes.
-        faces: Ellipses of kept faces that a detector sees.
-        heads: Ellipses of hidden faces that a detector sees.
-        faced: Hidden people whose face a detector sees.
-        size: Rows and columns of the frame.
-    """
-
-    bodies: Sequence[tuple[Presence, Patch]]
-    faces: Sequence[Patch]
-    heads: Sequence[Patch]
-    faced: set[int]
-    size: tuple[int, int]
-
-    def within(self, presence: Presence) -> Patch | None:
-        """Where kept people stand in front of a hidden one. Hidden faces that are seen stay hidden everywhere.
-
-        No other head can be where a kept face is seen. Bodies are in front of one whose feet are higher up, and of one
-        that lies within theirs; and of a face that no detector sees just now, which is one that something covers.
-        """
-        is_face, is_sighted = presence.track.kind == "face", _is_sighted(presence)
-        if is_face and is_sighted:
-            return None
-        front = [body for other, body in self.bodies if is_face or _is_before(other, presence)]
-        cuts = list(self.faces)
-        if front:
-            may_hold_face = not is_face and is_sighted and presence.person_id not in self.faced
-            cuts.append(_without(union(front), [self._top_of(presence)] if may_hold_face else []))
-        return _without(union(cuts), self.heads) if cuts else None
-
-    def in_front(self, hidden: Sequence[Presence]) -> dict[int, Patch]:
-        """Person id -> where kept people stand in front of a hidden person, also of a face that is seen.
-
-        Only what a system covers beyond the masks goes by it, so nothing of a hidden person is lost.
-        """
-        spared = {}
-        for person_id in {one.person_id for one in hidden}:
-            own = [one for one in hidden if one.person_id == person_id]
-            own = [one for one in own if one.track.kind == "body"] or own
-            front = [body for other, body in self.bodies if any(_is_before(other, one) for one in own)]
-            if cuts := [*self.faces, *front]:
-                spared[person_id] = union(cuts)
-        return spared
-
-    def _top_of(self, presence: Presence) -> Patch | None:
-        x0, y0, x1, _ = grown(box := box_of(presence), 1 + 2 * _REACH)
-        return box_raster((x0, y0, x1, box[1] + _HEAD_SHARE * (box[3] - box[1])), *self.size)
-
-
-def _is_sighted(presence: Presence, reach: int = _SIGHTING_REACH) -> bool:
-    """Whether there is a detection of this person in this frame or one close to it."""
-    _, track, row = presence
-    return bool(np.isfinite(track.scores[max(0, row - reach) : row + reach + 1]).any())
-
-
-def _is_before(kept: Presence, hidden: Presence) -> bool:
-    """Whether the kept person stands in front of the hidden one, by their boxes."""
-    its, box = box_of(kept), box_of(hidden)
-    wide, high = min(box[2], its[2]) - max(box[0], its[0]), min(box[3], its[3]) - max(box[1], its[1])
-    if min(wide, high) <= 0:
-        return False
-    _, track, row = kept
-    feet = float(track.boxes[max(0, row - _FEET_REACH) : row + _FEET_REACH + 1, 3].max())
-    return feet > box[3] or wide * high > _INSIDE * (box[2] - box[0]) * (box[3] - box[1])
-
-
-def _without(patch: Patch, others: Sequence[Patch | None]) -> Patch:
-    """What is left of a patch outside of the others. The patch is changed."""
-    for other in others:
-        if other is not None:
-            patch.mask.logical_and_(~part_inside(other, patch))
-    return patch
 
 
 def _implausible(silhouette: NDArray[np.bool_]) -> str | None:

@@ -27,6 +27,7 @@ from pa_lib.functional.masks import (
     trim,
     union,
 )
+from pa_lib.people.outlines import Moments
 from pa_lib.people.poses import pose_of_box
 
 # Boxes end a little inside the frame although the person does not: detectors work on a coarser grid than pixels.
@@ -46,6 +47,7 @@ class MaskRequest:
         frame: Index of the frame within the clip, for the masks.
         grid: Rows and columns of a chroma cell of the video. Alpha is constant within each cell.
         poses: Person id -> pose of the head; None or a missing person: implied by the box of each track.
+        moments: The frame between its neighbours, for outlines that are steady in time; None: the frame alone counts.
     """
 
     image: Image
@@ -54,6 +56,7 @@ class MaskRequest:
     frame: int = 0
     grid: tuple[int, int] = (1, 1)
     poses: Mapping[int, HeadPose] | None = None
+    moments: Moments | None = None
 
 
 class FrameMasks(NamedTuple):
@@ -123,7 +126,7 @@ class Canvas:
 
     def box(self, presence: Presence) -> Box:
         """The track's box at this frame, over the border where it ends there."""
-        return over_border(box_of(presence), self.height, self.width)
+        return over_border(presence.box, self.height, self.width)
 
     def edited(self, presence: Presence) -> Patch | None:
         """The track's own silhouette at this frame; None, with a note, where it hides nothing."""
@@ -178,13 +181,6 @@ class Canvas:
             spared: Pixels where kept people stand in front, see `FrameMasks`.
         """
         return FrameMasks(tuple(self._masks), tuple(self._fallbacks), spared)
-
-
-def box_of(presence: Presence) -> Box:
-    """The track's box at this frame."""
-    _, track, row = presence
-    x0, y0, x1, y1 = (float(side) for side in track.boxes[row])
-    return x0, y0, x1, y1
 
 
 def edited_mask(presence: Presence, height: int, width: int) -> Patch | None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from pa_lib.contracts import PersonInfo
 from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.people import AbstractMasker, MaskRequest, TracksRecord
+from pa_lib.people.outlines import Moment, Moments, heads_of
 from pa_lib.pipeline.replaced import MaskedFrame, ReplacedFrame, error_text, named, replaced_frames
 from pa_lib.reports.frame_log import FrameRecord
 from pa_lib.video import Frame, Picture, VideoInfo, redacted_picture
 
 OnFailure = Literal["redact", "abort"]
+
+Item = TypeVar("Item")
 
 NO_HEAD = "filled: no head is to be seen"
 """What reports say of people without a head to be replaced in any frame, where other people get a name."""
@@ -57,14 +60,77 @@ def protect_frames(
         module: Anonymizer that replaces them, a window of frames at a time.
         seed: Seed of the module.
     """
-    masked = (masked_frame(frame, record, masker, info) for frame in frames)
+    masking = Masking(record, masker, info)
+    masked = (masking.of(*three) for three in beside(frames))
     known = named(info_of_hidden(record), module, seed)
     for done in replaced_frames(masked, module, known, seed, fps=float(info.fps), cuts=set(record.cuts)):
         yield _protected(done, info)
 
 
-def masked_frame(frame: Frame, record: TracksRecord, masker: AbstractMasker, info: VideoInfo) -> MaskedFrame:
-    """Who is hidden where in a frame; a fault if that is unknown, and then the whole frame has to be redacted."""
+def beside(items: Iterable[Item]) -> Iterator[tuple[Item | None, Item, Item | None]]:
+    """Every item between the one before and the one after it; None where there is none.
+
+    >>> list(beside("ab"))
+    [(None, 'a', 'b'), ('a', 'b', None)]
+    """
+    before: Item | None = None
+    here: Item | None = None
+    for after in items:
+        if here is not None:
+            yield before, here, after
+        before, here = here, after
+    if here is not None:
+        yield before, here, None
+
+
+class Masking:
+    """Masks of the frames of one video, each seen between its neighbours where the masker has a use for that.
+
+    Args:
+        record: Tracks of the people, and who is hidden.
+        masker: Masker that decides which pixels are replaced.
+        info: Description of the video.
+    """
+
+    def __init__(self, record: TracksRecord, masker: AbstractMasker, info: VideoInfo) -> None:
+        self.record, self.masker, self.info = record, masker, info
+        self._seen: dict[int, Moment] = {}  # by frame; of no more than three
+
+    def of(self, before: Frame | None, frame: Frame, after: Frame | None) -> MaskedFrame:
+        """Who is hidden where in a frame; see `masked_frame`."""
+        moments = None
+        if self.masker.looks_around and frame.picture is not None and all(self.record.present_at(frame.index)):
+            first, last = frame.index in self.record.cuts, after is not None and after.index in self.record.cuts
+            here = self._moment(frame)
+            assert here is not None  # it has a picture
+            moments = Moments(None if first else self._moment(before), here, None if last else self._moment(after))
+            self._seen = {index: one for index, one in self._seen.items() if abs(index - frame.index) <= 1}
+        return masked_frame(frame, self.record, self.masker, self.info, moments)
+
+    def _moment(self, frame: Frame | None) -> Moment | None:
+        if frame is None or frame.picture is None:
+            return None
+        if frame.index not in self._seen:
+            hidden, kept = self.record.present_at(frame.index)
+            poses = (
+                (one, self.record.poses[one].at(frame.index)) for one in {one.person_id for one in (*hidden, *kept)}
+            )
+            self._seen[frame.index] = Moment(frame.picture.rgb(), kept, heads_of(poses))
+        return self._seen[frame.index]
+
+
+def masked_frame(
+    frame: Frame, record: TracksRecord, masker: AbstractMasker, info: VideoInfo, moments: Moments | None = None
+) -> MaskedFrame:
+    """Who is hidden where in a frame; a fault if that is unknown, and then the whole frame has to be redacted.
+
+    Args:
+        frame: The frame.
+        record: Tracks of the people, and who is hidden.
+        masker: Masker that decides which pixels are replaced.
+        info: Description of the video.
+        moments: The frame between its neighbours; None: the masker sees it alone.
+    """
     is_searched = frame.index in record.searched
     fault = frame.fault or record.faults.get(frame.index)
     if fault is None and frame.index >= record.n_frames:
@@ -77,7 +143,8 @@ def masked_frame(frame: Frame, record: TracksRecord, masker: AbstractMasker, inf
     try:
         found = {one.person_id: record.poses[one.person_id].at(frame.index) for one in hidden}
         poses = {person_id: pose for person_id, pose in found.items() if pose is not None}
-        result = masker.mask(MaskRequest(frame.picture.rgb(), hidden, kept, grid=info.chroma_grid, poses=poses))
+        image = frame.picture.rgb() if moments is None else moments.here.image
+        result = masker.mask(MaskRequest(image, hidden, kept, grid=info.chroma_grid, poses=poses, moments=moments))
         masks = tuple(replace(mask, pose=record.poses[mask.person_id].placed_at(frame.index)) for mask in result.masks)
         return MaskedFrame(frame, is_searched, masks, result.fallbacks, spared=result.spared)
     except Exception as error:  # whatever it was, the frame is not protected

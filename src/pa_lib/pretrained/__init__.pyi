@@ -10,6 +10,8 @@ from .identity.face_chips import align_faces
 from .identity.face_identity import FaceIdentity
 from .identity.facenet import FaceNet
 from .optical_flow import AbstractOpticalFlow, DISFlow, RAFTFlow
+from .outline.network import OutlineUNet
+from .outline.person import PersonOutline
 from .perceptual import Perceptual
 from .silhouette import SelfieSegmentation
 
@@ -24,7 +26,9 @@ __all__ = [
     "FaceNet",
     "I3DFeatures",
     "NanoDet",
+    "OutlineUNet",
     "Perceptual",
+    "PersonOutline",
     "RAFTFlow",
     "SelfieSegmentation",
     "TransNetFeatures",

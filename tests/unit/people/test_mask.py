@@ -403,3 +403,30 @@ def test_silhouettes_of_real_people(shared_data: Path) -> None:
     alpha = ClipMasks(result.masks, 1, *subject.shape).union(0).numpy()
     assert float((alpha[subject] == 1).mean()) > 0.97
     assert float((alpha > 0).mean()) < 4 * float(subject.mean())
+
+
+class Certain(Painted):
+    """A network that tells one person from others: what is theirs is drawn by hand."""
+
+    def outlines(
+        self, image: NDArray[np.uint8], prompts: Sequence[object], believed: Sequence[object] | None = None
+    ) -> list[tuple[int, int, NDArray[np.float32]]]:
+        return [(0, 0, self.likely) for _ in prompts]
+
+
+def test_pixels_that_are_nobody_else_s_are_spared_wherever_people_stand() -> None:
+    """By the outline, not by the feet; where a face may be that no detector sees, only what is certain."""
+    likely = drawn([(55, 42), (70, 42), (70, 60), (55, 60)], value=0.6)
+    likely[22:38, 55:70] = 0.6
+    likely[22:38, 62:70] = 0.95
+    masker = SilhouetteMasker(Certain(likely), threshold=0.05, spare_kept=True)
+    assert masker.looks_around
+    assert not SilhouetteMasker(Certain(likely)).looks_around
+    behind = presence((55.0, 5.0, 90.0, 70.0), person_id=2)
+    alpha = hidden(masker.mask(MaskRequest(IMAGE, [presence(BODY)], [behind])))
+    assert not alpha[44:58, 57:68].any()
+    assert not alpha[24:36, 64:68].any()
+    assert (alpha[22:38, 55:60] == 1).all()  # uncertain, at the top of a hidden body
+    face = presence((56.0, 46.0, 66.0, 58.0), "face")
+    seen = hidden(masker.mask(MaskRequest(IMAGE, [presence(BODY), face], [behind])))
+    assert (seen[46:58, 56:66] == 1).all()  # never out of a face that a detector sees

@@ -1,4 +1,4 @@
-"""What every system with weights shares: slots that learn or stay frozen, optimizers by name, what is saved of them."""
+"""What everything that learns shares: slots that learn or stay frozen, optimizers by name, what is saved of them."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ from pa_lib.setting_types import check_partial, checked_names, checked_seed
 _HALF = ("bf16-true", "16-true")
 
 
-class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAnonymizer):
-    """A system with weights. Its direct children are its slots; those in `trainable` learn, the others are frozen.
+class AbstractLearned(Recorded, lightning.LightningModule):
+    """What learns: a system, or a network of its own. Its direct children are its slots.
+
+    Those in `trainable` learn, the others are frozen.
 
     A frozen slot keeps no gradients and stays in evaluation mode whatever the trainer asks for, so that its norms and
     dropouts do what they did when it was trained.
@@ -48,7 +50,7 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
             self.network = network
             self.set_up_training()
 
-    Most systems have one optimizer and return the loss from `training_step`. One with several (an anonymizer against a
+    Most have one optimizer and return the loss from `training_step`. One with several (an anonymizer against a
     recognizer, say) names them in `optimizer_names`, and in `training_step` calls ``self.step(name, loss)`` for each,
     returning nothing. Whatever the number of optimizers, a batch is one training step: `train_step`, Lightning's
     ``global_step``, ``max_steps``, the average of the weights and checkpoints count batches then. (With one optimizer,
@@ -404,6 +406,10 @@ class AbstractLearnedAnonymizer(Recorded, lightning.LightningModule, AbstractAno
         """
         if self.device_mesh is not None:
             divide(self.children(), self.device_mesh["data_parallel"])
+
+
+class AbstractLearnedAnonymizer(AbstractLearned, AbstractAnonymizer):
+    """A system with weights."""
 
 
 def _has_origin(slot: Slot) -> bool:
