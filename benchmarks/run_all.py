@@ -8,6 +8,7 @@ BENCHMARKS = (
     "recall",
     "rates",
     "choice",
+    "outlines",
     "speed",
     "memory",
     "scaling",

@@ -17,6 +17,7 @@ ORDER = (
     "speed",
     "memory",
     "choice",
+    "outlines",
     "scaling",
     "temporal",
     "passersby",

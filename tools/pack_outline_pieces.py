@@ -9,7 +9,6 @@ source; of COCO and openpeople whole pictures and whole people are held out, so 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from doubles.sheets import PEOPLE, People, cut_frames, fetched
 from numpy.typing import NDArray
 
 from pa_lib.data.index import FileTree, read_table
+from pa_lib.data.outline_pieces import is_coco_held_out
 from pa_lib.pretrained import SelfieSegmentation
 
 TALLEST_PX = {"body": 320, "head": 192}
@@ -52,11 +52,6 @@ class Piece:
     split: str
     source: str
     head: tuple[float, float, float] = (np.nan, np.nan, np.nan)
-
-
-def is_held_out(name: str, share: float) -> bool:
-    """Whether a picture is held out, by its name."""
-    return int(hashlib.sha256(name.encode()).hexdigest(), 16) % 1000 < share * 1000
 
 
 def rgb_of(content: bytes) -> Picture:
@@ -158,7 +153,7 @@ def coco(data: Path) -> Iterator[Piece]:
     tree = FileTree(data / "pedestrians" / "coco_person_permissive.zip")
     for row in read_table(tree, "index.tsv", ("file", "licence", "flickr_url")):
         stem = row["file"].removesuffix(".jpg")
-        split = "val" if is_held_out(stem, 0.35) else "train"
+        split = "val" if is_coco_held_out(stem) else "train"
         source = f"COCO {stem} ({row['licence']}) {row['flickr_url']}"
         rgb = rgb_of(tree.read(f"images/{stem}.jpg"))
         people = cv2.imdecode(np.frombuffer(tree.read(f"masks/{stem}.png"), np.uint8), cv2.IMREAD_UNCHANGED)
