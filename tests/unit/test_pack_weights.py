@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pack_weights
 import pytest
 import torch
@@ -14,9 +16,12 @@ from safetensors import safe_open
 
 import pa_lib
 from _heads import CONFIG, clip, config, painter, people
-from pa_lib.checkpoint import load_config, load_module, save_module
+from pa_lib.checkpoint import config_of, load_config, load_module, save_module
+from pa_lib.contracts import OutlinePrompt
 from pa_lib.errors import PaLibError
-from pa_lib.modules import LightTransform
+from pa_lib.functional.outline_prompt import Square, planes_of
+from pa_lib.modules import LightTransform, OutlineTraining
+from pa_lib.pretrained import PersonOutline
 
 
 def trained(path: Path, **changed: Any) -> Path:
@@ -51,6 +56,26 @@ def test_some_slots_alone(tmp_path: Path) -> None:
         names = set(file.keys())
     assert names == {name for name in painter().state_dict() if name.startswith("adapter.")}
     assert names
+
+
+def test_the_outline_network_is_used_as_it_was_trained(tmp_path: Path) -> None:
+    """Packed alone, in half precision, it says of a crop what the training's network says of it."""
+    torch.manual_seed(0)
+    training = OutlineTraining((8, 8, 16, 16), trainable=["network"])
+    entry = {"version": pa_lib.__version__, "config": config_of(training)}
+    torch.save({"state_dict": training.state_dict(), "pa_lib": entry}, tmp_path / "last.ckpt")
+    out = tmp_path / "person_outline.safetensors"
+    pack_weights.pack(tmp_path / "last.ckpt", out, slots=["network"])
+
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    box = (8.0, 8.0, 56.0, 56.0)
+    assert Square.around(box) == Square(0, 0, 63)  # nearly the whole image
+    ((_, _, likely),) = PersonOutline(64, out).silhouette(image, [box])
+    small = cv2.resize(image[:63, :63], (64, 64), interpolation=cv2.INTER_LINEAR)
+    planes = planes_of(small, Square(0, 0, 63), OutlinePrompt(box))
+    with torch.no_grad():
+        expected = training.eval()(torch.from_numpy(planes)[None]).softmax(1)[0, 0].numpy()
+    np.testing.assert_allclose(likely, cv2.resize(expected, (63, 63)), atol=5e-3)
 
 
 def test_what_only_training_needs_is_left_out(tmp_path: Path) -> None:

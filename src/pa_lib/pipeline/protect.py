@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
@@ -98,14 +98,17 @@ class Masking:
 
     def of(self, before: Frame | None, frame: Frame, after: Frame | None) -> MaskedFrame:
         """Who is hidden where in a frame; see `masked_frame`."""
-        moments = None
-        if self.masker.looks_around and frame.picture is not None and all(self.record.present_at(frame.index)):
-            first, last = frame.index in self.record.cuts, after is not None and after.index in self.record.cuts
-            here = self._moment(frame)
-            assert here is not None  # it has a picture
-            moments = Moments(None if first else self._moment(before), here, None if last else self._moment(after))
-            self._seen = {index: one for index, one in self._seen.items() if abs(index - frame.index) <= 1}
-        return masked_frame(frame, self.record, self.masker, self.info, moments)
+        return masked_frame(frame, self.record, self.masker, self.info, lambda: self._moments(before, frame, after))
+
+    def _moments(self, before: Frame | None, frame: Frame, after: Frame | None) -> Moments | None:
+        here = self._moment(frame) if self.masker.looks_around and all(self.record.present_at(frame.index)) else None
+        if here is None:
+            return None
+        cuts = self.record.cuts
+        earlier = self._moment(None if frame.index in cuts else before)
+        later = self._moment(None if after is not None and after.index in cuts else after)
+        self._seen = {index: one for index, one in self._seen.items() if abs(index - frame.index) <= 1}
+        return Moments(earlier, here, later)
 
     def _moment(self, frame: Frame | None) -> Moment | None:
         if frame is None or frame.picture is None:
@@ -120,7 +123,11 @@ class Masking:
 
 
 def masked_frame(
-    frame: Frame, record: TracksRecord, masker: AbstractMasker, info: VideoInfo, moments: Moments | None = None
+    frame: Frame,
+    record: TracksRecord,
+    masker: AbstractMasker,
+    info: VideoInfo,
+    around: Callable[[], Moments | None] = lambda: None,
 ) -> MaskedFrame:
     """Who is hidden where in a frame; a fault if that is unknown, and then the whole frame has to be redacted.
 
@@ -129,7 +136,7 @@ def masked_frame(
         record: Tracks of the people, and who is hidden.
         masker: Masker that decides which pixels are replaced.
         info: Description of the video.
-        moments: The frame between its neighbours; None: the masker sees it alone.
+        around: Function that gives the frame between its neighbours; None of it: the masker sees it alone.
     """
     is_searched = frame.index in record.searched
     fault = frame.fault or record.faults.get(frame.index)
@@ -143,6 +150,7 @@ def masked_frame(
     try:
         found = {one.person_id: record.poses[one.person_id].at(frame.index) for one in hidden}
         poses = {person_id: pose for person_id, pose in found.items() if pose is not None}
+        moments = around()
         image = frame.picture.rgb() if moments is None else moments.here.image
         result = masker.mask(MaskRequest(image, hidden, kept, grid=info.chroma_grid, poses=poses, moments=moments))
         masks = tuple(replace(mask, pose=record.poses[mask.person_id].placed_at(frame.index)) for mask in result.masks)

@@ -28,6 +28,7 @@ from pa_lib.contracts import (
 from pa_lib.functional import Patch
 from pa_lib.modules import AbstractAnonymizer
 from pa_lib.people import BoxMasker, FrameMasks, HeadMasker, MaskRequest, TracksRecord
+from pa_lib.people.outlines import Moments
 from pa_lib.pipeline.protect import NO_HEAD, ProtectedFrame, masked_frame, protect_frames, replacements_of
 from pa_lib.pipeline.replaced import MaskedFrame, extended_frame, replaced_frames
 from pa_lib.video import Frame, probe, read_frames
@@ -336,3 +337,42 @@ def test_a_window_that_is_done_is_not_kept(tmp_path: Path) -> None:
 
     n_done = sum(1 for _ in replaced_frames(read(), CountsWindows(5, 2), {}, 0))
     assert n_done == len(known) == N_FRAMES
+
+
+class LooksAround(BoxMasker):
+    """Remembers what it was shown."""
+
+    looks_around = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[Moments | None] = []
+
+    def mask(self, request: MaskRequest) -> FrameMasks:
+        self.shown.append(request.moments)
+        return super().mask(request)
+
+
+def test_a_masker_sees_frames_between_those_of_their_shot(tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "clip.mp4", n_frames=5))
+    frames = list(read_frames(info))
+    boxes = np.tile(np.array([[8, 8, 40, 40]], dtype=np.float32), (5, 1))
+    people = [Person(n, (Track(n, "body", np.arange(5), boxes, np.ones(5, dtype=np.float32)),)) for n in (1, 2)]
+    decisions = (Decision(1, True, "test"), Decision(2, False, "test"))
+    size = info.width, info.height
+    record = TracksRecord("clip.mp4", "", *size, 5, 25.0, np.arange(5) / 25, tuple(people), decisions, cuts=(3,))
+    masker = LooksAround()
+    list(protect_frames(iter(frames), info, record, masker, CountsWindows(6, 2), 0))
+    pictures = [frame.picture.rgb() for frame in frames if frame.picture is not None]
+    for at, moments in enumerate(masker.shown):
+        assert moments is not None
+        for near, one in ((at - 1, moments.before), (at, moments.here), (at + 1, moments.after)):
+            if 0 <= near < 5 and (near < 3) == (at < 3):
+                assert one is not None
+                np.testing.assert_array_equal(one.image, pictures[near])
+                assert [presence.person_id for presence in one.kept] == [2]
+                assert set(one.heads) == {1, 2}
+            else:
+                assert one is None
+    assert len({id(moments.here) for moments in masker.shown if moments}) == 5
+    assert masker.shown[0].after is masker.shown[1].here  # what was found in it need not be found again
