@@ -48,8 +48,8 @@ def posed(cutout: Cutout, tall_px: float, rng: np.random.Generator, texture: Pix
         size = max(4, round(pixels.shape[1] * scale)), max(4, round(pixels.shape[0] * scale))
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
         head = None if head is None else (head[0] * scale, head[1] * scale, head[2] * scale)
-    color: Floats = pixels[..., :3] / np.float32(255)
-    alpha: Floats = pixels[..., 3:] / np.float32(255)
+    scaled: Floats = pixels.astype(np.float32) / 255
+    color, alpha = scaled[..., :3], scaled[..., 3:]
     if texture is not None:
         color = _dressed(color, texture, rng)
     color = _lit(color, rng)

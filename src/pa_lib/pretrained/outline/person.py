@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,8 +19,6 @@ from pa_lib.functional.outline_prompt import Square, planes_of
 from pa_lib.paths import path_of
 from pa_lib.pretrained.assets import asset_path
 from pa_lib.pretrained.outline.network import STRIDE, OutlineUNet
-
-Value = TypeVar("Value", np.uint8, np.float32)
 
 ASSET = "person_outline.safetensors"
 _IN_TRAINING = "network."  # how its weights are named in checkpoints of `pa_lib.modules.OutlineTraining`
@@ -110,7 +108,7 @@ class PersonOutline:
             raise WeightsError(f"{path}: holds no weights of the outline network; pack its slot network") from error
         return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
-    def _seen(self, plane: NDArray[Value], square: Square) -> NDArray[Value]:
+    def _seen(self, plane: NDArray[Any], square: Square) -> NDArray[Any]:
         """A square of an image as the network sees it, black beyond the border."""
         height, width = plane.shape[:2]
         left, top, side = square
@@ -121,7 +119,7 @@ class PersonOutline:
         cut = plane[y0:y1, x0:x1]
         whole = cv2.copyMakeBorder(cut, *edges, cv2.BORDER_CONSTANT) if any(edges) else cut
         method = cv2.INTER_AREA if side > self.side else cv2.INTER_LINEAR
-        seen: NDArray[Value] = cv2.resize(whole, (self.side, self.side), interpolation=method)
+        seen: NDArray[Any] = cv2.resize(whole, (self.side, self.side), interpolation=method)
         return seen
 
 
