@@ -299,5 +299,5 @@ def _believed(labels: Pixels, rng: np.random.Generator) -> Floats:
     shift = smooth_noise(side, side, 4, 2, rng) * rng.uniform(0, 0.025) * side
     y, x = np.mgrid[:side, :side].astype(np.float32)
     outline = cv2.remap(outline, x + shift[..., 0], y + shift[..., 1], cv2.INTER_LINEAR)
-    believed: Floats = cv2.GaussianBlur(outline, (0, 0), rng.uniform(0.5, 2.5))
+    believed: Floats = np.clip(cv2.GaussianBlur(outline, (0, 0), rng.uniform(0.5, 2.5)), 0, 1)
     return believed

@@ -54,7 +54,8 @@ def test_each_map_marks_what_it_says() -> None:
             (y, x - 1),
             (y - 1, x - 1),
         }
-        assert planes[plane, y, x + 4] == pytest.approx(np.exp(-0.5), abs=0.07)  # a radius, 4 px here, from the middle
+        # the middle of that pixel is 4.5 px to the right and 0.5 px below, and a radius is 4 px here
+        assert planes[plane, y, x + 4] == pytest.approx(np.exp(-(4.5**2 + 0.5**2) / (2 * 4**2)), abs=1e-4)
     assert (planes[6] == 0.25).all()
     nothing = planes_of(pixels, square, OutlinePrompt(box))
     assert not nothing[4:].any()
