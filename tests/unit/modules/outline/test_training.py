@@ -59,7 +59,8 @@ def test_the_loss_is_the_formula() -> None:
     entropy = -np.log(p[np.where(counted, labels, 0), rows, columns])
     mine = p[0] * counted
     overlap = (mine * truth).sum() / (mine + truth - mine * truth).sum()
-    assert float(errors.detach()[0]) == pytest.approx((entropy * weight).sum() / weight.sum() + 0.5 * (1 - overlap), rel=1e-5)
+    expected = (entropy * weight).sum() / weight.sum() + 0.5 * (1 - overlap)
+    assert float(errors.detach()[0]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_what_is_not_counted_moves_nothing() -> None:
