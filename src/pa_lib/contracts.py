@@ -81,7 +81,7 @@ class OutlinePrompt(NamedTuple):
 
 @runtime_checkable
 class Outlines(Silhouettes, Protocol):
-    """A network that finds the outline of one person among others, none of whom belong to it."""
+    """A network that finds the outline of one person among others: nothing of others belongs to it."""
 
     def outlines(
         self,

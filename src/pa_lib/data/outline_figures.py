@@ -36,7 +36,7 @@ def posed(cutout: Cutout, tall_px: float, rng: np.random.Generator, texture: Pix
     Args:
         cutout: The person.
         tall_px: Height of the upright person in the scene, in pixels.
-        rng: What is drawn.
+        rng: Generator of what is random.
         texture: Pattern for cloth, RGB; None leaves it.
     """
     pixels, head = cutout.pixels, cutout.head

@@ -16,7 +16,7 @@ from pa_lib.data.index import FileTree, Row, read_table
 from pa_lib.errors import DamagedInputError, InputError
 
 Pixels = NDArray[np.uint8]
-UNKNOWN = 255  # in the numbers of a picture: somebody or something that is neither counted as a person nor as none
+UNKNOWN = 255  # in the numbers of a picture: counted neither as a person nor as none
 
 _COCO_HELD_OUT = 350  # of a thousand
 # How often people of each source are drawn: rendered ones have exact edges, photographs have real cloth and light.

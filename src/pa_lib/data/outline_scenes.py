@@ -18,7 +18,7 @@ from pa_lib.functional.outline_prompt import MARGIN, Square, planes_of
 THIS, OTHER, BACKGROUND, IGNORED = 0, 1, 2, 255
 _FRAME_PX = 256
 _CROWD_P = (0.14, 0.22, 0.24, 0.2, 0.12, 0.08)  # of one person, two, ... six
-_ADDED_P = (0.55, 0.25, 0.15, 0.05)  # of nobody, one, ... three before an annotated photograph
+_ADDED_P = (0.55, 0.25, 0.15, 0.05)  # of none, one, ... three before an annotated photograph
 _RATIO = {("head", "body"): 0.45, ("body", "head"): 2.2}  # height of one kind among people of the other
 _LEAST_VISIBLE, _LEAST_PX = 0.25, 60  # of a person, to be asked for: the share of them that is visible, and its area
 
@@ -81,7 +81,7 @@ class SceneComposer:
     """Composes scenes and asks for people in them.
 
     Args:
-        pieces: What scenes are composed of.
+        pieces: Pieces that scenes are composed of.
         side: Side of the crops in pixels.
         real_p: Share of the crops that ask for a person of an annotated photograph, in it or with people added.
         believed_p: Share of the crops with an outline that is believed to be true, as from the frame before.
@@ -92,9 +92,9 @@ class SceneComposer:
         self.real_p, self.believed_p = real_p, believed_p
 
     def __call__(self, rng: np.random.Generator, n_crops: int = 1) -> list[Example]:
-        """Crops of one scene; scenes of which nobody can be asked for are drawn again.
+        """Crops of one scene; scenes without a person to ask for are drawn again.
 
-        Everybody who is visible is asked for before anybody is asked for again, then filmed otherwise.
+        Every visible person is asked for before one is asked for again, then filmed otherwise.
         """
         while True:
             scene = self._scene(rng)
@@ -282,7 +282,7 @@ def _believed(labels: Pixels, rng: np.random.Generator) -> Floats:
     side = len(labels)
     outline = (labels == THIS).astype(np.float32)
     draw = rng.random()
-    if draw < 0.25:  # a part of somebody else was taken for this person
+    if draw < 0.25:  # a part of another was taken for this person
         part = smooth_noise(side, side, 4, 1, rng)[..., 0] > rng.uniform(0.2, 1.2)
         outline[(labels == OTHER) & part] = 1
     if draw > 0.6:  # a limb was not seen

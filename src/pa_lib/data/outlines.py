@@ -40,7 +40,7 @@ def collate_outlines(samples: Sequence[OutlineSample]) -> OutlineBatch:
 
 
 class OutlineSet(AbstractClipSet):
-    """Scenes by number: each is composed when it is asked for, in training anew in every epoch."""
+    """Scenes by number: each is composed when it is asked for, in training otherwise in every epoch."""
 
     def __init__(self, composer: SceneComposer, n_clips: int, n_crops: int, seed: int) -> None:
         self.composer, self.n_clips, self.n_crops, self.seed = composer, n_clips, n_crops, seed

@@ -56,7 +56,7 @@ def planes_of(
     Args:
         pixels: The square, resampled, RGB, shape s s 3; black beyond the frame.
         square: Place of the square in the frame.
-        prompt: Whose outline is wanted.
+        prompt: Prompt with the person whose outline is wanted.
         believed: Outline as it is believed to be, shape s s in [0, 1], from a neighbouring frame; None where unknown.
 
     Returns:

@@ -205,7 +205,7 @@ class SilhouetteMasker(AbstractMasker):
 
     @property
     def looks_around(self) -> bool:
-        """Where it has a network that tells people apart: the outlines of kept people are steadied."""
+        """True with a network that separates people: the outlines of kept people are steadied."""
         return self.spare_kept and isinstance(self.network, Outlines)
 
     def mask(self, request: MaskRequest) -> FrameMasks:
@@ -247,9 +247,7 @@ class SilhouetteMasker(AbstractMasker):
         return patch if reach is None else Patch(reach.top, reach.left, part_inside(patch, reach))
 
     def _kept_body(self, presence: Presence, request: MaskRequest, canvas: Canvas) -> KeptBody:
-        """A kept person with their outline: by the tracks file, by a network that tells people apart, or by one that
-        marks anybody.
-        """
+        """A kept person with their outline: by the tracks file, or by the network."""
         edited = edited_mask(presence, canvas.height, canvas.width)
         if edited is not None:
             return KeptBody(presence, edited)

@@ -25,7 +25,7 @@ class Outline(NamedTuple):
 
     Args:
         top, left: Position of ``likely[0, 0]`` in the frame, in pixels.
-        likely: Shape h w in [0, 1], wholly inside the frame.
+        likely: Probability of each pixel, shape h w in [0, 1], wholly inside the frame.
     """
 
     top: int
@@ -100,7 +100,7 @@ def steady_outline(network: Outlines, moments: Moments, presence: Presence) -> O
     one of the two only, that one is what is believed, and nothing is agreed on.
 
     Args:
-        network: Network that tells people apart.
+        network: Network that separates people.
         moments: The frame and its neighbours.
         presence: The person in this frame.
     """

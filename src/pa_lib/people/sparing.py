@@ -26,8 +26,8 @@ class KeptBody(NamedTuple):
 
     Args:
         presence: The person.
-        shape: Where the network marks the person.
-        own: Where it is certain that nobody else is seen there; None where it marks anybody in the box.
+        shape: Mask of what the network marks as the person.
+        own: Mask of what is certainly no other person; None for a network that marks any person in the box.
     """
 
     presence: Presence
@@ -37,8 +37,8 @@ class KeptBody(NamedTuple):
     def in_front_of(self, hidden: Presence, *, is_face: bool) -> bool:
         """Whether the shape is before a hidden person, where they overlap.
 
-        An outline that belongs to nobody else tells by itself: those pixels are the kept person's, so nobody is seen
-        there. One that marks anybody is before whoever stands higher up in the picture, or within it.
+        An outline of this person alone is: its pixels are the kept person's, so no other is visible there. One of any
+        person is before those who stand higher up in the picture, or within it.
         """
         return self.own is not None or is_face or is_before(self.presence, hidden)
 

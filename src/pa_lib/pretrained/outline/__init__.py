@@ -1,1 +1,1 @@
-"""Outlines of people in boxes: of anybody, or of one person among others."""
+"""Outlines of people in boxes: of one person among others."""

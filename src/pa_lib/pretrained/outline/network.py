@@ -1,4 +1,4 @@
-"""The network that tells one person from others and from the background: a small U-Net that is prompted."""
+"""The network that separates one person from others and from the background: a small U-Net that is prompted."""
 
 from __future__ import annotations
 

@@ -55,13 +55,13 @@ class PersonOutline:
         prompts: Sequence[OutlinePrompt],
         believed: Sequence[NDArray[np.float32] | None] | None = None,
     ) -> list[tuple[int, int, NDArray[np.float32]]]:
-        """How far each pixel belongs to the person who is asked for, and to nobody else.
+        """How far each pixel belongs to the person who is asked for, and to no other.
 
         Args:
             image: RGB image, shape h w 3.
-            prompts: Who is asked for; boxes may reach beyond the image.
-            believed: For each prompt the outline as it is believed to be, shape h w in [0, 1], as large as the image;
-                None where it is not known.
+            prompts: Prompts, one a person; boxes may reach beyond the image.
+            believed: Outline of each person as it is believed to be, shape h w in [0, 1], as large as the image; None
+                where it is not known.
 
         Returns:
             For each prompt ``top, left`` (px) and an array of shape h w in [0, 1] that lies wholly inside the image:
