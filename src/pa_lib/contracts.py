@@ -89,9 +89,10 @@ class Outlines(Silhouettes, Protocol):
         prompts: Sequence[OutlinePrompt],
         believed: Sequence[NDArray[np.float32] | None] | None = None,
     ) -> Sequence[tuple[int, int, NDArray[np.float32]]]:
-        """For each prompt ``top, left`` and an array h w in [0, 1], wholly inside the image.
+        """For each prompt ``top, left`` and an array 2 h w in [0, 1], wholly inside the image.
 
-        `believed` is the outline as a neighbouring frame has it, as large as the image.
+        The planes are the probabilities of this person and of other people; `believed` is the outline as a neighbouring
+        frame has it, as large as the image.
         """
         ...
 

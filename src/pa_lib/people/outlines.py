@@ -16,21 +16,35 @@ from pa_lib.functional.head_pose import head_ellipse
 
 Likely = NDArray[np.float32]
 
+_BACKGROUND = 0.3  # weight of background beside other people
+_LEAST = 1e-6  # of a sum that is divided by
 _FLOW_PX = 160  # longer side of the part of a frame in which motion is found
 _LEAST_FLOW_PX = 16  # of either side: smaller parts have no motion that could be found
 
 
 class Outline(NamedTuple):
-    """How far pixels belong to a person.
+    r"""How far pixels belong to a person rather than to another.
+
+    .. math:: x = \frac{p}{p + q + \beta (1 - p - q)}, \quad \beta = 0.3
+
+    with the probabilities p of this person and q of others. Background counts less: if it is taken for the person, it
+    is shown, and no other person with it; if a limb is taken for it, the person is hidden.
 
     Args:
         top, left: Position of ``likely[0, 0]`` in the frame, in pixels.
-        likely: Probability of each pixel, shape h w in [0, 1], wholly inside the frame.
+        likely: Values x, shape h w in [0, 1], wholly inside the frame.
     """
 
     top: int
     left: int
     likely: Likely
+
+    @classmethod
+    def of(cls, top: int, left: int, shares: NDArray[np.float32]) -> Outline:
+        """By the probabilities that a network gives, shape 2 h w; see `contracts.Outlines`."""
+        this, other = shares
+        likely: Likely = this / np.maximum(this + other + _BACKGROUND * (1 - this - other), _LEAST)
+        return cls(top, left, likely)
 
     def whole(self, height: int, width: int) -> Likely:
         """The same, as large as the frame."""
@@ -70,10 +84,10 @@ class Moment:
         """The outline of a kept person, given what is believed of it."""
         others = [head for person_id, head in self.heads.items() if person_id != presence.person_id]
         prompt = OutlinePrompt(presence.box, self.heads.get(presence.person_id), others)
-        (top, left, likely), *_ = network.outlines(self.image, [prompt], [believed])
-        if not np.isfinite(likely).all():
+        (top, left, shares), *_ = network.outlines(self.image, [prompt], [believed])
+        if not np.isfinite(shares).all():
             raise ProtectionError("the outline network gave NaN or infinity")
-        return Outline(top, left, likely)
+        return Outline.of(top, left, shares)
 
 
 class Moments(NamedTuple):

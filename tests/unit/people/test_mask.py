@@ -411,7 +411,7 @@ class Certain(Painted):
     def outlines(
         self, image: NDArray[np.uint8], prompts: Sequence[object], believed: Sequence[object] | None = None
     ) -> list[tuple[int, int, NDArray[np.float32]]]:
-        return [(0, 0, self.likely) for _ in prompts]
+        return [(0, 0, np.stack([self.likely, 1 - self.likely])) for _ in prompts]
 
 
 def test_pixels_that_are_nobody_else_s_are_spared_wherever_people_stand() -> None:

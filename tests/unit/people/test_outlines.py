@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pa_lib.contracts import Box, HeadPose, OutlinePrompt, Presence, Track
 from pa_lib.errors import ProtectionError
-from pa_lib.people.outlines import Moment, Moments, heads_of, steady_outline
+from pa_lib.people.outlines import Moment, Moments, Outline, heads_of, steady_outline
 
 HEIGHT, WIDTH = 90, 140
 STEP = 6
@@ -43,7 +43,7 @@ class Told:
         self.asked: list[tuple[OutlinePrompt, NDArray[np.float32] | None]] = []
 
     def silhouette(self, image: NDArray[np.uint8], boxes: Sequence[Box]) -> list[tuple[int, int, NDArray[np.float32]]]:
-        return self.outlines(image, [OutlinePrompt(box) for box in boxes])
+        return [(top, left, shares[0]) for top, left, shares in self.outlines(image, [OutlinePrompt(b) for b in boxes])]
 
     def outlines(
         self,
@@ -53,7 +53,8 @@ class Told:
     ) -> list[tuple[int, int, NDArray[np.float32]]]:
         known = [None] * len(prompts) if believed is None else believed
         self.asked += zip(prompts, known, strict=True)
-        return [(0, 0, self.answers[image.tobytes()]) for _ in prompts]
+        this = self.answers[image.tobytes()]
+        return [(0, 0, np.stack([this, np.zeros_like(this)])) for _ in prompts]
 
 
 def moments(n: int = 3) -> list[Moment]:
@@ -115,6 +116,17 @@ def test_numbers_that_are_none_are_refused() -> None:
     told = network(np.full((HEIGHT, WIDTH), np.nan, np.float32))
     with pytest.raises(ProtectionError, match="NaN"):
         steady_outline(told, Moments(None, moments()[1], None), presence(1))
+
+
+def test_background_counts_less_than_others() -> None:
+    """Against exact fractions: as likely as others, as background, and as both."""
+    shares = np.array([[[0.5, 0.5, 0.25, 0.0]], [[0.5, 0.0, 0.25, 0.0]]], np.float32)
+    found = Outline.of(3, 4, shares)
+    np.testing.assert_allclose(found.likely, [[1 / 2, 1 / 1.3, 0.25 / 0.65, 0]], atol=1e-6)
+    whole = found.whole(6, 9)
+    assert whole.shape == (6, 9)
+    np.testing.assert_array_equal(whole[3, 4:8], found.likely[0])
+    assert whole.sum() == found.likely.sum()
 
 
 def test_heads_are_where_poses_say() -> None:

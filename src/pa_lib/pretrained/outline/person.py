@@ -47,7 +47,8 @@ class PersonOutline:
 
     def silhouette(self, image: NDArray[np.uint8], boxes: Sequence[Box]) -> list[tuple[int, int, NDArray[np.float32]]]:
         """How far each pixel near a box belongs to the person in it; see `SelfieSegmentation.silhouette`."""
-        return self.outlines(image, [OutlinePrompt(box) for box in boxes])
+        found = self.outlines(image, [OutlinePrompt(box) for box in boxes])
+        return [(top, left, shares[0]) for top, left, shares in found]
 
     def outlines(
         self,
@@ -55,7 +56,7 @@ class PersonOutline:
         prompts: Sequence[OutlinePrompt],
         believed: Sequence[NDArray[np.float32] | None] | None = None,
     ) -> list[tuple[int, int, NDArray[np.float32]]]:
-        """How far each pixel belongs to the person who is asked for, and to no other.
+        """How far each pixel belongs to the person who is asked for, and how far to another.
 
         Args:
             image: RGB image, shape h w 3.
@@ -64,8 +65,9 @@ class PersonOutline:
                 where it is not known.
 
         Returns:
-            For each prompt ``top, left`` (px) and an array of shape h w in [0, 1] that lies wholly inside the image:
-            the square that the network saw. An array without pixels where the square lies outside the image.
+            For each prompt ``top, left`` (px) and an array of shape 2 h w in [0, 1] that lies wholly inside the image,
+            the square that the network saw: probabilities of this person and of other people, 1 together at most. An
+            array without pixels where the square lies outside the image.
 
         Raises:
             WeightsError: The weights are missing or damaged, or are those of another network.
@@ -91,7 +93,7 @@ class PersonOutline:
         if self._network is None:
             self._network = self._load()
         logits = self._network(torch.from_numpy(planes).contiguous(memory_format=torch.channels_last))
-        likely: NDArray[np.float32] = logits.softmax(1)[:, 0].numpy()
+        likely: NDArray[np.float32] = logits.softmax(1)[:, :2].numpy()
         return likely
 
     def _load(self) -> OutlineUNet:
@@ -137,6 +139,6 @@ def _in_image(
     left, top, side = square
     y0, y1, x0, x1 = max(0, top), min(height, top + side), max(0, left), min(width, left + side)
     if y0 >= y1 or x0 >= x1:
-        return min(max(0, top), height), min(max(0, left), width), np.zeros((0, 0), np.float32)
-    whole = np.clip(cv2.resize(likely, (side, side), interpolation=cv2.INTER_LINEAR), 0, 1)
-    return y0, x0, whole[y0 - top : y1 - top, x0 - left : x1 - left]
+        return min(max(0, top), height), min(max(0, left), width), np.zeros((len(likely), 0, 0), np.float32)
+    whole = np.stack([cv2.resize(one, (side, side), interpolation=cv2.INTER_LINEAR) for one in likely])
+    return y0, x0, np.clip(whole[:, y0 - top : y1 - top, x0 - left : x1 - left], 0, 1)

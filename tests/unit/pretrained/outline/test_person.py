@@ -68,7 +68,8 @@ def test_the_prompt_and_what_is_believed_count(weights: Path) -> None:
     network = PersonOutline(path=weights, side=64)
     box = (40.0, 20.0, 70.0, 80.0)
     asked = [OutlinePrompt(box), OutlinePrompt(box, (55.0, 30.0, 6.0)), OutlinePrompt(box, None, [(60.0, 50.0, 6.0)])]
-    answers = [likely for _, _, likely in network.outlines(IMAGE, asked)]
+    answers = [shares for _, _, shares in network.outlines(IMAGE, asked)]
+    assert all(shares.shape[0] == 2 and (shares.sum(0) <= 1 + 1e-5).all() for shares in answers)
     believed = np.zeros(IMAGE.shape[:2], np.float32)
     believed[20:80, 45:65] = 1
     answers.append(network.outlines(IMAGE, asked[:1], [believed])[0][2])
