@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pa_lib.contracts import Disc, HeadPose, Image, OutlinePrompt, Outlines, Presence
+from pa_lib.contracts import Box, Disc, HeadPose, Image, OutlinePrompt, Outlines, Presence
 from pa_lib.errors import ProtectionError
 from pa_lib.functional.head_pose import head_ellipse
 
@@ -18,6 +18,7 @@ Likely = NDArray[np.float32]
 
 _BACKGROUND = 0.3  # weight of background beside other people
 _LEAST = 1e-6  # of a sum that is divided by
+_BOX_REACH = 2  # frames before and after whose boxes are joined
 _FLOW_PX = 160  # longer side of the part of a frame in which motion is found
 _LEAST_FLOW_PX = 16  # of either side: smaller parts have no motion that could be found
 
@@ -83,7 +84,7 @@ class Moment:
     def asked(self, network: Outlines, presence: Presence, believed: Likely | None) -> Outline:
         """The outline of a kept person, given what is believed of it."""
         others = [head for person_id, head in self.heads.items() if person_id != presence.person_id]
-        prompt = OutlinePrompt(presence.box, self.heads.get(presence.person_id), others)
+        prompt = OutlinePrompt(_box_around(presence), self.heads.get(presence.person_id), others)
         (top, left, shares), *_ = network.outlines(self.image, [prompt], [believed])
         if not np.isfinite(shares).all():
             raise ProtectionError("the outline network gave NaN or infinity")
@@ -143,6 +144,14 @@ def heads_of(poses: Iterable[tuple[int, HeadPose | None]]) -> dict[int, Disc]:
             x, y, across, along, _ = head_ellipse(pose)
             found[person_id] = (float(x), float(y), float((across + along) / 2))
     return found
+
+
+def _box_around(presence: Presence) -> Box:
+    """The box that holds the person in the frames just around this one: detectors lose limbs now and then."""
+    _, track, row = presence
+    near = track.boxes[max(0, row - _BOX_REACH) : row + _BOX_REACH + 1]
+    x0, y0, x1, y1 = (float(side) for side in (*near[:, :2].min(0), *near[:, 2:].max(0)))
+    return x0, y0, x1, y1
 
 
 def _moved(outline: Outline, near: Image, here: Image) -> Likely:

@@ -112,6 +112,16 @@ def test_somebody_else_in_a_neighbouring_frame_says_nothing() -> None:
     assert [believed is None for _, believed in told.asked] == [True]
 
 
+def test_a_person_is_asked_for_by_all_boxes_of_a_moment() -> None:
+    """A detector that loses the arms in one frame does not cut them off."""
+    sides = [(20, 10, 70, 80), (5, 12, 60, 80), (30, 10, 70, 60), (22, 8, 72, 80), (20, 10, 95, 84), (0, 0, 140, 90)]
+    track = Track(1, "body", np.arange(6), np.array(sides, np.float32), np.ones(6, np.float32))
+    told = network(outline(1))
+    Moment(picture(1), [], {}).alone(told, Presence(1, track, 2))
+    ((prompt, _),) = told.asked
+    assert prompt.box == (5.0, 8.0, 95.0, 84.0)
+
+
 def test_numbers_that_are_none_are_refused() -> None:
     told = network(np.full((HEIGHT, WIDTH), np.nan, np.float32))
     with pytest.raises(ProtectionError, match="NaN"):
