@@ -34,6 +34,7 @@ class OutlineUNet(nn.Module):
 
     Ours, after Ronneberger et al. 2015 (U-Net) and He et al. 2016 (residual blocks).
 
+    >>> import torch
     >>> OutlineUNet((8, 8, 16, 16))(torch.rand(2, 7, 64, 64)).shape
     torch.Size([2, 3, 64, 64])
     """
