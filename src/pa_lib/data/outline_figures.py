@@ -48,7 +48,7 @@ def posed(cutout: Cutout, tall_px: float, rng: np.random.Generator, texture: Pix
         size = max(4, round(pixels.shape[1] * scale)), max(4, round(pixels.shape[0] * scale))
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
         head = None if head is None else (head[0] * scale, head[1] * scale, head[2] * scale)
-    scaled: Floats = pixels.astype(np.float32) / 255
+    scaled: Floats = np.divide(pixels, 255, dtype=np.float32)
     color, alpha = scaled[..., :3], scaled[..., 3:]
     if texture is not None:
         color = _dressed(color, texture, rng)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Unpack
+from typing import Any, ClassVar, NamedTuple, Unpack
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pa_lib.contracts import OutlineBatch
+from pa_lib.contracts import AbstractBatch, OutlineBatch
 from pa_lib.data.base import AbstractClipSet, AbstractDataModule, Loading
 from pa_lib.data.index import FileTree
 from pa_lib.data.outline_pieces import Pieces
@@ -77,7 +77,7 @@ class OutlineDataModule(AbstractDataModule):
         InputError: The pieces lack an index, or one of their kinds.
     """
 
-    collate = staticmethod(collate_outlines)
+    collate: ClassVar[Callable[[Sequence[Any]], AbstractBatch]] = staticmethod(collate_outlines)
 
     def __init__(
         self,

@@ -278,7 +278,8 @@ def composited_results(
                 is_blank = done.record.status == "redacted"
                 mask = torch.ones(info.height, info.width)
                 if not is_blank:
-                    mask = masks.of(*(None if one is None else _source_of(one) for one in (before, done, after)))
+                    earlier, later = (None if one is None else _source_of(one) for one in (before, after))
+                    mask = masks.of(earlier, _source_of(done), later)
                 yield Moment(done.source.rgb(), done.frame.picture.rgb(), mask, masks.people_at(done.frame.index))
 
         yield from windows(moments(), clip)
