@@ -1,10 +1,10 @@
-"""All values of doubles beside their goals, and beside blur, mosaic and the compact network.
+"""All values of doubles beside their goals, and beside blur, mosaic and networks that join or generate heads.
 
 python benchmarks/doubles.py                                     all parts and rows; those measured before are kept
 python benchmarks/doubles.py --only portraits clips              some parts
 python benchmarks/doubles.py --only clips --rows doubles blur    some rows of them
 python benchmarks/doubles.py --with 'learned light' module=doubles module.reference.light.path=FILE    one row more
-python benchmarks/doubles.py --with compact module=passersby weights=FILE    the old weights, from a file
+python benchmarks/doubles.py --with 'old weights' module=passersby weights=FILE    from a file of an earlier release
 python benchmarks/doubles.py --n 20 --frames 8                   fewer portraits and frames: a trial, not published
 
 A run that was stopped goes on where it was, as long as neither settings nor the library's code have changed. What is
@@ -34,7 +34,7 @@ TABLES: Mapping[str, Callable[[Mapping[str, Record]], tuple[Table, dict[str, boo
     "attackers": attackers_table,
     "speed": speed_table,
 }
-ONLY_MAIN = {"attackers": (OURS, "compact", "blur", "mosaic"), "speed": (OURS, "compact", "blur")}
+ONLY_MAIN = {"attackers": (OURS, "blur", "mosaic"), "speed": (OURS, "joined in one step", "blur")}
 """Rows of the parts that take long, unless --rows asks for others."""
 
 

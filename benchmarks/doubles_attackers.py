@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from _bench import RESULTS
-from attackers import SIDE, STEPS, attacked
+from attackers import SIDE, attacked
 from doubles_rows import Row
 from embedded_parrot import with_pairs
 from embedded_weights import FOLDER, Portraits, Record, kept
@@ -21,7 +21,6 @@ from pa_lib.pretrained import FaceIdentity
 
 RECORDED = {"blur": "blur 1", "mosaic": "mosaic 1"}
 """Rows of results/attackers.json that are these systems. Nothing in them, nor in the photos, has changed since."""
-COMPACT = Path(__file__).resolve().parents[1] / "src" / "pa_lib" / "assets" / "passersby_compact.safetensors"
 
 
 class KeptPictures(AbstractAnonymizer):
@@ -97,10 +96,6 @@ def _recorded(row: Row) -> Record | None:
     if not place.is_file():
         return None
     name = RECORDED.get(row.name)
-    weights = Path(row.config["weights"] or COMPACT)
-    if row.name == "compact" and weights.is_file():
-        digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:8]
-        name = f"PassersbyAnonymizer ({digest}), {STEPS} steps"
     found: Record | None = json.loads(place.read_text())["values"]["rows"].get(name)
     is_same = found is not None and found["protocol"] == json.loads(json.dumps(_protocols()))
     return {"values": found["values"], "is_recorded": True} if found is not None and is_same else None
