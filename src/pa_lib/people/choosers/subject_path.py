@@ -296,6 +296,7 @@ def _part(track: Track, first: int, last: int, track_id: int) -> Track:
         scores=track.scores[rows],
         landmarks=None if track.landmarks is None else track.landmarks[rows],
         masks={f: m for f, m in track.masks.items() if first <= f <= last},
+        heads=None if track.heads is None else track.heads[rows],
     )
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -6,10 +7,10 @@ import numpy as np
 import pytest
 
 from _people import FPS, H, W, person, scene, standing, track
-from pa_lib.contracts import Attribute, Person, PersonInfo
+from pa_lib.contracts import Attribute, Person, PersonInfo, Track
 from pa_lib.errors import PaLibError
 from pa_lib.people import Choice, KeepSubject, VideoTimeline, link_people
-from pa_lib.people.choosers.subject_path import gather_subject, salience
+from pa_lib.people.choosers.subject_path import _part, gather_subject, salience
 
 
 def kept_tracks(choice: Choice) -> set[int]:
@@ -249,3 +250,21 @@ def test_equals_side_by_side_are_all_hidden(shared_data: Path, clip: str) -> Non
     choice = KeepSubject().choose(people, VideoTimeline(info.width, info.height, findings.n_frames, findings.times_s))
     assert len(people) >= 2
     assert all(d.is_hidden for d in choice.decisions)
+
+
+def test_a_part_of_a_track_has_its_own_rows_of_everything() -> None:
+    """Whatever a track knows of each frame: a tracks file cannot be written of a part that keeps all of it."""
+    frames = np.arange(10, 20)
+
+    def per_frame(*shape: int) -> np.ndarray:
+        return np.arange(10 * int(np.prod(shape))).reshape(10, *shape).astype(np.float32)
+
+    masks = {int(frame): [int(frame)] for frame in frames}
+    whole = Track(1, "body", frames, per_frame(4), per_frame(), per_frame(5, 2), masks, per_frame(4))
+    part = _part(whole, 13, 16, 7)
+    assert part.track_id == 7
+    assert sorted(part.masks) == [13, 14, 15, 16]
+    arrays = [one.name for one in dataclasses.fields(Track) if isinstance(getattr(whole, one.name), np.ndarray)]
+    assert set(arrays) == {"frames", "boxes", "scores", "landmarks", "heads"}
+    for name in arrays:
+        np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[3:7])
