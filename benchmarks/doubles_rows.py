@@ -18,7 +18,7 @@ from pa_lib.modules import AbstractAnonymizer
 
 PEOPLE = ("people/chooser=all", "people/masker=heads")
 """Everybody's whole head, in all rows: they replace the same pixels, but for what doubles cover beyond them."""
-_CLOSED_FORM = ("module=doubles", "module/reference=doubles_closed_form", "module.reference.is_result=true")
+_CLOSED_FORM = ("module=doubles", "module/reference=doubles_closed_form")
 OURS = "doubles"
 OLD = "old weights"
 """The network that shipped before doubles, and generated heads. Its file left the library; its values stay."""
