@@ -29,7 +29,7 @@ from pa_lib.people.mask_shapes import (
     part_inside,
 )
 from pa_lib.people.outlines import Moment, Moments, heads_of, steady_outline
-from pa_lib.people.sparing import KeptBody, Sparing, is_sighted
+from pa_lib.people.sparing import KeptBody, Sparing, is_sighted, measured_box
 
 __all__ = [
     "AbstractMasker",
@@ -272,7 +272,7 @@ class SilhouetteMasker(AbstractMasker):
             if other.track.kind == "body":
                 bodies.append(self._kept_body(other, request, canvas))
             elif is_sighted(other, reach=1):
-                faces.append(ellipse_around(other.box, "face", _KEPT_FACE_SCALE, height, width))
+                faces.append(ellipse_around(measured_box(other), "face", _KEPT_FACE_SCALE, height, width))
         sighted = [one for one in request.hidden if one.track.kind == "face" and is_sighted(one)]
         heads = [head for one in sighted if (head := self._head(one, canvas)) is not None]
         return Sparing(

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pa_lib.contracts import Presence
+from pa_lib.contracts import Box, Presence
 from pa_lib.functional.masks import Patch, box_raster, union
 from pa_lib.people.mask_shapes import grown, part_inside
+from pa_lib.people.tracking.heads import measured_boxes
+from pa_lib.people.tracking.motion import to_corners
 
 _HEAD_SHARE = 0.3  # of a body's box: the part at the top, where the head is
 _REACH = 0.1  # how far that part goes beyond the box to its sides
@@ -104,6 +106,13 @@ def is_sighted(presence: Presence, reach: int = _SIGHTING_REACH) -> bool:
     """Whether there is a detection of this person in this frame or one close to it."""
     _, track, row = presence
     return bool(np.isfinite(track.scores[max(0, row - reach) : row + reach + 1]).any())
+
+
+def measured_box(presence: Presence) -> Box:
+    """The box of the size that was detected: between detections, that of a track may hold all of a fast way."""
+    _, track, row = presence
+    x0, y0, x1, y1 = to_corners(measured_boxes(track, np.array([row])))[0].tolist()
+    return x0, y0, x1, y1
 
 
 def is_before(kept: Presence, hidden: Presence) -> bool:

@@ -328,6 +328,16 @@ def test_a_kept_face_that_was_seen_is_spared_even_at_a_hidden_head() -> None:
     assert (hidden(masker.mask(MaskRequest(IMAGE, [presence(BODY)], [unsighted(kept_face)])))[20:80, 40:70] == 1).all()
 
 
+def test_of_a_kept_face_that_was_fast_no_more_is_spared_than_its_size() -> None:
+    """Between two detections its track holds both; beside the face the hidden person may be."""
+    masker = SilhouetteMasker(ByBox(), spare_kept=True)
+    boxes = np.array([(42, 24, 52, 36), (42, 24, 62, 36), (52, 24, 62, 36)], np.float32)
+    for scores, is_spared in (((0.9, np.nan, 0.9), [False, True, False]), ((0.9, 0.9, 0.9), [True, True, True])):
+        track = Track(2, "face", np.arange(3), boxes, np.array(scores, np.float32))
+        alpha = hidden(masker.mask(MaskRequest(IMAGE, [presence(BODY)], [Presence(2, track, 1)])))
+        assert [bool((alpha[28:32, x] == 0).all()) for x in (44, 52, 60)] == is_spared
+
+
 def unsighted(who: Presence) -> Presence:
     """The same person in a frame where no detector spoke."""
     person_id, track, row = who
