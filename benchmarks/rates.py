@@ -213,7 +213,8 @@ def main() -> None:
         done = [tuple(row) for row in json.loads((RESULTS / "rates.json").read_text())["values"]["rows"]]
     else:
         done = list(rows())
-    measured = [(film, runs) for film in films() if (runs := rounds_of(film, asked.rounds))]
+    measured = [(film, rounds_of(film, asked.rounds)) for film in films()]
+    missing = [film.name for film, runs in measured if not runs]
     table = Table(
         "Frames that the search leaves out, by rate: people that the default detector sees there",
         (
@@ -229,7 +230,7 @@ def main() -> None:
             "no others."
         ],
     )  # fmt: skip
-    paid = [cost(film, runs) for film, runs in measured]
+    paid = [cost(film, runs) for film, runs in measured if runs]
     price = Table(
         "What the denser search costs at 25 frames a second: whole commands, processor seconds and peak memory",
         (
@@ -241,11 +242,12 @@ def main() -> None:
             "Every other: the same program with `benchmarks/every_other.py`, which searches every other frame and the "
             "ends of shots, as it did before. In turns; medians, and the smallest and largest ratio of a round. Other "
             "work on the machine changes single runs by a tenth and more."
+            + (f" Not measured yet: {' and '.join(missing)}." if missing else "")
         ],
     )  # fmt: skip
     goals = {
         "no_person_less_than_half_covered_at_any_rate": all(row[6] == 0 for row in done),
-        "at_most_a_tenth_more_time_at_25_frames_a_second": all(row[7] <= MOST_RATIO for row in paid),
+        "at_most_a_tenth_more_time_at_25_frames_a_second": not missing and all(row[7] <= MOST_RATIO for row in paid),
     }
     publish("rates", [table, price], {"goals": goals, "rows": done, "costs": paid})
 
