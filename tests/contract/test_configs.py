@@ -135,6 +135,7 @@ def test_targets_are_public_three_part_names(path: Path) -> None:
         (["people/findr=mtcnn"], "people/findr"),
         (["on_failur=abort"], "did you mean on_failure?"),
         ([], "missing setting: input"),
+        (["input=null"], "missing setting: input"),
         (["input=a", "+module.extra={_target_:os.system}"], "refused _target_ os.system"),
         (["input=a", "people.search.stride="], "stride"),
     ],

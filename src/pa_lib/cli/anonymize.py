@@ -56,8 +56,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _anonymize(config: dict[str, Any], changed: dict[str, Any], *, is_chosen: bool) -> int:
-    from pa_lib.cli.inputs import paired_files
+    from pa_lib.cli.inputs import note_passed_over, paired_files
 
+    note_passed_over("pa-anonymize", config["input"], config["output"])
     with paired_files(config["input"], config["output"]) as pairs:
         return _anonymize_pairs(pairs, config, changed, is_chosen=is_chosen)
 

@@ -182,7 +182,9 @@ def composition(name: str, overrides: Sequence[str], config_dir: Path | None = N
         if notes := renamed_config(stored, overrides):  # old names in the user's own config files
             composed = OmegaConf.create(stored)
             _note_once(name, notes)
-        if missing := sorted(OmegaConf.missing_keys(composed)):
+        needed = OmegaConf.missing_keys(OmegaConf.load(config_folder() / f"{name}.yaml"))
+        emptied = {key for key in needed if OmegaConf.select(composed, key, throw_on_missing=False) is None}
+        if missing := sorted(OmegaConf.missing_keys(composed) | emptied):
             raise ConfigError(f"missing setting: {', '.join(missing)}; give it as {missing[0]}=...")
         # in one step: a value that was resolved may look like an interpolation, as the path a/${b}.mp4 does
         config = OmegaConf.to_container(composed, resolve=True)

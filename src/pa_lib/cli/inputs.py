@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pa_lib.errors import InputError, SettingError
 from pa_lib.paths import path_of
-from pa_lib.video import MadeFolders, find_inputs, result_stem
+from pa_lib.video import MadeFolders, find_inputs, passed_over, result_stem
 from pa_lib.video.files import fixed_part, name_key
 
 Pair = tuple[Path, Path | None]
@@ -37,6 +38,26 @@ def paired_files(source: str, output: str | None) -> Iterator[list[Pair]]:
         if not is_file:
             _check_names(pairs)
         yield pairs
+
+
+def note_passed_over(command: str, source: str | Path, besides: str | Path | None = None) -> None:
+    """Note, in one line on stderr, the files of a folder whose names are not those of videos or images.
+
+    Args:
+        command: Name of the command.
+        source: The input as the command line names it; only of folders anything is noted.
+        besides: Folder of the results, which is not searched.
+    """
+    folder = path_of(source)
+    if not folder.is_dir():
+        return
+    numbers = passed_over(folder, None if besides is None else path_of(besides))
+    if numbers:
+        kinds = ", ".join(f"{suffix or 'no suffix'} ({number})" for suffix, number in sorted(numbers.items()))
+        print(
+            f"{command}: note: {folder}: passed over, by their names no videos or images that can be read: {kinds}",
+            file=sys.stderr,
+        )
 
 
 def _paired(source: str, output: str | None) -> list[Pair]:

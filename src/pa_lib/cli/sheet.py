@@ -90,9 +90,12 @@ def _draw(clips: dict[str, Path], config: dict[str, Any], overrides: Sequence[st
 
 def _clips(files: Sequence[str], folder: Path) -> dict[str, Path]:
     """The clips by names of their own: that of the file, with folders before it where two have the same."""
+    from pa_lib.cli.inputs import note_passed_over
     from pa_lib.video import find_inputs, result_stem
     from pa_lib.video.files import name_key
 
+    for file in files:
+        note_passed_over("pa-sheet", file, folder)
     found = (path for file in files for path in find_inputs(file, besides=folder))
     paths = list({path.resolve(): path for path in found}.values())
     if not paths:

@@ -42,11 +42,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _cut(config: dict[str, Any]) -> int:
+    from pa_lib.cli.inputs import note_passed_over
     from pa_lib.video import find_inputs
 
     output = path_of(config["output"])
     if output.exists() and not output.is_dir():
         raise SettingError(f"output={output}: got a file, expected a folder")
+    note_passed_over("pa-tracklets", config["input"], output)
     sources = find_inputs(config["input"], has_images=False, besides=output)
     if not sources:
         raise InputError(f"input={config['input']}: no video there; give a video, a folder of them, or a glob")

@@ -2,7 +2,7 @@
 
 from pa_lib.video.container import Limits
 from pa_lib.video.deinterlace import deinterlacing
-from pa_lib.video.files import find_inputs, is_supported, result_stem, stem_of
+from pa_lib.video.files import find_inputs, is_supported, passed_over, result_stem, stem_of
 from pa_lib.video.frame import Frame, Picture, PixelFormat, redacted_picture
 from pa_lib.video.info import VideoInfo
 from pa_lib.video.probe import fingerprint, probe
@@ -32,6 +32,7 @@ __all__ = [
     "find_inputs",
     "fingerprint",
     "is_supported",
+    "passed_over",
     "probe",
     "read_frames",
     "redacted_picture",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from unicodedata import normalize
@@ -120,18 +120,26 @@ def find_inputs(source: Path | str, *, has_images: bool = True, besides: Path | 
         found = [Path(file) for file in glob.glob(pattern, recursive=True)]
     else:
         return [path]
-    folder = path if path.is_dir() else None
-    inputs = [
-        file
-        for file in sorted(found)
-        if is_supported(file)
-        and not any(_is_hidden_or_result(part) for part in (file.relative_to(folder).parts if folder else (file.name,)))
-        and (besides is None or besides not in file.parents)
-        and file.is_file()
-    ]
+    own = _own(found, path if path.is_dir() else None, besides)
+    inputs = [file for file in sorted(own) if is_supported(file)]
     if path.is_dir() and inputs and all(is_still_image(file) and file.parent == path for file in inputs):
         return [path]
     return inputs if has_images else [file for file in inputs if not is_still_image(file)]
+
+
+def passed_over(folder: Path, besides: Path | None = None) -> Counter[str]:
+    """How many files in a folder and below it `find_inputs` leaves, since their names are not those of inputs.
+
+    Results and hidden files are not counted.
+
+    Args:
+        folder: The folder.
+        besides: Folder that is not searched, e.g. that of the results.
+
+    Returns:
+        Suffix in lower case (empty where there is none) -> number of files.
+    """
+    return Counter(file.suffix.lower() for file in _own(folder.rglob("*"), folder, besides) if not is_supported(file))
 
 
 def fixed_part(pattern: Path) -> Path:
@@ -142,6 +150,17 @@ def fixed_part(pattern: Path) -> Path:
             break
         base /= part
     return base
+
+
+def _own(found: Iterable[Path], folder: Path | None, besides: Path | None) -> list[Path]:
+    """The files among what was found, in `folder` or by a glob, that are neither hidden nor results."""
+    return [
+        file
+        for file in found
+        if not any(_is_hidden_or_result(part) for part in (file.relative_to(folder).parts if folder else (file.name,)))
+        and (besides is None or besides not in file.parents)
+        and file.is_file()
+    ]
 
 
 def _is_hidden_or_result(name: str) -> bool:

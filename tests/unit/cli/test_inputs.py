@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pa_lib.cli.inputs import Pair, paired_files
+from pa_lib.cli.inputs import Pair, note_passed_over, paired_files
 from pa_lib.errors import PaLibError, SettingError
 
 
@@ -117,3 +117,18 @@ def test_a_glob_in_a_folder_that_looks_like_one(tmp_path: Path) -> None:
     out = tmp_path / "out"
     wanted = [(tmp_path / "trip [2020]" / "a.mp4", out)]
     assert pair_files(f"{tmp_path}/trip [2020]/*.mp4", str(out)) == wanted
+
+
+def test_files_of_a_folder_that_are_passed_over_are_noted_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    touch(*(tmp_path / name for name in ("IMG_1.HEIC", "IMG_1.MOV", "IMG_2.heic", "list", "IMG_1.anonymized.mov")))
+    note_passed_over("pa-anonymize", tmp_path)
+    note_passed_over("pa-anonymize", tmp_path / "list")
+    assert capsys.readouterr().err == (
+        f"pa-anonymize: note: {tmp_path}: passed over, by their names no videos or images that can be read: "
+        "no suffix (1), .heic (2)\n"
+    )
+    (tmp_path / "list").unlink()
+    note_passed_over("pa-anonymize", f"{tmp_path}/*.heic")
+    assert capsys.readouterr().err == ""

@@ -207,6 +207,7 @@ def test_command_cuts_a_folder_and_goes_on_after_a_bad_file(
     [
         (["input=gone.mp4", "output=out"], 1, "gone.mp4"),
         (["input=gone.mp4"], 2, "missing setting: output"),
+        (["input=", "output="], 2, "missing setting: input, output"),
         (["input=a", "output=b", "sidee=3"], 2, "no setting 'sidee'"),
         (["input=a", "output=b", "side=none"], 2, "side"),
     ],

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pa_lib.video import find_inputs, result_stem
+from pa_lib.video import find_inputs, passed_over, result_stem
 from pa_lib.video.container import _DEMUXERS
 from pa_lib.video.files import distinct_names
 
@@ -80,6 +80,13 @@ def test_no_file_that_can_be_read_is_passed_over_in_a_folder(tmp_path: Path) -> 
     for suffix in known:
         (tmp_path / f"a{suffix}").touch()
     assert {path.suffix for path in find_inputs(tmp_path)} == known - _NO_FILMS
+
+
+def test_what_is_left_of_a_folder_is_counted(folder: Path) -> None:
+    for name in ("IMG_1.HEIC", "deep/IMG_2.heic", "done/IMG_3.heic", "README"):
+        (folder / name).touch()
+    assert passed_over(folder, besides=folder / "done") == {".heic": 2, ".txt": 2, "": 1}
+    assert passed_over(folder)[".heic"] == 3
 
 
 def test_an_empty_folder_holds_nothing(tmp_path: Path) -> None:
