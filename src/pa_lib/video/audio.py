@@ -186,6 +186,7 @@ class _Track:
     """One track on its way. Packets and bytes are counted where they are copied, see `AudioCopy.check`."""
 
     stream: av.stream.Stream
+    source: AudioStream
     encoder: AudioStream | None = None
     n_packets: int = 0
     n_bytes: int = 0
@@ -235,10 +236,10 @@ class AudioCopy:
 
     def _added(self, stream: AudioStream, action: str) -> _Track:
         if action == "copy":
-            track = _Track(_add_copy(self._output, stream))
+            track = _Track(_add_copy(self._output, stream), stream)
         else:
             encoder = _add_encoder(self._output, stream)
-            track = _Track(cast("av.stream.Stream", encoder), encoder)
+            track = _Track(cast("av.stream.Stream", encoder), stream, encoder)
         track.stream.disposition = cast("Disposition", int(stream.disposition & _MARKS))
         # the language distinguishes two tracks and says nothing about a person
         if language := stream.metadata.get("language"):
@@ -262,6 +263,7 @@ class AudioCopy:
             self._take(packet, self._tracks[packet.stream_index])
         if time_s is None:
             for track in self._tracks.values():
+                self._decode(track, None)  # some decoders are a packet behind
                 self._encode(track, None)
 
     def _take(self, packet: av.Packet[Any], track: _Track) -> None:
@@ -276,8 +278,13 @@ class AudioCopy:
                     "write.audio=drop"
                 ) from error
             return
+        self._decode(track, packet)
+
+    def _decode(self, track: _Track, packet: av.Packet[Any] | None) -> None:
+        if track.encoder is None:
+            return
         try:
-            frames = cast("list[av.AudioFrame]", packet.decode())
+            frames = track.source.codec_context.decode(packet)
         except av.error.FFmpegError:
             frames = []  # what a player would skip, too; the next packet's time keeps the sound in step
         for frame in frames:

@@ -23,8 +23,8 @@ _CODECS = {
 
 _HEADERS = 1 << 20  # bytes of a file that are searched for the description of its tracks
 
-PADDING = {"metadata_header_padding": "64"}
-"""Option of FFmpeg's muxer that leaves room for `set_pixel_aspect`."""
+PADDING = {"metadata_header_padding": "8192"}
+"""Option of FFmpeg's muxer that leaves room for `set_pixel_aspect`: some 50 bytes for each of up to 64 tracks."""
 
 
 def element(identity: int, *content: bytes) -> bytes:

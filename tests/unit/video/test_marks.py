@@ -30,6 +30,7 @@ from pa_lib.video import (
 from pa_lib.video.deinterlace import deinterlaced
 from pa_lib.video.frame import plane_views
 from pa_lib.video.matroska import PADDING, set_pixel_aspect
+from pa_lib.video.probe import _MAX_STREAMS
 
 _MS = Fraction(1, 1000)
 _DOCUMENT = Path(__file__).parents[3] / "docs" / "anonymize.md"
@@ -285,6 +286,17 @@ def test_the_shape_of_pixels_is_set_in_place(tmp_path_factory, across, down):
         assert [bytes(p) for p in container.demux() if p.size] == packets
         container.seek(80_000)
         assert next(container.decode(video=0)).pts is not None
+
+
+def test_the_shape_of_pixels_has_room_beside_as_many_tracks_as_are_read(tmp_path):
+    audio = ("pcm_s16le",) * (_MAX_STREAMS - 1)
+    path = make_clip(
+        tmp_path / "a.mkv", codec="ffv1", time_base=_MS, n_frames=3, audio=audio, container_options=PADDING
+    )
+    set_pixel_aspect(path, Fraction(2))
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].sample_aspect_ratio == 2
+        assert len(container.streams.audio) == len(audio)
 
 
 def test_marks_that_a_turn_makes_wrong_are_said(tmp_path):
