@@ -136,7 +136,7 @@ def _train_one(overrides: list[str], config_dir: Path | None) -> int:
         write_outcome(folder, outcome)
         shared = [] if config_dir is None else ["--config-dir", str(config_dir)]
         _print_files(folder, [*shared, *(as_written(one, config) for one in overrides)], trainer)
-        if (folder / LAST).is_file() and _is_anonymizer(module):
+        if (folder / LAST).is_file() and not _is_for_masks(module):
             print(f"  {'use':<11} {_how_to_use(folder / LAST, overrides)}")
     return OK
 
@@ -178,11 +178,11 @@ def _print_files(folder: Path, arguments: Sequence[str], trainer: Trainer) -> No
             print(f"  {'go on':<11} {shlex.join(['pa-train', *more, *longer])}{_rate_after(trainer)}")
 
 
-def _is_anonymizer(module: LightningModule) -> bool:
-    """Whether videos can be anonymized with it: not with a network that only masks need."""
-    from pa_lib.modules import AbstractAnonymizer
+def _is_for_masks(module: LightningModule) -> bool:
+    """Whether it is a network that masks need, with which alone no video can be anonymized."""
+    from pa_lib.modules import OutlineTraining
 
-    return isinstance(module, AbstractAnonymizer)
+    return isinstance(module, OutlineTraining)
 
 
 def _how_to_use(checkpoint: Path, overrides: Sequence[str]) -> str:
