@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,7 +67,7 @@ def _paired(source: str, output: str | None) -> list[Pair]:
     files = find_inputs(source, besides=target)
     if files == [path]:
         return [(path, target)]
-    if path.is_dir():
+    if os.path.isdir(path):
         if not files:
             raise InputError(f"{source}: the folder holds no video or image; give a file, a folder of them, or a glob")
         return _mirror(files, path, target or path.with_name(f"{path.name}.anonymized"))

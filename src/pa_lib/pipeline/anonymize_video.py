@@ -14,6 +14,7 @@ every frame in it is accounted for, and a run that fails changes no file.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -60,6 +61,7 @@ from pa_lib.video import (
     default_output,
     deinterlacing,
     fingerprint,
+    is_taken,
     probe,
     stem_of,
 )
@@ -237,7 +239,7 @@ class AnonymizationPipeline:
         self, info: VideoInfo, output: Path | None, settings: RunSettings
     ) -> tuple[dict[str, Path], tuple[str, ...]]:
         """The names of the results, checked before any work is done, and what the video will not have of its source."""
-        if output is None or output.is_dir():
+        if output is None or os.path.isdir(output):
             output = default_output(info, output, self.write)
         files = {"tracks": _beside(output, "tracks.json"), "people": _beside(output, "people.png")}
         if settings.stage == "all":
@@ -249,7 +251,7 @@ class AnonymizationPipeline:
             }
         # The tracks file that this run goes by may have its own name: its decisions are written again, not lost.
         own = None if settings.tracks is None else settings.tracks.resolve()
-        old = [path for path in files.values() if path.exists() and path.resolve() != own]
+        old = [path for path in files.values() if is_taken(path) and path.resolve() != own]
         if old and not settings.is_overwrite:
             raise SettingError(f"output {old[0]} exists; choose another name or set is_overwrite=true")
         notes = check_output(output, info, self.write)

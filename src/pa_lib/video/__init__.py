@@ -9,7 +9,7 @@ from pa_lib.video.probe import fingerprint, probe
 from pa_lib.video.read import read_frames
 from pa_lib.video.result_folders import MadeFolders, StagedResults
 from pa_lib.video.sinks import WriteSettings
-from pa_lib.video.staging import StagedFile, StagedFolder, check_writable, commit_together, write_whole
+from pa_lib.video.staging import StagedFile, StagedFolder, check_writable, commit_together, is_taken, write_whole
 from pa_lib.video.write import VideoWriter, check_output, default_output
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "find_inputs",
     "fingerprint",
     "is_supported",
+    "is_taken",
     "passed_over",
     "probe",
     "read_frames",

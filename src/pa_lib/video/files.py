@@ -12,9 +12,9 @@ from unicodedata import normalize
 
 from pa_lib.paths import path_of
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 VIDEO_SUFFIXES = (
-    *(".264", ".265", ".3g2", ".3gp", ".asf", ".avc", ".avi", ".dif", ".dv", ".f4v", ".flv", ".gif"),
+    *(".264", ".265", ".3g2", ".3gp", ".apng", ".asf", ".avc", ".avi", ".dif", ".dv", ".f4v", ".flv", ".gif"),
     *(".h264", ".h265", ".h26l", ".hevc", ".ismv", ".ivf", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mj2"),
     *(".mjpeg", ".mjpg", ".mk3d", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".obu"),
     *(".ogm", ".ogv", ".psp", ".qt", ".ts", ".vc1", ".vob", ".webm", ".wmv", ".wtv", ".y4m"),
@@ -39,7 +39,7 @@ def image_files(folder: Path) -> tuple[Path, ...]:
 
 def stem_of(path: Path) -> str:
     """Name of a file without the suffix of a video or an image; the whole name of a folder, whatever dots are in it."""
-    is_file = path.suffix.lower() in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES) and not path.is_dir()
+    is_file = path.suffix.lower() in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES) and not os.path.isdir(path)
     return path.stem if is_file else path.name
 
 
@@ -112,9 +112,9 @@ def find_inputs(source: Path | str, *, has_images: bool = True, besides: Path | 
         Paths that may be absent where `source` names one file; empty where a folder or a glob holds no input.
     """
     path = path_of(source)
-    if path.is_dir():
+    if os.path.isdir(path):  # False, unlike `Path.is_dir`, for names that no file system takes
         found = list(path.rglob("*"))
-    elif not path.exists() and glob.has_magic(str(source)):
+    elif not os.path.exists(path) and glob.has_magic(str(source)):
         base = fixed_part(path)
         pattern = os.path.join(glob.escape(str(base)), *path.parts[len(base.parts) :])
         found = [Path(file) for file in glob.glob(pattern, recursive=True)]

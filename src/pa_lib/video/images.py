@@ -35,6 +35,7 @@ _FORMATS = (
     PpmImagePlugin.PpmImageFile.format,
 )
 _ORIENTATION_TAG = 0x0112
+_KINDS = dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG") | {".tif": "TIFF", ".pgm": "PPM"}
 # EXIF orientation -> clockwise turn that sets it upright, and whether a mirror image comes first
 _TURNS = {2: (0, True), 3: (180, False), 4: (180, True), 5: (270, True), 6: (90, False), 7: (90, True), 8: (270, False)}
 # a damaged file raises any of these inside Pillow
@@ -139,9 +140,7 @@ def write_image(file: BinaryIO, rgb: NDArray[np.uint8], suffix: str, quality: in
         OSError: If writing fails.
     """
     options: dict[str, object] = {"icc_profile": profile} if profile else {}
-    kind = {".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".ppm": "PPM"}.get(
-        suffix, suffix[1:].upper()
-    )
+    kind = _KINDS.get(suffix, suffix[1:].upper())
     if kind == "JPEG":
         options |= {"quality": quality, "subsampling": 0 if quality >= 90 else 2}
     elif kind == "WEBP":

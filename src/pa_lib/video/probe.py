@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
@@ -54,9 +55,9 @@ def probe(path: str | Path, limits: Limits = _LIMITS) -> VideoInfo:
         InputError: If it is missing, empty, cut short before its first picture, no video, or beyond a limit.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"input {path} does not exist; check the path")
     try:
+        if not os.path.exists(path):
+            path.stat()  # says what else may be wrong with the name
         if path.is_dir():
             return _probe_images(path, image_files(path), limits)
         size = path.stat().st_size
@@ -71,6 +72,8 @@ def probe(path: str | Path, limits: Limits = _LIMITS) -> VideoInfo:
         if is_still_image(path):
             return _probe_images(path, (path,), limits)
         return _probe_video(path, limits)
+    except FileNotFoundError as error:
+        raise InputError(f"input {path} does not exist; check the path") from error
     except OSError as error:
         raise InputError(f"input {path} cannot be read: {error.strerror or error}") from error
 

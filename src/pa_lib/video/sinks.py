@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 
 from pa_lib.video.audio import AudioCopy, AudioWish
 from pa_lib.video.encoders import Encoding, choose_encoding, quiet
+from pa_lib.video.files import distinct_names
 from pa_lib.video.frame import Frame, Picture, converted, to_av_frame
 from pa_lib.video.gif import to_palette_frame
 from pa_lib.video.images import colour_profile, image_size, write_image
@@ -322,8 +323,8 @@ class FolderSink(AbstractSink):
         self._target, self._info, self._settings = cast("Path", target), info, settings
         self._names: list[str] = []
         if info.container in ("image", "image_folder"):
-            stems = Counter(file.stem.casefold() for file in info.files)
-            self._names = [file.stem if stems[file.stem.casefold()] == 1 else file.name for file in info.files]
+            names = distinct_names(file.name for file in info.files)
+            self._names = [names[file.name] for file in info.files]
 
     def write(self, frame: Frame, picture: Picture) -> None:
         """Take the picture of one frame."""

@@ -281,6 +281,23 @@ def write_whole(path: Path, content: bytes) -> None:
         staged.commit()
 
 
+def is_taken(final: Path) -> bool:
+    """Whether there is a file or folder of a name that a result is to get.
+
+    Raises:
+        SettingError: If no file can have that name, e.g. because it is too long.
+    """
+    try:
+        final.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise SettingError(
+            f"output {final} cannot be written ({error.strerror or error}); name a result that can be, by output=..."
+        ) from error
+    return True
+
+
 def check_writable(final: Path) -> None:
     """Find out now, not after an hour of work, whether `final` can be written.
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pa_lib.video import find_inputs, passed_over, result_stem
+from pa_lib.errors import InputError, SettingError
+from pa_lib.video import find_inputs, is_taken, passed_over, probe, result_stem, stem_of
 from pa_lib.video.container import _DEMUXERS
 from pa_lib.video.files import distinct_names
 
@@ -47,6 +48,24 @@ def test_a_name_stands_for_itself(folder: Path, name: str) -> None:
     assert find_inputs(folder / name) == [folder / name]
 
 
+def test_a_name_that_no_file_system_takes_is_refused_as_any_other(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 300 + ".mp4")
+    assert find_inputs(path) == [path]
+    with pytest.raises(InputError, match="cannot be read: File name too long"):
+        probe(path)
+    assert stem_of(path) == "n" * 300
+
+
+def test_whether_a_result_can_have_its_name(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    assert is_taken(tmp_path / "a.mp4")
+    assert not is_taken(tmp_path / "b.mp4")
+    assert not is_taken(tmp_path / "a.mp4" / "b.mp4")
+    for name in ("n" * 300, "\N{GRINNING FACE}" * 64):
+        with pytest.raises(SettingError, match="File name too long"):
+            is_taken(tmp_path / name)
+
+
 def test_a_file_whose_name_looks_like_a_glob_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "clip[1].mp4").touch()
     assert find_inputs(str(tmp_path / "clip[1].mp4")) == [tmp_path / "clip[1].mp4"]
@@ -73,7 +92,7 @@ _NO_FILMS = {
 
 def test_no_file_that_can_be_read_is_passed_over_in_a_folder(tmp_path: Path) -> None:
     """FFmpeg knows which suffixes go with a format."""
-    known = set()
+    known = {".apng", ".jpe", ".jfif"}  # of formats for which it knows none
     for name in _DEMUXERS.split(","):
         known |= {f".{suffix}" for suffix in av.format.ContainerFormat(name, "r").extensions}
     assert {".mp4", ".h264", ".dv"} <= known

@@ -28,10 +28,12 @@ from pa_lib.video import (
     WriteSettings,
     check_output,
     default_output,
+    find_inputs,
     probe,
     read_frames,
     redacted_picture,
 )
+from pa_lib.video.files import IMAGE_SUFFIXES
 
 
 def copy(source: Path, output: Path, settings: WriteSettings | None = None, info: VideoInfo | None = None) -> VideoInfo:
@@ -167,6 +169,27 @@ def test_an_image_folder_is_written_without_loss_under_the_same_names(tmp_path):
     assert sorted(os.listdir(tmp_path / "out")) == ["frame 1.png", "frame 2.png", "frame 3.jpg.png", "frame 3.png.png"]
     for frame in read_frames(probe(tmp_path / "out")):
         assert np.array_equal(frame.picture.rgb(), list(read_frames(info))[frame.index].picture.rgb())
+
+
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+def test_an_image_of_every_suffix_is_read_and_written(tmp_path: Path, suffix: str) -> None:
+    source, output = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+    format = {".pgm": "PPM", ".jpe": "JPEG", ".jfif": "JPEG"}.get(suffix)
+    Image.fromarray(np.full((8, 8, 3), 80, np.uint8)).save(source, format)
+    copy(source, output)
+    assert find_inputs(tmp_path) == [tmp_path]
+    assert abs(int(np.asarray(Image.open(output))[4, 4, 1]) - 80) <= 1
+
+
+@pytest.mark.parametrize("names", ["a.jpg a.png a.png.png", "a.png a.PNG", "a.png A.jpg a.jpg.webp"])
+def test_every_image_of_a_folder_keeps_a_name_of_its_own(tmp_path: Path, names: str) -> None:
+    (tmp_path / "in").mkdir()
+    for number, name in enumerate(names.split()):
+        Image.fromarray(np.full((8, 8, 3), 80 * number, np.uint8)).save(tmp_path / "in" / name)
+    copy(tmp_path / "in", tmp_path / "out")
+    written = [np.asarray(Image.open(file))[0, 0, 0] for file in (tmp_path / "out").iterdir()]
+    assert len({file.name.casefold() for file in (tmp_path / "out").iterdir()}) == len(names.split())
+    assert sorted(round(int(value) / 80) for value in written) == list(range(len(names.split())))
 
 
 def test_an_image_folder_as_jpeg_where_asked(tmp_path):
