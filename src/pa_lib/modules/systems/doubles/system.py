@@ -30,7 +30,7 @@ class DoublesAnonymizer(Recorded, nn.Module, CropwiseAnonymizer):
     Args:
         reference: Gives each person a picture to take their place.
         crops: Cuts people out of frames.
-        body: What becomes of masks of kind ``body``, see `PassersbyAnonymizer`; ``generate`` inpaints them as well.
+        body: Treatment of masks of kind ``body``, see `PassersbyAnonymizer`; ``generate`` inpaints them as well.
         chunk: Number of frames that are held in memory at a time, >= 1.
         chunk_overlap: Number of frames that neighbouring chunks share, where their pictures are cross-faded; >= 0,
             < `chunk`.
