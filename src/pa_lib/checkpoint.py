@@ -21,7 +21,7 @@ from pa_lib.paths import path_of
 from pa_lib.private_slots import digest, private_names, private_path, private_slots, read_private
 from pa_lib.renamed import migrated, renamed_setting
 from pa_lib.setting_types import checked_names
-from pa_lib.stored import Stored, read, write_safetensors
+from pa_lib.stored import Stored, named_by_file, read, write_safetensors
 from pa_lib.targets import check_targets, own_packages, targets_in
 from pa_lib.weights_fit import explained, load_weights, prefixes
 
@@ -84,7 +84,8 @@ def load_module(
         trusted: Packages of your own whose classes the config may name and whose code therefore may run, e.g.
             ``("my_package",)``. A file says which ones it needs.
         changed: Settings of the stored config to build with other values, e.g. ``{"sampler.steps": 10}``. The weights
-            must still fit. A setting that the part takes, but that is newer than the file, may be named too.
+            must still fit. A setting that the part takes, but that is newer than the file, may be named too. What the
+            file itself names on the hub is taken from the local cache alone; what is named here may be downloaded.
 
     Raises:
         WeightsError: A file is missing, damaged, not ours or from a newer version, or the weights do not fit.
@@ -101,9 +102,10 @@ def load_module(
         )
     config = _checked_config(stored, path, trusted)
     wished = _with_changes(config, changed, path) if changed else config
-    check_targets(wished, path, trusted)
+    check_targets(wished, path, trusted, role=_module_class())
     try:
-        module: LightningModule = _instantiate(wished, path)
+        with named_by_file([value for value in (changed or {}).values() if isinstance(value, str)]):
+            module: LightningModule = _instantiate(wished, path)
     except SettingError as error:
         if changed and _does_build(config):  # else the fault is the file's own
             raise
@@ -297,7 +299,7 @@ def _checked_config(stored: Stored, path: Path, trusted: Sequence[str]) -> dict[
     check_targets({}, path, trusted)
     try:
         config = _with_todays_names(stored.config, path)
-        check_targets(config, path, trusted)
+        check_targets(config, path, trusted, role=_module_class())
     except SettingError as error:
         if missing := [name for name in stored.trusted if not _is_trusted(name, trusted)]:
             outer = list(dict.fromkeys(name.partition(".")[0] for name in missing))
@@ -308,6 +310,12 @@ def _checked_config(stored: Stored, path: Path, trusted: Sequence[str]) -> dict[
             ) from error
         raise WeightsError(str(error)) from error  # of the file, not of the call
     return config
+
+
+def _module_class() -> type[LightningModule]:
+    from lightning import LightningModule
+
+    return LightningModule
 
 
 def _is_trusted(name: str, trusted: Sequence[str]) -> bool:
@@ -344,7 +352,8 @@ def _is_taken(setting: str, node: Mapping[str, Any]) -> bool:
 
 def _does_build(config: dict[str, Any]) -> bool:
     try:
-        _instantiate(config, Path())
+        with named_by_file():
+            _instantiate(config, Path())
     except PaLibError:
         return False
     return True
@@ -353,18 +362,14 @@ def _does_build(config: dict[str, Any]) -> bool:
 def _instantiate(config: dict[str, Any], path: Path) -> Any:
     from hydra.errors import HydraException
     from hydra.utils import instantiate
-    from torch import nn
 
     try:
-        module = instantiate(config, _convert_="all")
+        return instantiate(config, _convert_="all")
     except HydraException as error:
         if isinstance(error.__cause__, PaLibError):
             raise error.__cause__ from error
         cause = error.__cause__ or error
         raise WeightsError(f"{path}: its config does not build: {first_line(cause)}") from error
-    if not isinstance(module, nn.Module):
-        raise WeightsError(f"{path}: its config builds a {type(module).__name__}, expected a module")
-    return module
 
 
 def _known_slots(module: nn.Module, slots: Sequence[str], path: Path) -> set[str]:

@@ -105,7 +105,7 @@ def wrong_types(
         settings: Settings by name.
         with_choices: Whether a value that is none of the choices of a ``Literal`` counts; constructors refuse it too.
     """
-    known = _annotations(make)
+    known = annotations_of(make)
     for name, value in settings.items():
         if name not in known or _holds_parts(value):
             continue
@@ -116,7 +116,7 @@ def wrong_types(
 
 
 @functools.cache
-def _annotations(make: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
+def annotations_of(make: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
     """Parameter -> its annotation and default, those that a constructor passes on to its bases included."""
     known: dict[str, tuple[Any, Any]] = {}
     classes = reversed(make.__mro__) if inspect.isclass(make) else ()

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 KEY = "pa_lib"  # of the entry in a .ckpt and in the metadata of a .safetensors
 
 _MARKS = ("pair", "private_weights")  # of the entry
+
+_BY_USER: ContextVar[Collection[object] | None] = ContextVar("by_user", default=None)  # None: no file is built
 
 _OWNER_ONLY, _EVERYBODY = 0o600, 0o666  # of which the user's umask takes its part
 
@@ -50,6 +54,26 @@ class Stored:
     private: tuple[str, ...] = ()
     marks: Mapping[str, str] = field(default_factory=dict)
     parts: dict[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def named_by_file(by_user: Collection[object] = ()) -> Iterator[None]:
+    """While a config from a file is built: what it names is not downloaded.
+
+    Args:
+        by_user: Values that the user gave, not the file.
+    """
+    token = _BY_USER.set(by_user)
+    try:
+        yield
+    finally:
+        _BY_USER.reset(token)
+
+
+def may_be_downloaded(name: str) -> bool:
+    """Whether it was the user who named something on the network, and not a file that is being read."""
+    by_user = _BY_USER.get()
+    return by_user is None or name in by_user
 
 
 def read(path: Path) -> Stored:

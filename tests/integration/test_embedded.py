@@ -22,7 +22,7 @@ from pa_lib.cli.command import FAILED, OK
 from pa_lib.cli.compose import build, compose
 from pa_lib.contracts import Detection
 from pa_lib.errors import PaLibError
-from pa_lib.modules import ConventionalAnonymizer, PassersbyAnonymizer, embedded_passersby, interference
+from pa_lib.modules import ConventionalAnonymizer, PassersbyAnonymizer, Patchify, embedded_passersby, interference
 from pa_lib.people import AbstractFinder, BoxMasker, HideAll, KalmanTracker
 from pa_lib.pipeline import AnonymizationPipeline, RunSettings
 from pa_lib.pretrained import asset_manifest, assets
@@ -111,10 +111,9 @@ def test_wrong_settings_get_one_line(own: Path, changed: dict[str, Any], message
 
 
 def test_a_file_of_another_system_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "linear.safetensors"
-    node = {"_target_": "torch.nn.Linear", "in_features": 2, "out_features": 2}
-    save_module(torch.nn.Linear(2, 2), node, path)  # type: ignore[arg-type]
-    with pytest.raises(PaLibError, match=r"its module has no setting sampler\.steps|holds a Linear"):
+    path = tmp_path / "part.safetensors"
+    save_module(Patchify(patch=2), {"_target_": "pa_lib.modules.Patchify", "patch": 2}, path)
+    with pytest.raises(PaLibError, match=r"its module has no setting sampler\.steps|holds a Patchify"):
         embedded_passersby(steps=2, body="fill", weights=str(path))
 
 

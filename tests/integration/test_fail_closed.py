@@ -1,7 +1,6 @@
 """Faults at every stage: no original masked pixel reaches the output, and no partial file carries its name.
 
-The secret is a magenta square that a stand-in finder finds by its colour. Nothing else in the clip is magenta, so a
-magenta pixel in an output is a leak.
+Every kind of fault at every stage: test_fault_matrix.py. The secret is a magenta square, see `_secret`.
 """
 
 from __future__ import annotations
@@ -12,98 +11,29 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-import av
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from pa_lib.contracts import Clip, ClipMasks, Detection
+from _secret import N_FRAMES, SIDE, ColorFinder, decoded, is_magenta, leaks, pipeline, report_of, secret_clip
+from pa_lib.contracts import Clip, ClipMasks
 from pa_lib.errors import PaLibError
 from pa_lib.modules import ConventionalAnonymizer
-from pa_lib.people import AbstractFinder, BoxMasker, HideAll, KalmanTracker, MaskRequest
-from pa_lib.pipeline import AnonymizationPipeline, RunOutcome, RunReport, RunSettings, SearchSettings
-
-N_FRAMES, WIDTH, HEIGHT, SIDE = 30, 160, 120, 24
-MAGENTA = (255, 0, 255)
-
-
-class ColourFinder(AbstractFinder):
-    """Finds the magenta square exactly; fails in the calls it is told to fail in."""
-
-    def __init__(self, fails_at: Callable[[int], bool] = lambda call: False) -> None:
-        self.fails_at = fails_at
-        self.calls = 0
-
-    def find(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Detection]]:
-        found = []
-        for image in images:
-            self.calls += 1
-            if self.fails_at(self.calls):
-                raise RuntimeError("the network is on fire")
-            rows, columns = np.nonzero(is_magenta(image))
-            if len(rows):
-                box = (float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1))
-                found.append([Detection("face", box, 0.99)])
-            else:
-                found.append([])
-        return found
-
-    def release(self) -> None:
-        pass
-
-
-def is_magenta(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    red, green, blue = (image[..., channel].astype(int) for channel in range(3))
-    return (red > 150) & (blue > 150) & (green < 110)
+from pa_lib.people import BoxMasker, KalmanTracker, MaskRequest
+from pa_lib.pipeline import RunSettings
 
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
-    """The square crosses a grey scene from left to right."""
-    path = tmp_path / "clip.mkv"
-    scene = np.random.default_rng(0).integers(90, 140, (HEIGHT, WIDTH, 1), dtype=np.uint8).repeat(3, 2)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(
-            "libx264", rate=10, options={"crf": "6", "g": "5", "bf": "0", "preset": "ultrafast"}
-        )
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv444p"
-        for index in range(N_FRAMES):
-            image = scene.copy()
-            image[40 : 40 + SIDE, 10 + 4 * index : 10 + 4 * index + SIDE] = MAGENTA
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
-    return path
-
-
-def pipeline(**parts: Any) -> AnonymizationPipeline:
-    defaults: dict[str, Any] = {
-        "finder": ColourFinder(),
-        "tracker": KalmanTracker(),
-        "chooser": HideAll(),
-        "masker": BoxMasker(),
-        "module": ConventionalAnonymizer("fill", color=(0, 90, 0)),
-        "search": SearchSettings(stride=3),
-    }
-    return AnonymizationPipeline(**(defaults | parts))
-
-
-def decoded(path: Path) -> list[NDArray[np.uint8]]:
-    with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-
-
-def report_of(outcome: RunOutcome) -> RunReport:
-    return RunReport.read_json(outcome.files["report"])
+    return secret_clip(tmp_path / "clip.mkv")
 
 
 def assert_nothing_leaked(output: Path) -> None:
-    for index, image in enumerate(decoded(output)):
-        assert not is_magenta(image).any(), f"frame {index} shows the secret"
+    assert leaks(output) == [], "frames show the secret"
 
 
 def test_without_a_fault_everything_is_hidden_and_nothing_redacted(clip: Path, tmp_path: Path) -> None:
@@ -116,7 +46,7 @@ def test_without_a_fault_everything_is_hidden_and_nothing_redacted(clip: Path, t
 
 @pytest.mark.parametrize("call", [1, 4, 11])
 def test_a_failed_search_redacts_its_frame_and_is_told(clip: Path, tmp_path: Path, call: int) -> None:
-    outcome = pipeline(finder=ColourFinder(lambda at: at == call)).run(clip, tmp_path / "out.mkv")
+    outcome = pipeline(finder=ColorFinder(lambda at: at == call)).run(clip, tmp_path / "out.mkv")
     assert_nothing_leaked(tmp_path / "out.mkv")
     redacted = [record for record in report_of(outcome).frames if record.status == "redacted"]
     assert len(redacted) == outcome.n_redacted == 1
@@ -124,7 +54,7 @@ def test_a_failed_search_redacts_its_frame_and_is_told(clip: Path, tmp_path: Pat
 
 
 def test_a_finder_that_never_works_redacts_everything(clip: Path, tmp_path: Path) -> None:
-    outcome = pipeline(finder=ColourFinder(lambda at: True)).run(clip, tmp_path / "out.mkv")
+    outcome = pipeline(finder=ColorFinder(lambda at: True)).run(clip, tmp_path / "out.mkv")
     assert outcome.n_redacted == N_FRAMES
     assert all(np.ptp(image.reshape(-1, 3), axis=0).max() <= 2 for image in decoded(tmp_path / "out.mkv"))
 
@@ -192,7 +122,7 @@ def test_a_broken_tracker_ends_the_run_and_leaves_nothing(clip: Path, tmp_path: 
 
 @pytest.mark.parametrize(
     "parts",
-    [{"finder": ColourFinder(lambda at: at == 4)}, {"module": Broken(raises)}, {"masker": BrokenMasker()}],
+    [{"finder": ColorFinder(lambda at: at == 4)}, {"module": Broken(raises)}, {"masker": BrokenMasker()}],
     ids=["finder", "module", "masker"],
 )
 def test_abort_ends_the_run_and_leaves_no_video(clip: Path, tmp_path: Path, parts: dict[str, Any]) -> None:

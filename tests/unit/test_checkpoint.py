@@ -18,6 +18,7 @@ from pa_lib import checkpoint
 from pa_lib.callbacks import ConfigInCheckpoint
 from pa_lib.checkpoint import load_config, load_module, load_slots, save_module
 from pa_lib.errors import PaLibError, SettingError
+from pa_lib.modules import DiffusersUNet
 
 TRUSTED = ("_training",)
 CONFIG: dict[str, Any] = {"_target_": TARGET, "width": 3}
@@ -136,7 +137,10 @@ def test_public_targets_pass(target: str) -> None:
         ({"config": {"_target_": TARGET, "width": "${oc.env:HOME}"}}, "unresolved"),
         ({"config": {"_target_": TARGET, "size": 3}}, "does not build"),
         ({"config": {"_target_": TARGET, "width": 5}}, r"backbone\.weight has shape \(3, 3, 3, 3\), expected \(5, 3"),
-        ({"config": {"_target_": "torch.optim.AdamW", "_partial_": True}}, r"builds a \w+, expected a module"),
+        ({"config": {"_target_": "torch.optim.AdamW", "_partial_": True}}, "refused _target_ torch.optim.AdamW"),
+        ({"config": {"_target_": "torch.nn.Linear", "in_features": 40000, "out_features": 40000}}, "LightningModule"),
+        ({"config": {**CONFIG, "width": {"_target_": "pa_lib.people.write_tracks"}}}, "refused _target_ pa_lib.people"),
+        ({"config": {"_target_": "pa_lib.modules.interference"}}, "it is a function, expected a kind of Lightning"),
     ],
 )
 def test_a_foreign_newer_or_unfitting_file_gets_one_line(tmp_path: Path, changes: Any, message: str) -> None:
@@ -266,3 +270,24 @@ def test_permission_is_asked_for_once_and_for_the_outer_package(tmp_path: Path) 
         f"{path}: refused _target_ my_package.parts.Mine: it was made with my_package: where their code may run, pass "
         "trusted=('my_package',)"
     )
+
+
+def test_a_file_causes_no_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name on the hub that stands in a file is not asked for, one that the user gives is."""
+    asked: list[str] = []
+
+    def model_info(self: object, path: str, **settings: object) -> None:
+        asked.append(path)
+        raise ConnectionError("no connection")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", model_info)
+    entry = {"version": "0.1.0", "config": {"_target_": "pa_lib.modules.DiffusersUNet", "path": "other/model"}}
+    save_file({"a": torch.zeros(1)}, tmp_path / "m.safetensors", metadata={"pa_lib": json.dumps(entry)})
+    with pytest.raises(PaLibError, match="the hub was not asked, as it is a checkpoint that names it"):
+        load_module(tmp_path / "m.safetensors")
+    assert asked == []
+    with pytest.raises(PaLibError, match="no connection"):
+        load_module(tmp_path / "m.safetensors", changed={"path": "mine/model"})
+    assert set(asked) == {"mine/model"}
+    with pytest.raises(PaLibError, match="no connection"):
+        DiffusersUNet("mine/other")

@@ -6,12 +6,13 @@ Metrics' parts with the same settings are one object, so that costly ones (face 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pa_lib.cli.compose import METRICS, ConfigError, as_trust, build, checked, named
 from pa_lib.errors import SettingError, WeightsError, first_line
 from pa_lib.setting_types import check_partial, wrong_types
+from pa_lib.targets import check_roles
 
 if TYPE_CHECKING:
     from lightning import Callback
@@ -52,9 +53,7 @@ def build_module(config: dict[str, Any], changed: dict[str, Any]) -> AbstractAno
     from pa_lib.modules import AbstractAnonymizer
 
     if config["weights"] is None:
-        module = build(config["module"])
-        if not isinstance(module, AbstractAnonymizer):
-            raise ConfigError(f"module is a {type(module).__name__}, expected a system of pa_lib.modules")
+        module = build(config["module"], AbstractAnonymizer, "module")
         if untrained := module.untrained_slots():
             raise ConfigError(
                 f"{type(module).__name__} would generate noise: {', '.join(sorted(untrained))} has random weights; "
@@ -91,35 +90,50 @@ def _on_device(module: Any, device: str) -> AbstractAnonymizer:
 
 def build_pipeline(config: dict[str, Any], module: AbstractAnonymizer) -> AnonymizationPipeline:
     """The walk over a video, with the parts that the config names."""
+    from pa_lib.contracts import FaceNetwork
+    from pa_lib.people import FaceRecognizer
     from pa_lib.pipeline import AnonymizationPipeline, SearchSettings
     from pa_lib.video import Limits, WriteSettings
 
     people = config["people"]
-    parts = {name: build(people[name]) for name in ("finder", "tracker", "chooser", "masker")}
+    recognizer = people.get("recognizer")
     return AnonymizationPipeline(
-        **parts,
+        **{name: build_part(people, name) for name in ("finder", "tracker", "chooser", "masker")},
         module=module,
-        identity=lambda: build(config["identity"]),
-        recognizer=build(people["recognizer"]) if people.get("recognizer") else None,
+        identity=lambda: build(config["identity"], FaceNetwork, "identity"),
+        recognizer=build(recognizer, FaceRecognizer, "people.recognizer") if recognizer else None,
         search=checked(SearchSettings, people["search"], "people.search"),
         limits=checked(Limits, config["limits"], "limits"),
         write=checked(WriteSettings, config["write"], "write"),
     )
 
 
+def build_part(people: Mapping[str, Any], name: str) -> Any:
+    """A part of the search for people: the ``finder``, ``tracker``, ``chooser`` or ``masker`` of a config's ``people``.
+
+    Raises:
+        PaLibError: It is something else, or a setting of it is wrong.
+    """
+    from pa_lib import people as parts
+
+    return build(people[name], getattr(parts, f"Abstract{name.title()}"), f"people.{name}")
+
+
 def build_callbacks(config: Mapping[str, Any]) -> list[Callback]:
     """The callbacks of a training config, in its order; those with metrics get them as `build_metrics` makes them."""
+    from lightning import Callback
+
     callbacks: list[Callback] = []
     for name, node in (config["callbacks"] or {}).items():
         if not node:
             continue
         if isinstance(node.get("metrics"), Mapping):  # Hydra would copy the metrics, and their parts, on their way in
             rest = {key: value for key, value in node.items() if key != "metrics"}
-            make = build({**rest, "_partial_": True})
+            make = build({**rest, "_partial_": True}, Callable[..., Callback], f"callbacks.{name}")
             check_partial(make, f"callbacks.{name}")
             callbacks.append(make(metrics=build_metrics(node["metrics"])))
         else:
-            callbacks.append(build(node))
+            callbacks.append(build(node, Callback, f"callbacks.{name}"))
     return callbacks
 
 
@@ -139,10 +153,11 @@ def build_metrics(node: Mapping[str, Any] | None, shared: dict[str, Any] | None 
     shared = {} if shared is None else shared
     metrics: list[AbstractMetric] = []
     for name, leaf in _leaves(node or {}, METRICS):
-        metric = assembled(leaf, shared)
-        if not isinstance(metric, AbstractMetric):
-            raise ConfigError(f"{name} is a {type(metric).__name__}, expected a metric")
-        metrics.append(metric)
+        try:
+            check_roles(leaf, AbstractMetric, name)
+        except SettingError as error:
+            raise ConfigError(str(error)) from error
+        metrics.append(assembled(leaf, shared))
     seen: dict[tuple[str, str], str] = {}
     for metric in metrics:
         key = (metric.name, metric.protocol_hash())

@@ -22,8 +22,9 @@ from pa_lib.cli.hydra_node import WITHOUT_LOGS, check_hydra_node
 from pa_lib.cli.path_settings import as_hydra, is_path, literal, quoted
 from pa_lib.errors import PaLibError, SettingError
 from pa_lib.renamed import renamed_config, renamed_overrides
+from pa_lib.roles import ANY
 from pa_lib.setting_types import checked_seed, wrong_types
-from pa_lib.targets import COMMAND_LINE, check_targets
+from pa_lib.targets import COMMAND_LINE, check_roles, check_targets
 
 T = TypeVar("T")
 
@@ -291,20 +292,29 @@ def _is_single_metric(name: str, config_dir: Path | None) -> bool:
     return False
 
 
-def build(node: dict[str, Any], **extra: Any) -> Any:
+def build(node: dict[str, Any], role: Any = ANY, place: str = "settings") -> Any:
     """Make the object that a config node's ``_target_`` names.
 
+    Args:
+        node: Node of a config of `composition`, whose names are permitted.
+        role: Annotation of what it is to make, e.g. ``AbstractMasker``, see `pa_lib.targets.check_roles`.
+        place: Place of the node in the config for errors.
+
     Raises:
-        ConfigError: Where an argument is unknown or of the wrong kind.
+        ConfigError: A part is not of the kind that is meant at its place, or an argument is unknown or of a wrong type.
         PaLibError: What the part itself refuses, unchanged.
     """
     from hydra.errors import HydraException
     from hydra.utils import instantiate
 
+    try:
+        check_roles(node, role, place)
+    except SettingError as error:
+        raise ConfigError(str(error)) from error
     if not node.get("_partial_") and (text := _wrong_type(node)):  # of a function, who calls it checks the settings
         raise ConfigError(f"{node.get('_target_')}: {text}")
     try:
-        return instantiate(_literal(node), _convert_="all", **extra)
+        return instantiate(_literal(node), _convert_="all")
     except HydraException as error:
         if isinstance(error.__cause__, PaLibError):
             raise error.__cause__ from error

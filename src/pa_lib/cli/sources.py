@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from pa_lib.cli.build import build_metrics, build_module, build_pipeline
+from pa_lib.cli.build import build_metrics, build_module, build_part, build_pipeline
 from pa_lib.cli.compose import build, checked
 from pa_lib.contracts import Kind, stored_kind
+from pa_lib.data import AbstractDataModule
 from pa_lib.evaluation import AttackOnFaces, FilePairs, ModuleOnClips, ModuleOnVideos
 from pa_lib.evaluation.shard import AbstractSource
 from pa_lib.metrics import AbstractMetric
+from pa_lib.modules import AbstractAttack
 from pa_lib.setting_types import check_partial
 from pa_lib.video import Limits
 
@@ -59,10 +61,11 @@ def file_pairs(config: Config) -> AbstractSource:
         config["original"],
         config["anonymized"],
         config["tracks"],
-        masker=build(config["people"]["masker"]),
+        masker=build_part(config["people"], "masker"),
         masker_settings=config["people"]["masker"],
         is_masker_recorded=config["is_masker_recorded"],
         limits=checked(Limits, config["limits"], "limits"),
+        trusted=config["trust"] or (),
     )
 
 
@@ -77,6 +80,7 @@ def module_on_videos(config: Config, changed: Config, folder: Path) -> AbstractS
         is_masker_recorded=config["is_masker_recorded"],
         seed=config["seed"],
         config={"people": config["people"]},
+        trusted=config["trust"] or (),
     )
 
 
@@ -84,7 +88,7 @@ def module_on_clips(config: Config, changed: Config) -> AbstractSource:
     """A module on the held-out clips of a data module."""
     return ModuleOnClips(
         build_module(dict(config), dict(changed)),
-        build(config["data"]),
+        build(config["data"], AbstractDataModule, "data"),
         split=config["split"],
         kind=cast("Kind | None", config["kind"] and stored_kind(config["kind"])),
         seed=config["seed"],
@@ -94,10 +98,10 @@ def module_on_clips(config: Config, changed: Config) -> AbstractSource:
 
 def attack_on_faces(config: Config, changed: Config) -> AbstractSource:
     """An attack, or another source that takes a system and photos, by a partial in its group."""
-    attack = build(config["attack"])
+    attack = build(config["attack"], AbstractAttack | Callable[..., AbstractSource], "attack")
     make = attack if isinstance(attack, partial) else partial(AttackOnFaces, attack)
     check_partial(make, "attack")
-    system, data = build_module(dict(config), dict(changed)), build(config["data"])
+    system, data = build_module(dict(config), dict(changed)), build(config["data"], AbstractDataModule, "data")
     source: AbstractSource = make(system, data, seed=config["seed"], data_settings=_without_path(config["data"]))
     return source
 

@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pa_lib.cli.build import build_part
 from pa_lib.cli.command import FAILED, OK, command, entry_point
-from pa_lib.cli.compose import build, checked, compose, parse
+from pa_lib.cli.compose import checked, compose, parse
 from pa_lib.errors import InputError, PaLibError, SettingError
 from pa_lib.paths import path_of
 
@@ -79,7 +80,7 @@ def _build_cutter(config: dict[str, Any]) -> TrackletCutter:
 
     people = config["people"]
     return TrackletCutter(
-        **{name: build(people[name]) for name in ("finder", "tracker", "masker")},
+        **{name: build_part(people, name) for name in ("finder", "tracker", "masker")},
         settings=checked(CutSettings, {field.name: config[field.name] for field in fields(CutSettings)}, ""),
         search=checked(SearchSettings, people["search"], "people.search"),
         limits=checked(Limits, config["limits"], "limits"),

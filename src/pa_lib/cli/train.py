@@ -67,13 +67,15 @@ def train(config: Mapping[str, Any], on_begun: Callable[[], None] | None = None)
     """
     import lightning
     from lightning.pytorch.callbacks import LambdaCallback
+    from lightning.pytorch.loggers import Logger
 
     from pa_lib.callbacks import ConfigInCheckpoint
     from pa_lib.cli.trainer import build_trainer, load_initial_slots, one_line_errors, parameter_summary
+    from pa_lib.modules import AbstractAnonymizer
 
     lightning.seed_everything(config["seed"], workers=True, verbose=False)
-    datamodule: lightning.LightningDataModule = build(config["data"])
-    module: LightningModule = build(config["module"])
+    datamodule: lightning.LightningDataModule = build(config["data"], lightning.LightningDataModule, "data")
+    module: LightningModule = build(config["module"], lightning.LightningModule | AbstractAnonymizer, "module")
     if not isinstance(module, lightning.LightningModule):
         raise ConfigError(f"{type(module).__name__} cannot be trained; choose module=passersby or another that learns")
     if config["init_from"] is not None and config["ckpt"] is None:
@@ -81,7 +83,7 @@ def train(config: Mapping[str, Any], on_begun: Callable[[], None] | None = None)
     callbacks = [*build_callbacks(config), ConfigInCheckpoint(config["module"])]
     if on_begun is not None:
         callbacks.append(LambdaCallback(on_train_batch_end=lambda trainer, *_: trainer.fast_dev_run or on_begun()))
-    loggers = [build(node) for node in (config["logger"] or {}).values() if node]
+    loggers = [build(node, Logger, f"logger.{name}") for name, node in (config["logger"] or {}).items() if node]
     trainer = build_trainer(config["trainer"], callbacks, loggers)
     if process_rank() == 0:
         print(f"  {parameter_summary(module)}", flush=True)

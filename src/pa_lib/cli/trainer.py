@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ def build_trainer(node: Mapping[str, Any], callbacks: Sequence[Callback], logger
     Raises:
         ConfigError: A setting that Lightning refuses, or half-precision weights.
     """
+    from lightning import Trainer
     from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 
     if node.get("precision") in ("bf16-true", "16-true"):
@@ -39,7 +40,9 @@ def build_trainer(node: Mapping[str, Any], callbacks: Sequence[Callback], logger
     most, every = node.get("max_steps"), node.get("log_every_n_steps")
     if isinstance(most, int) and isinstance(every, int) and 0 < most < every:
         node = {**node, "log_every_n_steps": most}  # else a short run logs nothing
-    make = build({**node, "_partial_": True})  # Hydra would copy the callbacks on their way in
+    make = build(
+        {**node, "_partial_": True}, Callable[..., Trainer], "trainer"
+    )  # Hydra would copy the callbacks on their way in
     try:
         with one_line_errors(None):
             trainer: Trainer = make(

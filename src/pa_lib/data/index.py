@@ -46,7 +46,7 @@ class FileTree:
 
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
-        return name in self._names if self._names is not None else (self.path / name).is_file()
+        return name in self._names if self._names is not None else self._inside(name).is_file()
 
     def in_folders(self, file: str) -> list[str]:
         """``folder/file`` for every folder of the top level that holds such a file, sorted; hidden ones left out."""
@@ -61,9 +61,10 @@ class FileTree:
 
         Raises:
             DamagedInputError: It is missing or cannot be read.
+            InputError: The name leaves the folder, as names in a table of other people might.
         """
         try:
-            return self._opened().read(name) if self._names is not None else (self.path / name).read_bytes()
+            return self._opened().read(name) if self._names is not None else self._inside(name).read_bytes()
         except (OSError, KeyError, zipfile.BadZipFile, EOFError) as error:
             raise DamagedInputError(f"data {self.path}: {name} cannot be read ({error})") from error
 
@@ -89,6 +90,12 @@ class FileTree:
         if image is None:
             raise DamagedInputError(f"data {self.path}: {name} is no image that can be read")
         return np.asarray(image, np.uint8)
+
+    def _inside(self, name: str) -> Path:
+        """The file's path: below the folder, whatever a table says. Links in the folder are followed."""
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise InputError(f"data {self.path}: {name} is outside of the folder; expected a path within it")
+        return self.path / name
 
     def _opened(self) -> zipfile.ZipFile:
         if self._zip is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ class Maskers:
         default: Masker where no settings were recorded; None: a `SilhouetteMasker` with its defaults.
         settings: Settings of the default for the record; None: its class and plain attributes.
         is_recorded_preferred: Whether recorded settings take precedence over the default.
+        trusted: Packages of your own whose classes recorded settings may name.
 
     >>> from pa_lib.people import BoxMasker
     >>> Maskers(BoxMasker(), {"_target_": "pa_lib.people.BoxMasker"}).of(None, None, Path("clip.tracks.json"))[1:]
@@ -36,10 +37,12 @@ class Maskers:
         settings: Mapping[str, Any] | None = None,
         *,
         is_recorded_preferred: bool = True,
+        trusted: Sequence[str] = (),
     ) -> None:
         self._default = default
         self._settings = settings
         self._is_recorded_preferred = is_recorded_preferred
+        self.trusted = tuple(trusted)
         self._made: dict[str, AbstractMasker] = {}
 
     def of(
@@ -67,10 +70,10 @@ class Maskers:
     def _recorded(self, node: Mapping[str, Any], path: Path) -> AbstractMasker:
         key = json.dumps(node, sort_keys=True, default=str)
         if key not in self._made:
-            masker = made_again(node, path)
-            if not isinstance(masker, AbstractMasker):
-                raise InputError(f"{path}: its masker is a {type(masker).__name__}; set is_masker_recorded=false")
-            self._made[key] = masker
+            try:
+                self._made[key] = made_again(node, AbstractMasker, path, self.trusted)  # type: ignore[type-abstract]
+            except InputError as error:
+                raise InputError(f"{error}; is_masker_recorded=false takes people/masker instead") from error
         return self._made[key]
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pa_lib.contracts import ClipMasks, PersonInfo
 from pa_lib.errors import InputError, SettingError
+from pa_lib.modules import AbstractReference
 from pa_lib.pipeline.replaced import Extending
 from pa_lib.reports.run_record import RunReport
 from pa_lib.targets import check_targets
+
+Part = TypeVar("Part")
+
+_PACKAGES = ("pa_lib.modules", "pa_lib.people", "pa_lib.pretrained")
 
 
 class RecordedReplacements:
@@ -34,12 +39,15 @@ class RecordedReplacements:
         return self.reference.extended(masks, seed=seed)
 
 
-def recorded_replacements(report: RunReport, path: Path) -> tuple[RecordedReplacements | None, int]:
+def recorded_replacements(
+    report: RunReport, path: Path, trusted: Sequence[str] = ()
+) -> tuple[RecordedReplacements | None, int]:
     """What extended the masks of a run, and the seed of the run; None where its system names no replacements.
 
     Args:
         report: Report of the run.
         path: File that an error names.
+        trusted: Packages of your own whose classes the report may name.
 
     Raises:
         InputError: The report names replacements, and not what they come from.
@@ -55,25 +63,31 @@ def recorded_replacements(report: RunReport, path: Path) -> tuple[RecordedReplac
             f"{path}: the report names replacements and not the reference that they come from, so it is unknown which "
             "pixels were replaced; measure with module=NAME instead, which anonymizes again"
         )
-    reference = made_again(node, path)
-    if not isinstance(reference, Extending):
-        raise InputError(f"{path}: its reference is a {type(reference).__name__}; expected one of pa_lib.modules")
-    return RecordedReplacements(names, reference), seed
+    return RecordedReplacements(names, made_again(node, AbstractReference, path, trusted)), seed  # type: ignore[type-abstract]
 
 
-def made_again(node: Mapping[str, Any], path: Path) -> Any:
+def made_again(node: Mapping[str, Any], role: type[Part], path: Path, trusted: Sequence[str] = ()) -> Part:
     """The part that recorded settings describe.
 
-    The file may come from anywhere: only public parts of pa_lib and torch are made, whatever it names.
+    The file may come from anywhere: only public classes are made, and only where such a class is meant.
+
+    Args:
+        node: Recorded settings.
+        role: Class of the part.
+        path: File that an error names.
+        trusted: Packages of your own whose classes may be named too.
 
     Raises:
         InputError: The settings name something else, or do not fit.
     """
+    if "_target_" not in node:
+        raise InputError(f"{path}: its {role.__name__} names no class; expected a _target_")
     try:
-        check_targets({"recorded": node}, path, trusted=("pa_lib.people",))
+        check_targets(node, path, trusted, role=role, packages=_PACKAGES)
     except SettingError as error:  # of the file, not of the command
         raise InputError(str(error)) from error
-    return _made(node, path)
+    made: Part = _made(node, path)
+    return made
 
 
 def _made(node: Any, path: Path) -> Any:

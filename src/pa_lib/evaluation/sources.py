@@ -43,6 +43,7 @@ class FilePairs(AbstractSource):
         masker_settings: Settings of `masker` for the record; None: its class and plain attributes.
         is_masker_recorded: Whether the masker that the run recorded takes precedence over `masker`.
         limits: Limits on what is read.
+        trusted: Packages of your own whose classes tracks files and reports may name.
 
     Examples::
 
@@ -59,11 +60,12 @@ class FilePairs(AbstractSource):
         masker_settings: Mapping[str, Any] | None = None,
         is_masker_recorded: bool = True,
         limits: Limits | None = None,
+        trusted: Sequence[str] = (),
     ) -> None:
         self.original = path_of(original)
         self.anonymized = None if anonymized is None else path_of(anonymized)
         self.tracks = None if tracks is None else path_of(tracks)
-        self.maskers = Maskers(masker, masker_settings, is_recorded_preferred=is_masker_recorded)
+        self.maskers = Maskers(masker, masker_settings, is_recorded_preferred=is_masker_recorded, trusted=trusted)
         self.limits = limits or Limits()
 
     def measure(self, make_metrics: MakeMetrics, rank: int, world: int, on_progress: OnProgress) -> Shard:
@@ -108,6 +110,7 @@ class ModuleOnVideos(AbstractSource):
         is_masker_recorded: Whether the masker that the tracks file records takes precedence over the pipeline's.
         seed: Seed of everything random.
         config: Configuration to record in the tracks file.
+        trusted: Packages of your own whose classes the tracks file may name.
     """
 
     def __init__(
@@ -121,12 +124,15 @@ class ModuleOnVideos(AbstractSource):
         is_masker_recorded: bool = True,
         seed: int = 0,
         config: Mapping[str, Any] | None = None,
+        trusted: Sequence[str] = (),
     ) -> None:
         self.original = path_of(original)
         self.pipeline = pipeline
         self.folder = path_of(folder)
         self.tracks = None if tracks is None else path_of(tracks)
-        self.maskers = Maskers(pipeline.masker, masker_settings, is_recorded_preferred=is_masker_recorded)
+        self.maskers = Maskers(
+            pipeline.masker, masker_settings, is_recorded_preferred=is_masker_recorded, trusted=trusted
+        )
         self.seed = checked_seed(seed)
         self.config = config
 

@@ -80,7 +80,7 @@ class OpenedPair:
             maskers = maskers or Maskers()
             masker, self.masker_settings, self.masker_from = maskers.of(report, self.record, pair.tracks)
             if module is None and report is not None:
-                module, seed = recorded_replacements(report, pair.report or pair.tracks)
+                module, seed = recorded_replacements(report, pair.report or pair.tracks, maskers.trusted)
             self.masks = MaskMaker(self.before, self.record, masker, self.redacted, module, seed)
         self.n_frames = self.n_undecodable = 0
 

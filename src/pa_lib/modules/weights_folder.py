@@ -16,6 +16,7 @@ from torch import nn
 
 from pa_lib.errors import SettingError, WeightsError
 from pa_lib.paths import path_of
+from pa_lib.stored import may_be_downloaded
 
 Network = TypeVar("Network")
 
@@ -88,7 +89,7 @@ def from_folder(
         WeightsError: No such folder; no config in it; weights missing, damaged or of other shapes; no connection.
     """
     folder = path_of(path)
-    arguments = {} if variant is None else {"variant": variant}
+    arguments: dict[str, Any] = {} if variant is None else {"variant": variant}
     if folder.is_dir():
         candidates = [folder / subfolder, folder]
         source = next((str(one) for one in candidates if (one / named).is_file()), None)
@@ -108,7 +109,7 @@ def from_folder(
         raise WeightsError(f"no folder {folder}; set path to a folder saved by diffusers, or to a hub id (owner/name)")
     else:
         source = path
-        arguments["subfolder"] = subfolder
+        arguments |= {"subfolder": subfolder, "local_files_only": not may_be_downloaded(path)}
         _check_reachable(kind, path, f"{subfolder}/{named}" if subfolder else named)
     try:
         with _quiet():
@@ -277,6 +278,10 @@ def _hub_file(path: str, name: str) -> Path:
 
     if isinstance(cached := try_to_load_from_cache(path, name), str):
         return Path(cached)
+    if not may_be_downloaded(path):
+        raise OSError(
+            "the hub was not asked, as it is a checkpoint that names it: download it, or give the path yourself"
+        )
     if (parent := Path(path).parent).is_dir():
         raise OSError(f"{parent} is a folder here, without {Path(path).name}, so that the hub was not asked")
     try:

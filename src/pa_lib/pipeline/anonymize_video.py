@@ -42,6 +42,7 @@ from pa_lib.people import (
     read_tracks,
     stage_tracks,
 )
+from pa_lib.pipeline.checks import untracked
 from pa_lib.pipeline.passes import SearchSettings, compare_faces, no_progress, read_reported, search_people
 from pa_lib.pipeline.protect import ProtectedFrame, protect_frames, replacements_of
 from pa_lib.pipeline.recurring import shared
@@ -268,7 +269,9 @@ class AnonymizationPipeline:
         choice = chooser.choose(found.people, found.timeline, embeddings)
         self.finder.release()
         made_with = {"people": settings.config["people"]} if settings.config else {}
-        return TracksRecord.of(info, sha256, found.findings, found.people, choice, made_with), embeddings
+        record = TracksRecord.of(info, sha256, found.findings, found.people, choice, made_with)
+        lost = untracked(found.findings, record.people, self.tracker.start_score)
+        return replace(record, faults={**lost, **record.faults}), embeddings
 
     def _choose(
         self, info: VideoInfo, record: TracksRecord, on_progress: ProgressCallback

@@ -12,6 +12,7 @@ from pa_lib.contracts import PersonInfo
 from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.people import AbstractMasker, MaskRequest, TracksRecord
 from pa_lib.people.outlines import Moment, Moments, heads_of
+from pa_lib.pipeline.checks import unmasked
 from pa_lib.pipeline.replaced import MaskedFrame, ReplacedFrame, error_text, named, replaced_frames
 from pa_lib.reports.frame_log import FrameRecord
 from pa_lib.video import Frame, Picture, VideoInfo, redacted_picture
@@ -50,7 +51,8 @@ def protect_frames(
     """Every frame once and in order: untouched, anonymized, or redacted whole.
 
     A frame is redacted where it could not be decoded, where it could not be searched for people, where its mask or its
-    anonymization failed, and where the anonymizer returned anything but finite frames of the right shape.
+    anonymization failed, where the anonymizer returned anything but finite frames of the right shape, and where masks
+    or pixels do not hide who is hidden (`pa_lib.pipeline.checks`).
 
     Args:
         frames: Frames of the source.
@@ -152,7 +154,10 @@ def masked_frame(
         poses = {person_id: pose for person_id, pose in found.items() if pose is not None}
         moments = around()
         image = frame.picture.rgb() if moments is None else moments.here.image
-        result = masker.mask(MaskRequest(image, hidden, kept, grid=info.chroma_grid, poses=poses, moments=moments))
+        request = MaskRequest(image, hidden, kept, grid=info.chroma_grid, poses=poses, moments=moments)
+        result = masker.mask(request)
+        if reason := unmasked(result.masks, request):
+            return MaskedFrame(frame, is_searched, fault=f"mask: {reason}")
         masks = tuple(replace(mask, pose=record.poses[mask.person_id].placed_at(frame.index)) for mask in result.masks)
         return MaskedFrame(frame, is_searched, masks, result.fallbacks, spared=result.spared)
     except Exception as error:  # whatever it was, the frame is not protected

@@ -6,6 +6,7 @@ Videos go through `replaced_frames`, whether they are written or only measured; 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -19,9 +20,14 @@ from torch import Tensor
 from pa_lib.contracts import Clip, ClipMasks, PersonInfo, PersonMask, Replacement
 from pa_lib.errors import ProtectionError
 from pa_lib.functional import Patch, composite, snap_to_grid
+from pa_lib.modules.non_interference import mean_interference
 from pa_lib.modules.systems.base import AbstractAnonymizer
 from pa_lib.people.mask_shapes import part_inside
+from pa_lib.pipeline.checks import unchanged
 from pa_lib.video import Frame, Picture
+
+_SAMPLING = 8  # of windows in which non-interference is looked at: each is this many times as far on as the one before
+_INTERFERENCE_LEVELS = 0.5  # a result that is the same but for the order of sums on another device
 
 
 @runtime_checkable
@@ -78,7 +84,7 @@ class ReplacedFrame(NamedTuple):
         item: The frame with its extended masks.
         made: The frame with the system's pixels under the masks, shape 3 h w; None where no person is hidden, or the
             system failed.
-        error: Error of the system; None where it did not fail.
+        error: Error of the system, or what is wrong with its result; None where it did not fail.
     """
 
     item: MaskedFrame
@@ -157,7 +163,7 @@ def replaced_pictures(
         people += _at(extended(single, module, seed).people, at)
         known |= about
     masks = _clip_masks(tuple(people), masks.n_frames, (masks.height, masks.width), known)
-    return _composited(Clip(frames.clone()), masks, module, seed, (frame[None] for frame in frames))
+    return _composited(Clip(frames.clone()), masks, module, seed, (frame[None] for frame in frames))[0]
 
 
 def extended_frame(item: MaskedFrame, module: Extending, known: Mapping[int, PersonInfo], seed: int) -> MaskedFrame:
@@ -202,17 +208,20 @@ def replaced_frames(
     """
     items = (extended_frame(item, module, known, seed) for item in masked)
     held: dict[int, Tensor] = {}  # frames that come again in the next window, as this one has anonymized them
+    claim = _Claim(module, seed)
     for window in _windows(items, module.window_frames, module.overlap_frames, cuts):
         made: dict[int, Tensor] = {}
+        faults: dict[int, Exception] = {}
         failure: Exception | None = None
         try:
-            made = _anonymized(window.items, module, known, seed, fps)
+            made, faults = _anonymized(window.items, module, known, seed, fps, claim)
         except Exception as error:  # whatever it was, this window is not anonymized
             failure = error
         made = held | made | _cross_faded(held, made)
         n_done = len(window.items) - window.n_held
         for item in window.items[:n_done]:
-            yield ReplacedFrame(item, made.get(item.frame.index), failure)
+            index = item.frame.index
+            yield ReplacedFrame(item, made.get(index), failure or faults.get(index))
         last = [item.frame.index for item in window.items[n_done:]]
         held = {index: made[index].clone() for index in last if index in made}  # a view would keep the whole window
         del window, made  # before the next one is read
@@ -256,13 +265,19 @@ def _cross_faded(held: dict[int, Tensor], made: dict[int, Tensor]) -> dict[int, 
 
 
 def _anonymized(
-    items: list[MaskedFrame], module: AbstractAnonymizer, known: Mapping[int, PersonInfo], seed: int, fps: float
-) -> dict[int, Tensor]:
-    """Frame index -> the frame with the system's pixels under the masks, 3 h w, where people are hidden.
+    items: list[MaskedFrame],
+    module: AbstractAnonymizer,
+    known: Mapping[int, PersonInfo],
+    seed: int,
+    fps: float,
+    claim: _Claim,
+) -> tuple[dict[int, Tensor], dict[int, Exception]]:
+    """Frame index -> the frame with the system's pixels under the masks, 3 h w, where people are hidden; or its fault.
 
     Frames that cannot be protected end a run: what a system sees is consecutive.
     """
     done: dict[int, Tensor] = {}
+    faults: dict[int, Exception] = {}
     for run in _runs(items):
         if not any(item.people for item in run):
             continue
@@ -272,9 +287,12 @@ def _anonymized(
         height, width = frames.shape[2:]
         masks = _clip_masks(people, len(run), (height, width), known)
         sources = (_frames([picture]) for picture in pictures)  # again, one by one: the system may change its frames
-        made = _composited(Clip(frames, run[0].frame.index, fps), masks, module, seed, sources)
-        done |= {item.frame.index: made[at] for at, item in enumerate(run) if item.people}
-    return done
+        clip = Clip(frames, run[0].frame.index, fps)
+        claim.check(clip, masks)
+        made, wrong = _composited(clip, masks, module, seed, sources)
+        done |= {item.frame.index: made[at] for at, item in enumerate(run) if item.people and at not in wrong}
+        faults |= {run[at].frame.index: error for at, error in wrong.items()}
+    return done, faults
 
 
 def _frames(pictures: Sequence[Picture]) -> UInt8[Tensor, "t 3 h w"]:
@@ -288,16 +306,55 @@ def _frames(pictures: Sequence[Picture]) -> UInt8[Tensor, "t 3 h w"]:
 
 def _composited(
     clip: Clip, masks: ClipMasks, module: AbstractAnonymizer, seed: int, sources: Iterable[UInt8[Tensor, "1 3 h w"]]
-) -> UInt8[Tensor, "t 3 h w"]:
-    """Every frame of the clip with the system's pixels under the masks, **in the clip's own frames**.
+) -> tuple[UInt8[Tensor, "t 3 h w"], dict[int, Exception]]:
+    """Every frame of the clip with the system's pixels under the masks, **in the clip's own frames**; and faults.
 
     One source and one alpha are held at a time.
     """
     made = module.anonymize_(clip, masks, seed=seed).frames.cpu()
+    faults: dict[int, Exception] = {}
     for at, source in enumerate(sources):
         one = slice(at, at + 1)
+        if reason := unchanged(source[0], made[at], tuple(masks.in_frame(at)), module.unchanged_kinds):
+            faults[at] = ProtectionError(reason)
         clip.frames[one] = composite(source, made[one], masks.union(at)[None, None])
-    return clip.frames
+    return clip.frames, faults
+
+
+class _Claim:
+    """That hidden pixels do not move the result, held against samples where a system says so.
+
+    Args:
+        module: The system.
+        seed: Seed of the system.
+    """
+
+    def __init__(self, module: AbstractAnonymizer, seed: int) -> None:
+        self.module, self.seed = module, seed
+        self._n_windows = 0
+        self._broken: ProtectionError | None = None
+
+    def check(self, clip: Clip, masks: ClipMasks) -> None:
+        """Look at one frame of some of the windows: of the first, the 8th, the 64th, ...
+
+        Raises:
+            ProtectionError: Hidden pixels moved the result, now or before.
+        """
+        if not self.module.is_non_interfering:
+            return
+        self._n_windows += 1
+        if self._broken is None and self._n_windows == _SAMPLING ** round(math.log(self._n_windows, _SAMPLING)):
+            at = masks.people[0].frame
+            one = replace(masks, people=tuple(_at(masks.in_frame(at), 0)), n_frames=1)
+            frame = replace(clip, frames=clip.frames[at : at + 1], first_frame=clip.first_frame + at)
+            moved = mean_interference(self.module, frame, one, seed=self.seed)
+            if not moved <= _INTERFERENCE_LEVELS:
+                self._broken = ProtectionError(
+                    f"{type(self.module).__name__} says that hidden pixels do not move its result, but others moved it "
+                    f"by {moved:.1f} levels"
+                )
+        if self._broken is not None:
+            raise self._broken
 
 
 def _clip_masks(

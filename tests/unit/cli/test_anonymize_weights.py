@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 import _passersby
 from _clips import make_clip
@@ -21,7 +20,7 @@ from pa_lib.cli.anonymize import main
 from pa_lib.cli.command import FAILED, OK, USAGE
 from pa_lib.cli.compose import build, compose
 from pa_lib.contracts import Detection
-from pa_lib.modules import ConventionalAnonymizer
+from pa_lib.modules import ConventionalAnonymizer, Patchify
 from pa_lib.people import AbstractFinder, BoxMasker, HideAll, KalmanTracker
 from pa_lib.pipeline import AnonymizationPipeline, RunSettings
 from pa_lib.video import probe, read_frames
@@ -147,10 +146,9 @@ def test_weights_of_a_pipeline_that_has_moved(source: Path) -> None:
 
 
 def test_a_checkpoint_that_does_not_anonymize(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = {"_target_": "torch.nn.Linear", "in_features": 2, "out_features": 2}
-    save_module(nn.Linear(2, 2), config, "linear.safetensors")  # type: ignore[arg-type]
-    assert call(source, "out.mkv", "weights=linear.safetensors") == USAGE
-    assert "holds a Linear, which does not anonymize" in capsys.readouterr().err
+    save_module(Patchify(patch=2), {"_target_": "pa_lib.modules.Patchify", "patch": 2}, "part.safetensors")
+    assert call(source, "out.mkv", "weights=part.safetensors") == USAGE
+    assert "holds a Patchify, which does not anonymize" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

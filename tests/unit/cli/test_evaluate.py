@@ -148,7 +148,10 @@ class TestBuildMetrics:
         assert len(shared) == 2
 
     def test_what_is_no_metric_is_refused(self) -> None:
-        with pytest.raises(ConfigError, match=r"metrics\.a is a BoxMasker, expected a metric"):
+        with pytest.raises(
+            ConfigError,
+            match=r"metrics\.a: refused _target_ pa_lib\.people\.BoxMasker: expected a kind of AbstractMetric",
+        ):
             build_metrics({"a": {"_target_": "pa_lib.people.BoxMasker"}})
         with pytest.raises(ConfigError, match=r"metrics\.a: got 3"):
             build_metrics({"a": 3})

@@ -193,6 +193,15 @@ def test_wrong_index_gets_one_clear_line(tmp_path: Path, lines: list[str], heade
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("file", ["../secret.png", "pictures/../../secret.png", "{parent}/secret.png"])
+def test_a_table_cannot_name_files_outside_of_its_folder(tmp_path: Path, file: str) -> None:
+    picture(9).save(tmp_path / "secret.png")
+    lines = [LINE.format(f"pictures/{number}.png") for number in range(3)]
+    folder = write(tmp_path / "data", [LINE.format(file.format(parent=tmp_path)), *lines])
+    with pytest.raises(PaLibError, match="outside of the folder"):
+        FaceDataModule(folder, val_share=0).train_set[0]
+
+
 def test_damaged_image_names_its_row(tmp_path: Path) -> None:
     data = faces(tmp_path, val_share=0)
     (tmp_path / "pictures" / "2.png").write_bytes(b"no picture")

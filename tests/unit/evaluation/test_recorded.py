@@ -8,17 +8,20 @@ import pytest
 
 from pa_lib.errors import InputError
 from pa_lib.evaluation.recorded import made_again
-from pa_lib.people import BoxMasker
+from pa_lib.modules import DoublesReference
+from pa_lib.people import AbstractMasker, BoxMasker
 
 FILE = Path("clip.report.json")
 
 
 def test_parts_within_parts_are_made() -> None:
-    made = made_again({"_target_": "pa_lib.people.BoxMasker", "dilation_px": 7, "feather_px": 2}, FILE)
+    made = made_again({"_target_": "pa_lib.people.BoxMasker", "dilation_px": 7, "feather_px": 2}, BoxMasker, FILE)
     assert isinstance(made, BoxMasker)
     assert made.edge.dilation_px == 7
     nested = made_again(
-        {"_target_": "pa_lib.modules.DoublesReference", "light": {"_target_": "pa_lib.modules.NoLight"}}, FILE
+        {"_target_": "pa_lib.modules.DoublesReference", "light": {"_target_": "pa_lib.modules.NoLight"}},
+        DoublesReference,
+        FILE,
     )
     assert type(nested.light).__name__ == "NoLight"
 
@@ -34,5 +37,5 @@ def test_parts_within_parts_are_made() -> None:
 )
 def test_a_file_that_names_anything_else_is_refused(node: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
-        made_again(node, FILE)
+        made_again(node, AbstractMasker, FILE)  # type: ignore[type-abstract]
     assert "clip.report.json" in str(caught.value)

@@ -153,7 +153,11 @@ class TestMaskers:
         [
             ({"_target_": "os.system"}, "refused _target_ os.system"),
             ({**BOX_MASKER, "wrong": 1}, r"clip\.tracks\.json: pa_lib\.people\.BoxMasker: .*wrong"),
-            ({"_target_": "pa_lib.people.HideAll"}, "its masker is a HideAll; set is_masker_recorded=false"),
+            (
+                {"_target_": "pa_lib.people.HideAll"},
+                "HideAll: expected a kind of AbstractMasker.*; is_masker_recorded=false",
+            ),
+            ({"_target_": "pa_lib.people.write_tracks", "path": "x"}, "write_tracks: it is a function"),
         ],
     )
     def test_a_file_can_only_name_public_maskers(self, node: dict[str, object], message: str) -> None:

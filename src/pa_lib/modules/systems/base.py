@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
-from pa_lib.contracts import Clip, ClipMasks, PersonInfo
+from pa_lib.contracts import Clip, ClipMasks, Kind, PersonInfo
 from pa_lib.modules.systems.private import KeepsPrivate
 
 
@@ -46,6 +46,14 @@ class AbstractAnonymizer(KeepsPrivate, ABC):
         hidden pixels in any way and it is the same bit for bit, so that they cannot be computed back from it. A system
         that says True is tested for it.
         """
+
+    @property
+    def unchanged_kinds(self) -> frozenset[Kind]:
+        """Kinds of masks under which the system leaves the source as it is, by a setting. Most systems have none.
+
+        Under all others the caller expects other pixels than the source's, and redacts frames without.
+        """
+        return frozenset()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -109,8 +117,8 @@ class AbstractAnonymizer(KeepsPrivate, ABC):
                 per person from ``(seed, person_id)``, so that a person looks the same in every window.
 
         Returns:
-            A clip of the same shape, type, first frame and rate. A system that cannot replace a person raises: source
-            pixels under a mask would be a leak that nothing else detects.
+            A clip of the same shape, type, first frame and rate. A system that cannot replace a person raises: of
+            source pixels under a mask the caller detects only whole people.
         """
 
     def anonymize_(self, clip: Clip, masks: ClipMasks, *, seed: int = 0) -> Clip:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-from pa_lib.contracts import Box, Clip, ClipMasks, PersonMask
+from pa_lib.contracts import Box, Clip, ClipMasks, Kind, PersonMask
 from pa_lib.functional.camera import camera_motion
 from pa_lib.functional.crops import cut_and_hide
 from pa_lib.modules.crops.aligner import CropAligner, Crops, Enlarge, Piece, Reintegrator
@@ -77,6 +77,11 @@ class CropwiseAnonymizer(AbstractAnonymizer):
     def is_non_interfering(self) -> bool:
         """True unless the system looks at hidden pixels, or bodies are shown or computed from them."""
         return not self.looks_at_hidden and self.body in ("generate", "fill")
+
+    @property
+    def unchanged_kinds(self) -> frozenset[Kind]:
+        """Bodies, where they are kept."""
+        return frozenset({"body"}) if self.body == "keep" else frozenset()
 
     def anonymize(self, clip: Clip, masks: ClipMasks, *, seed: int = 0) -> Clip:
         """Replace the people under the masks; see `AbstractAnonymizer.anonymize`."""

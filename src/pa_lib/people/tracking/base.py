@@ -12,13 +12,21 @@ if TYPE_CHECKING:
 
 
 class AbstractTracker(ABC):
-    """Joins the detections of a whole video into tracks without gaps."""
+    """Joins the detections of a whole video into tracks without gaps.
+
+    Attributes:
+        start_score: Score from which on every detection lies in a track, in [0, 1]. The pipeline redacts frames where
+            one does not; what is less sure may be left out.
+    """
+
+    start_score: float = 0.5
 
     @abstractmethod
     def track(self, findings: Findings, width: int, height: int) -> list[Track]:
         """The tracks of all people, in order of first appearance, numbered from 1.
 
-        Each track holds a box for every frame from its first to its last; none crosses a shot boundary.
+        Each track holds a box for every frame from its first to its last, and from its first and last detection on to
+        the neighbouring searched frame; none crosses a shot boundary.
 
         Args:
             findings: Detections of the searched frames, the shot boundaries, and the time of every frame.
