@@ -362,14 +362,18 @@ def _does_build(config: dict[str, Any]) -> bool:
 def _instantiate(config: dict[str, Any], path: Path) -> Any:
     from hydra.errors import HydraException
     from hydra.utils import instantiate
+    from torch import nn
 
     try:
-        return instantiate(config, _convert_="all")
+        module = instantiate(config, _convert_="all")
     except HydraException as error:
         if isinstance(error.__cause__, PaLibError):
             raise error.__cause__ from error
         cause = error.__cause__ or error
         raise WeightsError(f"{path}: its config does not build: {first_line(cause)}") from error
+    if not isinstance(module, nn.Module):  # by a function of the user's own
+        raise WeightsError(f"{path}: its config builds a {type(module).__name__}, expected a module")
+    return module
 
 
 def _known_slots(module: nn.Module, slots: Sequence[str], path: Path) -> set[str]:

@@ -40,9 +40,8 @@ def build_trainer(node: Mapping[str, Any], callbacks: Sequence[Callback], logger
     most, every = node.get("max_steps"), node.get("log_every_n_steps")
     if isinstance(most, int) and isinstance(every, int) and 0 < most < every:
         node = {**node, "log_every_n_steps": most}  # else a short run logs nothing
-    make = build(
-        {**node, "_partial_": True}, Callable[..., Trainer], "trainer"
-    )  # Hydra would copy the callbacks on their way in
+    # A partial, since Hydra would copy the callbacks on their way in.
+    make = build({**node, "_partial_": True}, Callable[..., Trainer], "trainer")
     try:
         with one_line_errors(None):
             trainer: Trainer = make(
