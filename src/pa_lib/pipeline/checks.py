@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pa_lib.contracts import Box, Kind, Person, PersonMask, Presence
-from pa_lib.people import Findings, MaskRequest
-from pa_lib.people.mask_shapes import box_of, grown
+from pa_lib.functional import Patch
+from pa_lib.people import Findings, FrameMasks, MaskRequest
+from pa_lib.people.mask_shapes import grown
+from pa_lib.people.sparing import is_sighted
 
 _COVERED = 0.99  # alpha from which nothing of a pixel can be seen: below a hundredth of it is left
 _CORE = 0.5  # of a face's box: the part in the middle that every shape of every masker covers
@@ -29,7 +31,6 @@ _SAMPLES = 9  # places along each side of the core that are looked at
 _LEAST_SHARE = 0.005  # of the visible box of a body: much less than its head
 _LEAST_PX = 4
 _KEPT_REACH = 1.2  # how far kept people reach beyond their boxes, see `people.mask`
-_SIGHTING_REACH = 2  # frames around a detection in which a face counts as seen, see `people.mask`
 
 _SAME_LEVELS = 1  # difference up to which a pixel is as it was: rounding
 _LEAST_CHANGED = 0.02  # share of a person's pixels that has to be other than it was
@@ -91,7 +92,7 @@ def untracked(findings: Findings, people: Iterable[Person], start_score: float) 
     return faults
 
 
-def unmasked(masks: Sequence[PersonMask], request: MaskRequest) -> str | None:
+def unmasked(found: FrameMasks, request: MaskRequest) -> str | None:
     """Why masks do not hide the people who are to be hidden in a frame; None where they do.
 
     Every mask is a part of the frame with an alpha in [0, 1]. The middle of every face that reaches into the frame is
@@ -100,17 +101,18 @@ def unmasked(masks: Sequence[PersonMask], request: MaskRequest) -> str | None:
     are seen count.
 
     Args:
-        masks: Masks from the masker.
+        found: Masks from the masker, and what it says that kept people cover.
         request: Request that it got.
     """
+    masks, spared = found.masks, found.spared
     height, width = request.image.shape[:2]
     for mask in masks:
         if reason := _unusable(mask, height, width):
             return f"the mask of person {mask.person_id} {reason}"
-    kept = [grown(box_of(one), _KEPT_REACH) for one in request.kept]
+    kept = [grown(one.box, _KEPT_REACH) for one in request.kept]
     faced = {one.person_id for one in request.hidden if one.track.kind == "face"}
     for presence in request.hidden:
-        x0, y0, x1, y1 = box = box_of(presence)
+        x0, y0, x1, y1 = box = presence.box
         if not (np.isfinite(box).all() and x0 < x1 and y0 < y1):
             return f"the box of person {presence.person_id} has no area"
         if min(x1, width) <= max(x0, 0) or min(y1, height) <= max(y0, 0):
@@ -118,9 +120,13 @@ def unmasked(masks: Sequence[PersonMask], request: MaskRequest) -> str | None:
         if int(presence.track.frames[presence.row]) in presence.track.masks:
             is_hidden = any(mask.person_id == presence.person_id for mask in masks)
         elif presence.track.kind == "face":
-            is_hidden = _covers_face(masks, presence, kept, height, width)
+            is_hidden = _covers_face(masks, presence, kept, spared.get(presence.person_id), height, width)
         else:
-            is_hidden = presence.person_id in faced or _covers_head(masks, presence, kept, height, width)
+            is_hidden = (
+                presence.person_id in faced
+                or presence.person_id in spared
+                or _covers_head(masks, presence, kept, height, width)
+            )
         if not is_hidden:
             return f"the {presence.track.kind} of person {presence.person_id} is not covered"
     return None
@@ -173,9 +179,11 @@ def _unusable(mask: PersonMask, height: int, width: int) -> str | None:
     return None if least >= 0 and most <= 1 else f"has alpha from {least:g} to {most:g}, expected 0 to 1"  # NaN, too
 
 
-def _covers_face(masks: Sequence[PersonMask], face: Presence, kept: Sequence[Box], height: int, width: int) -> bool:
+def _covers_face(
+    masks: Sequence[PersonMask], face: Presence, kept: Sequence[Box], spared: Patch | None, height: int, width: int
+) -> bool:
     """Whether the middle of a face's box is covered, or what of the box in the frame is nearest to its middle."""
-    x0, y0, x1, y1 = box_of(face)
+    x0, y0, x1, y1 = face.box
     x, across, y, along = (x0 + x1) / 2, (x1 - x0) / 2, (y0 + y1) / 2, (y1 - y0) / 2
     places = np.linspace(-_CORE, _CORE, _SAMPLES)
     columns = np.unique(np.clip(np.floor(x + across * places), 0, width - 1)).astype(np.int64)
@@ -186,11 +194,12 @@ def _covers_face(masks: Sequence[PersonMask], face: Presence, kept: Sequence[Box
     if nearest > _CORNER and min(across, along) > 1:
         return True
     is_needed = away <= max(_CORE**2, nearest + 1e-9)
-    scores = face.track.scores
-    if not np.isfinite(scores[max(0, face.row - _SIGHTING_REACH) : face.row + _SIGHTING_REACH + 1]).any():
+    if not is_sighted(face):
         for box in kept:  # a face that no detector sees may be behind a kept person
             is_behind = ((rows >= box[1] - 1) & (rows <= box[3]))[:, None] & (columns >= box[0] - 1)
             is_needed &= ~(is_behind & (columns <= box[2]))
+        if spared is not None:
+            is_needed &= ~_inside(spared, rows, columns)
     alpha = np.zeros((len(rows), len(columns)), np.float32)
     top, bottom, left, right = int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
     for mask in masks:
@@ -205,9 +214,18 @@ def _covers_face(masks: Sequence[PersonMask], face: Presence, kept: Sequence[Box
     return bool((alpha[is_needed] >= _COVERED).all())
 
 
+def _inside(patch: Patch, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of some pixels a bool mask marks."""
+    tall, wide = patch.mask.shape
+    y, x = rows - patch.top, columns - patch.left
+    is_there = ((y >= 0) & (y < tall))[:, None] & (x >= 0) & (x < wide)
+    marked: NDArray[np.bool_] = patch.mask.numpy()[np.clip(y, 0, tall - 1)[:, None], np.clip(x, 0, wide - 1)]
+    return is_there & marked
+
+
 def _covers_head(masks: Sequence[PersonMask], body: Presence, kept: Sequence[Box], height: int, width: int) -> bool:
     """Whether something of a body is covered that is as large as a head, if its top is in the frame."""
-    x0, y0, x1, y1 = box_of(body)
+    x0, y0, x1, y1 = body.box
     x, y = (x0 + x1) / 2, y0 + 0.15 * (y1 - y0)
     if not (0 <= x < width and 0 <= y < height):
         return True

@@ -156,7 +156,7 @@ def masked_frame(
         image = frame.picture.rgb() if moments is None else moments.here.image
         request = MaskRequest(image, hidden, kept, grid=info.chroma_grid, poses=poses, moments=moments)
         result = masker.mask(request)
-        if reason := unmasked(result.masks, request):
+        if reason := unmasked(result, request):
             return MaskedFrame(frame, is_searched, fault=f"mask: {reason}")
         masks = tuple(replace(mask, pose=record.poses[mask.person_id].placed_at(frame.index)) for mask in result.masks)
         return MaskedFrame(frame, is_searched, masks, result.fallbacks, spared=result.spared)
