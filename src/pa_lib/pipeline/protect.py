@@ -65,7 +65,9 @@ def protect_frames(
     masking = Masking(record, masker, info)
     masked = (masking.of(*three) for three in beside(frames))
     known = named(info_of_hidden(record), module, seed)
-    for done in replaced_frames(masked, module, known, seed, fps=float(info.fps), cuts=set(record.cuts)):
+    for done in replaced_frames(
+        masked, module, known, seed, fps=float(info.fps), cuts=set(record.cuts), is_sampled=True
+    ):
         yield _protected(done, info)
 
 

@@ -195,6 +195,7 @@ def replaced_frames(
     *,
     fps: float = 25.0,
     cuts: Set[int] = frozenset(),
+    is_sampled: bool = False,
 ) -> Iterator[ReplacedFrame]:
     """Every frame once and in order, in windows as long as the system wants, which fade into each other.
 
@@ -205,10 +206,11 @@ def replaced_frames(
         seed: Seed of the system.
         fps: Rate of the video in frames per second.
         cuts: First frame of each new shot: no window reaches over one.
+        is_sampled: Whether a system's claim to be non-interfering is held against samples.
     """
     items = (extended_frame(item, module, known, seed) for item in masked)
     held: dict[int, Tensor] = {}  # frames that come again in the next window, as this one has anonymized them
-    claim = _Claim(module, seed)
+    claim = _Claim(module, seed) if is_sampled and module.is_non_interfering else None
     for window in _windows(items, module.window_frames, module.overlap_frames, cuts):
         made: dict[int, Tensor] = {}
         faults: dict[int, Exception] = {}
@@ -270,7 +272,7 @@ def _anonymized(
     known: Mapping[int, PersonInfo],
     seed: int,
     fps: float,
-    claim: _Claim,
+    claim: _Claim | None,
 ) -> tuple[dict[int, Tensor], dict[int, Exception]]:
     """Frame index -> the frame with the system's pixels under the masks, 3 h w, where people are hidden; or its fault.
 
@@ -288,7 +290,8 @@ def _anonymized(
         masks = _clip_masks(people, len(run), (height, width), known)
         sources = (_frames([picture]) for picture in pictures)  # again, one by one: the system may change its frames
         clip = Clip(frames, run[0].frame.index, fps)
-        claim.check(clip, masks)
+        if claim is not None:
+            claim.check(clip, masks)
         made, wrong = _composited(clip, masks, module, seed, sources)
         done |= {item.frame.index: made[at] for at, item in enumerate(run) if item.people and at not in wrong}
         faults |= {run[at].frame.index: error for at, error in wrong.items()}
@@ -322,7 +325,7 @@ def _composited(
 
 
 class _Claim:
-    """That hidden pixels do not move the result, held against samples where a system says so.
+    """A system's claim that hidden pixels do not move its result, held against samples.
 
     Args:
         module: The system.
@@ -340,8 +343,6 @@ class _Claim:
         Raises:
             ProtectionError: Hidden pixels moved the result, now or before.
         """
-        if not self.module.is_non_interfering:
-            return
         self._n_windows += 1
         if self._broken is None and self._n_windows == _SAMPLING ** round(math.log(self._n_windows, _SAMPLING)):
             at = masks.people[0].frame
