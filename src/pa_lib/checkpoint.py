@@ -312,10 +312,10 @@ def _checked_config(stored: Stored, path: Path, trusted: Sequence[str]) -> dict[
     return config
 
 
-def _module_class() -> type[LightningModule]:
-    from lightning import LightningModule
+def _module_class() -> type[nn.Module]:
+    from torch import nn
 
-    return LightningModule
+    return nn.Module
 
 
 def _is_trusted(name: str, trusted: Sequence[str]) -> bool:
