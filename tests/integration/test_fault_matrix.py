@@ -79,6 +79,8 @@ class FaultyMasker(BoxMasker):
 class FaultySystem(ConventionalAnonymizer):
     """Fills, and changes the result, which it may make of the source."""
 
+    is_non_interfering = False  # else a sample would find what is to be found without
+
     def __init__(self, how: Callable[[Clip, Clip], Any]) -> None:
         super().__init__("fill", color=(0, 90, 0))
         self.how = how
@@ -230,10 +232,7 @@ ANONYMIZE: Mapping[str, tuple[Outcome, Callable[..., Any]]] = {
         "redacted",
         frames(lambda made, source: source + (source < 255).to(torch.uint8)),
     ),
-    "gives a copy of the source in one frame": (
-        "redacted",
-        frames(lambda made, source: source),
-    ),
+    "gives the source in one frame": ("redacted", lambda made, source: source if source.first_frame == 3 else made),
 }
 STAGES: Mapping[str, tuple[str, Callable[..., Any], Mapping[str, tuple[Outcome, Callable[..., Any]]]]] = {
     "find": ("finder", FaultyFinder, FIND),

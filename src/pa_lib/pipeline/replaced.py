@@ -318,9 +318,10 @@ def _composited(
     faults: dict[int, Exception] = {}
     for at, source in enumerate(sources):
         one = slice(at, at + 1)
+        whole = composite(source, made[one], masks.union(at)[None, None])  # which refuses what does not fit
         if reason := unchanged(source[0], made[at], tuple(masks.in_frame(at)), module.unchanged_kinds):
             faults[at] = ProtectionError(reason)
-        clip.frames[one] = composite(source, made[one], masks.union(at)[None, None])
+        clip.frames[one] = whole
     return clip.frames, faults
 
 
