@@ -15,7 +15,8 @@ from pa_lib.cli.compose import build, compose, config_folder
 from pa_lib.contracts import Clip, ClipMasks, HeadPose, PersonMask
 from pa_lib.modules import AbstractAnonymizer, AbstractLearnedAnonymizer, interference
 
-NAMES = sorted(path.stem for path in (config_folder() / "module").glob("*.yaml"))
+PARTS = {"person_outline"}  # modules that train a part of the search, and anonymize nothing
+NAMES = sorted({path.stem for path in (config_folder() / "module").glob("*.yaml")} - PARTS)
 
 _SMALL = [
     "module/backbone=compact",

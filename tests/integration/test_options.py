@@ -163,8 +163,8 @@ def synthetic(folder: Path) -> list[str]:
 
 
 # Two streams at once are for systems that learn from both, and no system that ships does;
-# tests/unit/data/test_joint.py trains one.
-@pytest.mark.parametrize("option", [option for option in GROUPS["data"] if option != "joint"])
+# tests/unit/data/test_joint.py trains one. Outlines are for the network of outlines alone.
+@pytest.mark.parametrize("option", [option for option in GROUPS["data"] if option not in ("joint", "outlines")])
 @pytest.mark.parametrize("n_frames", [1, 2])
 def test_every_data_module_is_swapped_by_name(option: str, n_frames: int, tmp_path: Path) -> None:
     make = {"faces": portraits, "heads": portraits, "tracklets": tracklets, "synthetic": synthetic}[option]

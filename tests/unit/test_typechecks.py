@@ -16,7 +16,9 @@ ALIKE = {  # items that have one size: which of them is checked makes no differe
     "functional/flow.py": {"h w"},
     "modules/backbones/context.py": {"b t _ _ _"},
     "modules/diffusion/variance_preserving.py": {" n_steps"},
+    "modules/reference/scene_plate.py": {"h w"},
     "modules/temporal/attention.py": {"n t c"},
+    "pipeline/replaced.py": {"1 3 h w"},
 }
 
 
