@@ -40,8 +40,7 @@ def interference(system: AbstractAnonymizer, clip: Clip, masks: ClipMasks, *, se
     >>> interference(ConventionalAnonymizer("mosaic"), clip, masks)
     165.0
     """
-    hidden = torch.stack([masks.union(frame) > 0 for frame in range(masks.n_frames)])[:, None]
-    hidden = hidden.to(clip.frames.device).expand_as(clip.frames)
+    hidden = _hidden(clip, masks)
     if not bool(hidden.any()):
         return 0.0
     expected = system.anonymize(clip, masks, seed=seed).frames[hidden].int()
@@ -77,14 +76,19 @@ def mean_interference(system: AbstractAnonymizer, clip: Clip, masks: ClipMasks, 
     >>> mean_interference(ConventionalAnonymizer("mosaic"), clip, masks) > 63
     True
     """
-    hidden = torch.stack([masks.union(frame) > 0 for frame in range(masks.n_frames)])[:, None]
-    hidden = hidden.to(clip.frames.device).expand_as(clip.frames)
+    hidden = _hidden(clip, masks)
     if not bool(hidden.any()):
         return 0.0
     noise = (uniform(clip.frames.shape, seed, 0) * 128).to(torch.uint8).to(clip.frames.device)
     changed = Clip(torch.where(hidden, noise, clip.frames), clip.first_frame, clip.fps)
     one, two = (system.anonymize(each, masks, seed=seed).frames[hidden].float() for each in (clip, changed))
     return float((one - two).abs().mean())
+
+
+def _hidden(clip: Clip, masks: ClipMasks) -> Bool[Tensor, "t 3 h w"]:
+    """Where the alpha of any mask is above 0, in every channel."""
+    hidden = torch.stack([masks.union(frame) > 0 for frame in range(masks.n_frames)])[:, None]
+    return hidden.to(clip.frames.device).expand_as(clip.frames)
 
 
 def _replaced(
